@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bind/bind_media.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/arena.h"
+#include "base/str.h"
+#include "bind/bind_work.h"
+#include "blob/blob.h"
+#include "lua/lx.h"
+
+enum { READ_MAX = 32 << 20, PATH_BYTES = 1024 };
+
+struct blob_work {
+    struct bind_work w;
+    const char *root, *path, *to_root, *to;
+    int64_t n;
+    struct buf out;
+};
+
+static const char *path_arg(lua_State *L, int i)
+{
+    struct str s = lx_str(L, i, 1, PATH_BYTES);
+    luaL_argcheck(L, strlen(s.p) == s.n, i, "path with a NUL byte");
+    return s.p;
+}
+
+static void fini(struct bind_work *w)
+{
+    buf_fini(&((struct blob_work *)w)->out);
+}
+
+static int push_true(lua_State *L, struct bind_work *w)
+{
+    (void)w;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int push_size(lua_State *L, struct bind_work *w)
+{
+    lua_pushnumber(L, (lua_Number)((struct blob_work *)w)->n);
+    return 1;
+}
+
+static int push_bytes(lua_State *L, struct bind_work *w)
+{
+    struct blob_work *b = (struct blob_work *)w;
+    lua_pushlstring(L, b->out.p ? b->out.p : "", b->out.n);
+    return 1;
+}
+
+/* Arguments 1 and 2 are checked by the caller. */
+static struct blob_work *new_work(lua_State *L, struct task *t, void (*work)(struct bind_work *),
+                                  int (*push)(lua_State *, struct bind_work *))
+{
+    struct blob_work *b = bind_work_new(t, sizeof *b);
+    b->root = arena_strdup(b->w.arena, lua_tostring(L, 1));
+    b->path = lua_isstring(L, 2) ? arena_strdup(b->w.arena, lua_tostring(L, 2)) : NULL;
+    b->w.work = work;
+    b->w.push = push;
+    b->w.fini = fini;
+    return b;
+}
+
+/* ppv.blob.exists(root: string, path: string) -> boolean
+ * Roots: "upload", "media", "tmp", "static". Paths never leave their root. Phases: any. Since 1.0 */
+static int l_exists(lua_State *L)
+{
+    const char *root = path_arg(L, 1), *path = path_arg(L, 2);
+    lua_pushboolean(L, blob_exists(root, path));
+    return 1;
+}
+
+static void size_work(struct bind_work *w)
+{
+    struct blob_work *b = (struct blob_work *)w;
+    blob_size(b->root, b->path, &b->n, &w->err);
+}
+
+/* ppv.blob.size(root: string, path: string) -> bytes: integer | nil, err
+ * Of a file, or of everything in a directory. Phases: request webhook job tick. Yields. Errors:
+ * request.not_found auth.forbidden io.failed. Since 1.0 */
+static int l_size(lua_State *L)
+{
+    struct task *t = lx_task(L, PHASE_IO);
+    path_arg(L, 1);
+    path_arg(L, 2);
+    return bind_work_run(L, &new_work(L, t, size_work, push_size)->w);
+}
+
+static void remove_work(struct bind_work *w)
+{
+    struct blob_work *b = (struct blob_work *)w;
+    blob_remove_tree(b->root, b->path, &w->err);
+}
+
+/* ppv.blob.remove_tree(root: string, path: string) -> true | nil, err
+ * A file or a whole directory; missing is fine. Phases: request webhook job tick. Yields. Errors:
+ * auth.forbidden io.failed. Since 1.0 */
+static int l_remove_tree(lua_State *L)
+{
+    struct task *t = lx_task(L, PHASE_IO);
+    path_arg(L, 1);
+    path_arg(L, 2);
+    return bind_work_run(L, &new_work(L, t, remove_work, push_true)->w);
+}
+
+static void rename_work(struct bind_work *w)
+{
+    struct blob_work *b = (struct blob_work *)w;
+    blob_rename(b->root, b->path, b->to_root, b->to, &w->err);
+}
+
+/* ppv.blob.rename(root: string, from: string, to: string, to_root?: string) -> true | nil, err
+ * Atomic and durable; replaces a file, makes the directories of to. Phases: request webhook job
+ * tick. Yields. Errors: request.not_found request.conflict auth.forbidden io.failed. Since 1.0 */
+static int l_rename(lua_State *L)
+{
+    struct task *t = lx_task(L, PHASE_IO);
+    const char *root = path_arg(L, 1);
+    path_arg(L, 2);
+    const char *to = path_arg(L, 3), *to_root = lua_isnoneornil(L, 4) ? root : path_arg(L, 4);
+    struct blob_work *b = new_work(L, t, rename_work, push_true);
+    b->to = arena_strdup(b->w.arena, to);
+    b->to_root = arena_strdup(b->w.arena, to_root);
+    return bind_work_run(L, &b->w);
+}
+
+static void read_work(struct bind_work *w)
+{
+    struct blob_work *b = (struct blob_work *)w;
+    int fd;
+    if (blob_open(b->root, b->path, O_RDONLY | O_CLOEXEC, 0, &fd, &w->err) < 0)
+        return;
+    char tmp[65536];
+    while ((int64_t)b->out.n < b->n) {
+        size_t want = (size_t)b->n - b->out.n;
+        ssize_t n = read(fd, tmp, want < sizeof tmp ? want : sizeof tmp);
+        if (n < 0)
+            err_errno(&w->err, "read");
+        if (n <= 0)
+            break;
+        buf_put(&b->out, tmp, (size_t)n);
+    }
+    close(fd);
+}
+
+/* ppv.blob.read(root: string, path: string, max?: integer) -> string | nil, err
+ * At most the first max bytes (default 1 MiB, at most 32 MiB): the head of a large file, or all of
+ * a small one. Phases: request webhook job tick. Yields. Errors: request.not_found auth.forbidden
+ * io.failed. Since 1.0 */
+static int l_read(lua_State *L)
+{
+    struct task *t = lx_task(L, PHASE_IO);
+    path_arg(L, 1);
+    path_arg(L, 2);
+    int64_t max = lx_opt_int(L, 3, 1, READ_MAX, 1 << 20);
+    struct blob_work *b = new_work(L, t, read_work, push_bytes);
+    b->n = max;
+    return bind_work_run(L, &b->w);
+}
+
+static void write_work(struct bind_work *w)
+{
+    struct blob_work *b = (struct blob_work *)w;
+    blob_write(b->root, b->path, b->out.p, b->out.n, &w->err);
+}
+
+/* ppv.blob.write(root: string, path: string, bytes: string) -> true | nil, err
+ * Whole or not at all, durable; at most 32 MiB. Phases: request webhook job tick. Yields. Errors:
+ * auth.forbidden io.failed io.disk_full. Since 1.0 */
+static int l_write(lua_State *L)
+{
+    struct task *t = lx_task(L, PHASE_IO);
+    path_arg(L, 1);
+    path_arg(L, 2);
+    struct str s = lx_str(L, 3, 0, READ_MAX);
+    struct blob_work *b = new_work(L, t, write_work, push_true);
+    buf_put(&b->out, s.p, s.n);
+    return bind_work_run(L, &b->w);
+}
+
+/* ppv.blob.free(root: string) -> bytes: integer | nil, err
+ * Space left on the root's file system. Phases: any. Errors: request.not_found io.failed. Since
+ * 1.0 */
+static int l_free(lua_State *L)
+{
+    struct err e = {0};
+    int64_t n;
+    if (blob_free_bytes(path_arg(L, 1), &n, &e) < 0)
+        return lx_fail(L, &e);
+    lua_pushnumber(L, (lua_Number)n);
+    return 1;
+}
+
+int bind_media_blob(lua_State *L)
+{
+    static const luaL_Reg reg[] = {{"exists", l_exists}, {"size", l_size},   {"remove_tree", l_remove_tree},
+                                   {"rename", l_rename}, {"read", l_read},   {"write", l_write},
+                                   {"free", l_free},     {NULL, NULL}};
+    return lx_module(L, reg);
+}

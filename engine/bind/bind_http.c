@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bind/bind_http.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <lauxlib.h>
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "bind/bind.h"
+#include "http/server.h"
+#include "lua/gen.h"
+#include "lua/lx.h"
+#include "run/board.h"
+
+enum body_mode { BODY_NONE, BODY_MEMORY, BODY_STREAM };
+struct route {
+    enum body_mode body;
+    int64_t max_body;
+};
+/* What a generation's slot holds. */
+struct table {
+    struct arena *arena; /* the table lives in it */
+    struct router *router;
+    int n;
+    struct route *routes; /* index = Lua index - 1 */
+};
+
+/* ---- building ---- */
+
+static void table_free(void *p)
+{
+    struct table *t = p;
+    router_free(t->router);
+    struct arena *a = t->arena;
+    arena_free(a);
+}
+
+static const char *field(lua_State *L, int idx, const char *name, struct arena *a)
+{
+    lua_getfield(L, idx, name);
+    const char *s = lua_type(L, -1) == LUA_TSTRING ? arena_strdup(a, lua_tostring(L, -1)) : NULL;
+    lua_pop(L, 1);
+    return s;
+}
+
+static int read_route(lua_State *L, int idx, int i, struct table *t, struct router_entry *out, struct err *e)
+{
+    lua_rawgeti(L, idx, i + 1);
+    if (!lua_istable(L, -1))
+        return ERR(e, ERR_CONFIG, "route %d is not a table", i + 1);
+    int row = lua_gettop(L);
+    *out = (struct router_entry){field(L, row, "method", t->arena), field(L, row, "path", t->arena), i};
+    if (!out->method || !out->pattern)
+        return ERR(e, ERR_CONFIG, "route %d has no method or path", i + 1);
+    const char *body = field(L, row, "body", t->arena);
+    lua_getfield(L, row, "max_body");
+    t->routes[i].max_body = lua_isnumber(L, -1) ? (int64_t)lua_tonumber(L, -1) : 65536;
+    lua_settop(L, row - 1);
+    if (!body || strcmp(body, "none") == 0)
+        t->routes[i].body = BODY_NONE;
+    else if (strcmp(body, "memory") == 0)
+        t->routes[i].body = BODY_MEMORY;
+    else if (strcmp(body, "stream") == 0)
+        t->routes[i].body = BODY_STREAM;
+    else
+        return ERR(e, ERR_CONFIG, "%s %s: unknown body mode %s", out->method, out->pattern, body);
+    return 0;
+}
+
+static int read_routes(lua_State *L, struct table *t, struct err *e)
+{
+    int idx = lua_gettop(L);
+    t->n = lua_istable(L, idx) ? (int)lua_objlen(L, idx) : 0;
+    t->routes = arena_alloc(t->arena, sizeof *t->routes * (size_t)(t->n + 1));
+    struct router_entry *v = arena_alloc(t->arena, sizeof *v * (size_t)(t->n + 1));
+    for (int i = 0; i < t->n; i++)
+        if (read_route(L, idx, i, t, &v[i], e) < 0)
+            return -1;
+    return router_build(v, t->n, &t->router, e);
+}
+
+int bind_http_swap(void *arg, struct gen *g, struct err *e)
+{
+    (void)arg;
+    lua_State *L = g->L;
+    if (g->slot[GEN_SLOT_HTTP] || g->boot_ref == LUA_NOREF)
+        return 0;
+    int top = lua_gettop(L);
+    struct arena *a = arena_new();
+    struct table *t = arena_alloc(a, sizeof *t);
+    t->arena = a;
+    gen_push_boot(L, g);
+    lua_getfield(L, -1, "routes");
+    int rc = read_routes(L, t, e);
+    lua_settop(L, top);
+    if (rc < 0) {
+        table_free(t);
+        return -1;
+    }
+    g->slot[GEN_SLOT_HTTP] = t;
+    g->slot_free[GEN_SLOT_HTTP] = table_free;
+    return 0;
+}
+
+/* ---- a request ---- */
+
+static void finish(struct bind_http *h)
+{
+    struct gen *g = h->g;
+    h->task = NULL;
+    http_release(h->r); /* h is gone with it */
+    gen_unref(g);
+}
+
+static void on_task_done(struct task *t, bool ok, lua_State *co, int nresults)
+{
+    struct bind_http *h = t->user;
+    if (!ok && t->err.code != ERR_CANCELLED) {
+        log_event(LOG_ERROR, "http.failed", "sssss", "request_id", h->r->id, "method", h->r->method, "path",
+                  h->r->path, "code", err_name(t->err.code), "message", t->err.msg);
+        board_count("lua_errors_total", 1);
+    }
+    if (h->gone) {
+        finish(h);
+        return;
+    }
+    if (!ok && t->err.code == ERR_CANCELLED) /* by us: drain or reload, so the client may try again */
+        t->err.code = ERR_BUSY;
+    if (h->streaming)
+        http_stream_end(h->r);
+    else if (ok)
+        bind_reply_send(co, nresults, h);
+    else
+        http_respond_err(h->r, &t->err);
+    finish(h);
+}
+
+static void set_str(lua_State *L, const char *name, const char *value)
+{
+    lua_pushstring(L, value ? value : "");
+    lua_setfield(L, -2, name);
+}
+
+static void push_params(lua_State *L, const struct bind_http *h)
+{
+    lua_createtable(L, 0, h->match.nparams);
+    for (int i = 0; i < h->match.nparams; i++) {
+        lua_pushlstring(L, h->match.params[i].value.p, h->match.params[i].value.n);
+        lua_setfield(L, -2, h->match.params[i].name);
+    }
+    lua_setfield(L, -2, "params");
+}
+
+/* Repeated headers are joined as RFC 9110 allows; cookies as RFC 6265 does. */
+static void push_headers(lua_State *L, const struct http_req *r)
+{
+    lua_createtable(L, 0, r->nheaders);
+    for (int i = 0; i < r->nheaders; i++) {
+        const char *name = r->headers[i].name;
+        lua_getfield(L, -1, name);
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            lua_pushstring(L, r->headers[i].value);
+        } else {
+            lua_pushstring(L, strcmp(name, "cookie") == 0 ? "; " : ", ");
+            lua_pushstring(L, r->headers[i].value);
+            lua_concat(L, 3);
+        }
+        lua_setfield(L, -2, name);
+    }
+    lua_setfield(L, -2, "headers");
+}
+
+static void push_req(lua_State *L, struct bind_http *h)
+{
+    struct http_req *r = h->r;
+    lua_createtable(L, 0, 12);
+    set_str(L, "method", r->method);
+    set_str(L, "path", r->path);
+    set_str(L, "query", r->query);
+    set_str(L, "host", r->host);
+    set_str(L, "ip", r->ip);
+    set_str(L, "id", r->id);
+    set_str(L, "scheme", r->https ? "https" : "http");
+    push_params(L, h);
+    push_headers(L, r);
+    if (h->body_taken && r->body.p) {
+        lua_pushlstring(L, r->body.p, r->body.n);
+        lua_setfield(L, -2, "body");
+    }
+}
+
+static void spawn(struct bind_http *h)
+{
+    struct task *t = sched_new(h->g, PHASE_REQUEST, BIND_HTTP_TIMEOUT_US, on_task_done, h);
+    lua_State *co = t->co;
+    h->task = t;
+    lua_checkstack(co, 12);
+    bool found = h->match.status == 200;
+    gen_push_boot(co, h->g);
+    lua_getfield(co, -1, found ? "dispatch" : "not_found");
+    lua_remove(co, -2);
+    if (found) {
+        lua_pushinteger(co, h->match.id + 1);
+        push_req(co, h);
+        sched_start(t, 2);
+        return;
+    }
+    push_req(co, h);
+    lua_pushinteger(co, h->match.status);
+    if (h->match.allow[0])
+        lua_pushstring(co, h->match.allow);
+    else
+        lua_pushnil(co);
+    sched_start(t, 3);
+}
+
+static void on_body(struct http_req *r, void *arg, const struct err *e)
+{
+    struct bind_http *h = arg;
+    if (e) {
+        http_respond_err(r, e);
+        finish(h);
+        return;
+    }
+    spawn(h);
+}
+
+static int on_start(void *arg, struct http_req *r)
+{
+    (void)arg;
+    struct gen *g = gen_current();
+    struct table *t = g ? g->slot[GEN_SLOT_HTTP] : NULL;
+    if (!t)
+        return -1;
+    struct bind_http *h = arena_alloc(http_arena(r), sizeof *h);
+    h->r = r;
+    h->g = gen_ref(g);
+    r->user = h;
+    router_match(t->router, r->method, r->path, &h->match);
+    struct route none = {BODY_NONE, 0};
+    struct route *route = h->match.status == 200 ? &t->routes[h->match.id] : &none;
+    h->max_body = route->max_body;
+    if (route->body == BODY_MEMORY && r->has_body) {
+        h->body_taken = true;
+        http_body_memory(r, (size_t)route->max_body, on_body, h);
+    } else {
+        h->body_taken = route->body != BODY_STREAM;
+        spawn(h);
+    }
+    return 0;
+}
+
+static void on_gone(void *arg, struct http_req *r)
+{
+    (void)arg;
+    struct bind_http *h = r->user;
+    h->gone = true;
+    if (h->task)
+        sched_cancel(h->task, ERR_CANCELLED, "the client is gone");
+    else
+        finish(h);
+}
+
+const struct http_handler *bind_http_handler(void)
+{
+    static const struct http_handler handler = {.start = on_start, .gone = on_gone};
+    return &handler;
+}
+
+struct bind_http *bind_http_current(lua_State *L, struct task **t)
+{
+    *t = lx_task(L, PHASE_REQUEST | PHASE_WEBHOOK);
+    if ((*t)->done != on_task_done)
+        luaL_error(L, "no HTTP request in this task");
+    return (*t)->user;
+}
+
+void bind_http_clock(struct bind_http *h, bool on)
+{
+    struct task *t = h->task;
+    struct loop *l = bind_env()->loop;
+    loop_timer_clear(l, &t->timer);
+    t->deadline = 0;
+    if (on) {
+        t->deadline = clock_mono() + BIND_HTTP_TIMEOUT_US;
+        loop_timer_set(l, &t->timer, BIND_HTTP_TIMEOUT_US);
+    }
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Lua results to answers. Runs after the coroutine has ended, outside any protected call: raw
+ * access only. */
+#include "bind/bind_http.h"
+
+#include <string.h>
+#include <lauxlib.h>
+#include "base/arena.h"
+#include "base/log.h"
+#include "blob/blob.h"
+#include "http/msg.h"
+#include "lua/lx.h"
+
+enum { HEADERS_MAX = 64 };
+
+struct list {
+    struct http_header *v;
+    int n;
+    struct arena *a;
+};
+
+static void add(lua_State *L, struct list *l, const char *name, int idx)
+{
+    size_t n;
+    if (l->n >= HEADERS_MAX || (lua_type(L, idx) != LUA_TSTRING && lua_type(L, idx) != LUA_TNUMBER))
+        return;
+    const char *p = lua_tolstring(L, idx, &n);
+    l->v[l->n++] = (struct http_header){name, arena_strndup(l->a, p, n)};
+}
+
+int bind_reply_headers(lua_State *L, int idx, struct bind_http *h, struct http_header **out)
+{
+    struct list l = {.a = http_arena(h->r)};
+    *out = NULL;
+    if (!lua_istable(L, idx))
+        return 0;
+    l.v = arena_alloc(l.a, sizeof *l.v * HEADERS_MAX);
+    *out = l.v;
+    lua_pushnil(L);
+    while (lua_next(L, idx)) {
+        int value = lua_gettop(L);
+        if (lua_type(L, value - 1) == LUA_TSTRING) {
+            const char *name = arena_strdup(l.a, lua_tostring(L, value - 1));
+            int n = lua_istable(L, value) ? (int)lua_objlen(L, value) : 0;
+            for (int i = 1; i <= n; i++) {
+                lua_rawgeti(L, value, i);
+                add(L, &l, name, value + 1);
+                lua_settop(L, value);
+            }
+            if (n == 0)
+                add(L, &l, name, value);
+        }
+        lua_settop(L, value - 1);
+    }
+    return l.n;
+}
+
+static const char *raw_str(lua_State *L, int idx, const char *name)
+{
+    lua_pushstring(L, name);
+    lua_rawget(L, idx);
+    const char *s = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    lua_pop(L, 1); /* the table still holds it */
+    return s;
+}
+
+static bool raw_bool(lua_State *L, int idx, const char *name)
+{
+    lua_pushstring(L, name);
+    lua_rawget(L, idx);
+    bool v = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return v;
+}
+
+static void bad_answer(struct bind_http *h, const char *why)
+{
+    struct err e = {0};
+    log_event(LOG_ERROR, "http.bad_answer", "sss", "request_id", h->r->id, "path", h->r->path, "why", why);
+    ERR(&e, ERR_INTERNAL, "%s", why);
+    http_respond_err(h->r, &e);
+}
+
+static void send_table(lua_State *L, int idx, int status, struct http_header *v, int n, struct bind_http *h)
+{
+    const char *rel = raw_str(L, idx, "file"), *root = raw_str(L, idx, "root");
+    if (!rel) {
+        bad_answer(h, raw_bool(L, idx, "streamed") ? "streamed without ppv.http.stream_open" : "the body is no answer");
+        return;
+    }
+    struct http_file f = {.dirfd = blob_dirfd(root ? root : "static"), .rel = rel};
+    f.shared = raw_bool(L, idx, "shared") || !root || strcmp(root, "static") == 0;
+    f.ctype = raw_str(L, idx, "type");
+    if (f.dirfd < 0)
+        bad_answer(h, "unknown file root");
+    else
+        http_respond_file(h->r, status, v, n, &f);
+}
+
+void bind_reply_send(lua_State *L, int nresults, struct bind_http *h)
+{
+    int base = lua_gettop(L) - nresults + 1;
+    lua_checkstack(L, 16);
+    if (nresults < 1 || lua_type(L, base) != LUA_TNUMBER) {
+        bad_answer(h, "the handler gave no status");
+        return;
+    }
+    int status = (int)lua_tonumber(L, base);
+    if (status < 200 || status > 599) {
+        bad_answer(h, "status out of range");
+        return;
+    }
+    lua_settop(L, base + 2);
+    struct http_header *v;
+    int n = bind_reply_headers(L, base + 1, h, &v);
+    int type = lua_type(L, base + 2);
+    size_t len = 0;
+    if (type == LUA_TTABLE) {
+        send_table(L, base + 2, status, v, n, h);
+    } else if (type == LUA_TNIL || type == LUA_TSTRING) {
+        const char *p = type == LUA_TSTRING ? lua_tolstring(L, base + 2, &len) : "";
+        http_respond(h->r, status, v, n, p, len);
+    } else {
+        bad_answer(h, "the body must be a string or a table");
+    }
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Results and server errors as our own values. Any thread, no I/O. */
+#ifndef DB_PGVAL_H
+#define DB_PGVAL_H
+#include <libpq-fe.h>
+#include "base/err.h"
+
+struct db_result {
+    PGresult *pg;
+    int rows, cols;
+    unsigned char *types; /* enum db_type per column */
+    int *lens;            /* rows x cols, only when a bytea column exists; the bytes are decoded in place */
+};
+
+/* Takes pg over. Never fails (out of memory aborts). */
+struct db_result *pgval_result(PGresult *pg);
+void pgval_free(struct db_result *r);
+/* Fills *e from an error result; see db.h for the mapping. */
+void pgval_error(const PGresult *pg, struct err *e);
+/* The server dropped or changed a prepared statement: nothing was executed, it can be sent again. */
+int pgval_is_stale_plan(const PGresult *pg);
+#endif

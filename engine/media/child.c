@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "media/child.h"
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libavutil/cpu.h>
+#include <libavutil/log.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/str.h"
+#include "media/fail.h"
+#include "media/ingest.h"
+#include "media/probe.h"
+#include "media/sandbox.h"
+#include "media/store.h"
+
+enum { INPUT_FD = 3, OUTPUT_FD = 4, JOB_MAX = 4096, LOG_LINES = 40, EXIT_CANCELLED = 3 };
+
+static volatile sig_atomic_t stopped; // the signal's number
+
+static void on_signal(int sig)
+{
+    stopped = sig;
+}
+
+static void say(const struct buf *line)
+{
+    for (size_t done = 0; done < line->n;) {
+        ssize_t w = write(STDOUT_FILENO, line->p + done, line->n - done);
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w <= 0)
+            return; // the parent is gone; SIGPIPE is ignored and the limits end us
+        done += (size_t)w;
+    }
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void progress(const char *stage, double part)
+{
+    static double began, last = -1;
+    static const char *stage_said = "";
+    double t = now();
+    if (!began)
+        began = t;
+    if (stage == stage_said && t - last < 0.5)
+        return;
+    last = t;
+    stage_said = stage;
+    struct buf b = {0};
+    buf_printf(&b, "{\"progress\":%.4f,", part);
+    if (part > 0.005)
+        buf_printf(&b, "\"eta_s\":%.1f,", (t - began) * (1 - part) / part);
+    buf_printf(&b, "\"stage\":\"%s\"}\n", stage);
+    say(&b);
+    buf_fini(&b);
+}
+
+static int fail(const struct err *e)
+{
+    struct buf b = {0};
+    const char *code = fail_code(e), *text = e->msg;
+    if (stopped == SIGTERM) {
+        code = "media.cancelled";
+        text = "The job was cancelled.";
+    } else if (stopped == SIGXCPU) {
+        code = "media.internal";
+        text = "The video needs more computing time than allowed here.";
+    } else if (e->code != ERR_MEDIA) {
+        fprintf(stderr, "media: %s\n", e->msg);
+        text = e->code == ERR_DISK_FULL ? "There is no space left on the server; try again later."
+                                        : "The server could not store the video; try again later.";
+    }
+    buf_printf(&b, "{\"error\":{\"code\":\"%s\",\"message\":\"", code);
+    buf_put_json(&b, str_from(text));
+    buf_puts(&b, "\"}}\n");
+    say(&b);
+    buf_fini(&b);
+    return stopped == SIGTERM ? EXIT_CANCELLED : 1;
+}
+
+/* The job ends with an empty line; a pipe may deliver it in pieces. */
+static int read_job(char text[JOB_MAX], struct err *e)
+{
+    size_t n = 0;
+    text[0] = '\0';
+    while (!(n && text[0] == '\n') && !strstr(text, "\n\n")) {
+        ssize_t r = n + 1 < JOB_MAX ? read(STDIN_FILENO, text + n, JOB_MAX - 1 - n) : 0;
+        if (r < 0 && errno == EINTR && !stopped)
+            continue;
+        if (r <= 0)
+            return fail_set(e, "media.bad_job", "The job is incomplete.");
+        n += (size_t)r;
+        text[n] = '\0';
+        if (strlen(text) != n)
+            return fail_set(e, "media.bad_job", "The job holds a NUL byte.");
+    }
+    return 0;
+}
+
+static int set_number(int *to, const char *v, int min, int max)
+{
+    int64_t n;
+    if (str_to_int64(str_from(v), &n) || n < min || n > max)
+        return -1;
+    *to = (int)n;
+    return 0;
+}
+
+static int set_word(char *to, size_t max, const char *v, size_t min)
+{
+    size_t n = strlen(v);
+    if (n < min || n > max)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)v[i]) && v[i] != '_' && v[i] != '-')
+            return -1;
+    memcpy(to, v, n + 1);
+    return 0;
+}
+
+static int set_value(struct ingest_job *j, int key, const char *v)
+{
+    switch (key) {
+    case 0: return set_word(j->id, 64, v, 1);
+    case 1: return str_unhex(str_from(v), j->secret, sizeof j->secret) == sizeof j->secret ? 0 : -1;
+    case 2: return set_number(&j->segment_s, v, 1, 6);
+    case 3: return set_number(&j->threads, v, 0, 16);
+    case 4: return set_number(&j->max_duration_s, v, 1, 43200);
+    case 5: return set_number(&j->max_height, v, 144, 1080);
+    default: return set_word(j->ext, 16, v, 0);
+    }
+}
+
+static int parse_job(struct ingest_job *j, char *text, bool ingest, struct err *e)
+{
+    static const char *const keys[] = {"id", "title_secret", "segment_s", "threads", "max_duration_s", "max_height", "ext"};
+    enum { KEYS = sizeof keys / sizeof *keys };
+    unsigned seen = 0;
+    for (char *line = text, *next; *line && *line != '\n'; line = next) {
+        char *end = strchr(line, '\n'), *eq;
+        next = end + 1;
+        *end = '\0';
+        int k = 0;
+        if (!(eq = strchr(line, '=')))
+            return fail_set(e, "media.bad_job", "A line of the job has no '='.");
+        *eq = '\0';
+        while (k < KEYS && strcmp(line, keys[k]))
+            k++;
+        if (k == KEYS || seen & 1u << k || set_value(j, k, eq + 1))
+            return fail_set(e, "media.bad_job", "The job's key \"%.32s\" is unknown, repeated or has a bad value.", line);
+        seen |= 1u << k;
+    }
+    if (!(seen & 1) || (ingest && !(seen & 2)))
+        return fail_set(e, "media.bad_job", "The job lacks id or title_secret.");
+    return 0;
+}
+
+/* A hostile file could write gigabytes of warnings. */
+static void quiet_log(void *avcl, int level, const char *fmt, va_list ap)
+{
+    static atomic_int lines;
+    char text[512];
+    (void)avcl;
+    if (level > AV_LOG_ERROR || atomic_fetch_add(&lines, 1) >= LOG_LINES)
+        return;
+    vsnprintf(text, sizeof text, fmt, ap);
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < 32 || *p == 127)
+            *p = ' ';
+    dprintf(STDERR_FILENO, "libav: %s\n", text);
+}
+
+static int prepare(struct ingest_job *j, bool ingest, struct err *e)
+{
+    char text[JOB_MAX], layers[64];
+    struct stat st;
+    struct sigaction sa = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &sa, NULL);
+    sigaction(SIGXCPU, &sa, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    // One arena per thread would reserve gigabytes of address space, which the parent limits.
+    mallopt(M_ARENA_MAX, 4);
+    av_log_set_callback(quiet_log);
+    av_log_set_level(AV_LOG_ERROR);
+    *j = (struct ingest_job){.segment_s = 2, .max_duration_s = 43200, .max_height = 1080, .fd = INPUT_FD, .dirfd = OUTPUT_FD,
+                             .cancel = &stopped, .progress = progress};
+    int rc = read_job(text, e) || parse_job(j, text, ingest, e);
+    explicit_bzero(text, sizeof text);
+    if (rc)
+        return -1;
+    if (ingest && (fstat(OUTPUT_FD, &st) || !S_ISDIR(st.st_mode)))
+        return fail_set(e, "media.bad_job", "The output is not a directory.");
+    umask(022);
+    av_get_cpu_flags();
+    if (!j->threads)
+        j->threads = av_cpu_count(); // asks /sys, which is out of reach later
+    if (probe_guard(e) || store_warm(e) || sandbox_enter(ingest ? OUTPUT_FD : -1, layers, e))
+        return -1;
+    dprintf(STDERR_FILENO, "media: sandbox %s\n", layers);
+    return 0;
+}
+
+static int run_probe(const struct ingest_job *j, struct buf *out, struct err *e)
+{
+    struct probe p;
+    int rc = probe_open(&p, j->fd, j->cancel, j->ext, e);
+    if (!rc && p.seconds > j->max_duration_s)
+        rc = fail_set(e, "media.too_long", "The video is longer than the %d minutes allowed here.", j->max_duration_s / 60);
+    if (!rc)
+        probe_json(&p, out);
+    probe_close(&p);
+    return rc;
+}
+
+int child_main(int argc, char **argv)
+{
+    struct ingest_job job;
+    struct err e = {0};
+    struct buf out = {0}, line = {0};
+    const char *kind = argc > 0 ? argv[argc - 1] : "";
+    bool ingest = !strcmp(kind, "ingest");
+    if (!ingest && strcmp(kind, "probe")) {
+        fprintf(stderr, "usage: ppv media probe|ingest   (started by the job worker)\n");
+        return 2;
+    }
+    int rc = prepare(&job, ingest, &e);
+    if (!rc)
+        rc = ingest ? ingest_run(&job, &out, &e) : run_probe(&job, &out, &e);
+    explicit_bzero(job.secret, sizeof job.secret);
+    if (rc) {
+        rc = fail(&e);
+    } else {
+        buf_puts(&line, "{\"result\":");
+        buf_put(&line, out.p, out.n);
+        buf_puts(&line, "}\n");
+        say(&line);
+    }
+    buf_fini(&out);
+    buf_fini(&line);
+    return rc;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * `ppv media probe|ingest`: one job in one sandboxed child process. Parent side: domain/mediaq.c.
+ *
+ * Start:  argv = {"ppv","media","probe"|"ingest"}; fd 3 = input file (read only, regular), fd 4 = output directory (ingest
+ *         only; empty; the parent makes and removes it). rlimits and uid are the parent's; suggested: as 4 GiB,
+ *         cpu 60 s + 30 x max_duration_s at most, fsize 2 GiB, nofile 64, nproc 256 (threads count), nice 10.
+ * stdin:  key=value lines ended by an empty line; unknown or repeated keys are refused, values hold no newline.
+ *         id=<[A-Za-z0-9_-]{1,64}>                 required; echoed in index.json
+ *         title_secret=<64 hex digits>             required for ingest (32 bytes)
+ *         segment_s=<1..6>                         default 2
+ *         threads=<0..16>                          default 0 = number of cores (top rendition and decoder only)
+ *         max_duration_s=<1..43200>                default 43200
+ *         max_height=<144..1080>                   default 1080 (short side of the top rendition)
+ *         ext=<file name extension, no dot>        optional, only used in messages
+ * stdout: JSON lines, each flushed; the last one is the result or the error:
+ *         {"progress":0.42,"eta_s":12.5,"stage":"encode"}        at most two a second (stages: open, encode, finish)
+ *         {"result":{...}}   probe:  {"duration","width","height","fps","rotation","container","video","audio","hdr","size"}
+ *                            ingest: index.json without the segment arrays ("segment_count" instead); always < 16 KiB
+ *         {"error":{"code":"media.truncated","message":"<sentence for the creator>"}}
+ * Codes:  media.truncated media.unsupported_container media.unsupported_codec media.no_video media.too_long
+ *         media.timestamps media.too_many_pixels media.hdr media.disk_full media.cancelled media.bad_job media.internal
+ * Exit:   0 after a result, 1 after an error, 3 after SIGTERM (error media.cancelled). The output directory of a failed job
+ *         is left to the parent. A child that dies without a last line (SIGKILL, SIGSYS, SIGXCPU) is media.internal.
+ *
+ * Output directory (all names flat):
+ *         index.json      written last, after everything else is synced:
+ *           {"version":1,"id","duration","width","height","fps","fps_num","fps_den","segment_s","target_duration",
+ *            "poster":"poster.jpg","posters":["poster_1.jpg",...],"has_audio":true,
+ *            "renditions":[{"name":"480","w","h","bandwidth","avg_bandwidth","codecs":"avc1.64001e","init":"init_480.mp4",
+ *                           "segment_count":7,"segments":[{"name":"<32 hex>.m4s","dur":2.000000,"iv":"<32 hex>","size":bytes}]}],
+ *            "audio":[{"name":"audio","channels":2,"sample_rate":48000,"bandwidth",...,"codecs":"mp4a.40.2",
+ *                      "init":"init_audio.mp4","segment_count":7,"segments":[...]}]}
+ *           renditions ascend by height; "name" is the short side. "segments" is variant a; variant b will be "segments_b".
+ *           bandwidth (peak segment) and avg_bandwidth are bits/s of that rendition alone: add audio's for a master playlist.
+ *           "audio" is [] for silent titles.
+ *         init_<name>.mp4 clear; <name>.m4s AES-128-CBC with PKCS#7, IV from index.json,
+ *           key = HKDF-SHA256(ikm title_secret, no salt, info "v1|<rendition name>|a|<segment number from 0>", 16 bytes).
+ *         poster.jpg, poster_<n>.jpg. */
+#ifndef MEDIA_CHILD_H
+#define MEDIA_CHILD_H
+
+/* Entry of the child; argv's last element is the kind. Never called in a worker: it sandboxes the whole process. */
+int child_main(int argc, char **argv);
+#endif

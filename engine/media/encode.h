@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One video rendition on one thread: takes pictures of the next larger rendition (or decoded ones), scales, hands its result to
+ * the next smaller one, encodes closed GOPs of one segment each, seals them. */
+#ifndef MEDIA_ENCODE_H
+#define MEDIA_ENCODE_H
+#include <libavcodec/avcodec.h>
+#include <stdint.h>
+#include "media/group.h"
+#include "media/ladder.h"
+#include "media/pixels.h"
+#include "media/poster.h"
+#include "media/queue.h"
+#include "media/track.h"
+
+struct encode_picture {
+    AVFrame *frame;
+    int times; /* shown for so many output frames */
+};
+struct encode_plan {
+    struct ladder_rate rate;
+    int gop;      /* frames per segment */
+    int threads;  /* of the encoder; 1 for all but the largest rendition */
+    struct frag_color color;
+    bool swap, flip_x, flip_y; /* largest rendition only */
+};
+struct encode {
+    struct ladder_rung rung;
+    struct encode_plan plan;
+    struct group *group;
+    struct store *store;
+    struct poster *poster;  /* or NULL */
+    struct encode *smaller; /* or NULL */
+    struct queue in;        /* of struct encode_picture */
+    struct track track;
+    /* private */
+    struct pixels pixels;
+    AVCodecContext *codec;
+    AVPacket *packet;
+    struct frag_sample *sample; /* of the GOP being collected */
+    struct buf data;
+    int count;
+    int64_t sent, decoded; /* frames in, samples out */
+    pthread_t thread;
+    bool started;
+};
+
+/* Opens the encoder and writes the init segment. */
+int encode_open(struct encode *v, const struct ladder_rung *rung, const struct encode_plan *plan, struct group *g,
+                struct store *s, struct err *e);
+int encode_start(struct encode *v, struct err *e);
+/* Takes the picture over. -1 when the group failed. */
+int encode_feed(struct queue *q, AVFrame *f, int times);
+void encode_join(struct encode *v);
+/* After encode_join. */
+void encode_close(struct encode *v);
+#endif

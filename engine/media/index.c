@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "media/index.h"
+#include <math.h>
+
+static int target(const struct index_info *x)
+{
+    double longest = 0;
+    for (int i = 0; i <= x->nvideo; i++) {
+        const struct track *t = i < x->nvideo ? x->video[i] : x->audio;
+        for (int k = 0; t && k < t->count; k++)
+            longest = fmax(longest, t->segment[k].seconds);
+    }
+    // RFC 8216 compares rounded durations.
+    return longest < 1 ? 1 : (int)lround(longest);
+}
+
+void index_json(const struct index_info *x, bool segments, struct buf *out)
+{
+    buf_printf(out, "{\"version\":1,\"id\":\"%s\",\"duration\":%.6f,\"width\":%d,\"height\":%d,\"fps\":%.6g,", x->id, x->seconds,
+               x->w, x->h, (double)x->rate.num / x->rate.den);
+    buf_printf(out, "\"fps_num\":%d,\"fps_den\":%d,\"segment_s\":%d,\"target_duration\":%d,\"poster\":\"poster.jpg\",\"posters\":[",
+               x->rate.num, x->rate.den, x->segment_s, target(x));
+    for (int i = 1; i <= x->posters; i++)
+        buf_printf(out, "%s\"poster_%d.jpg\"", i > 1 ? "," : "", i);
+    buf_printf(out, "],\"has_audio\":%s,\"renditions\":[", x->audio ? "true" : "false");
+    for (int i = 0; i < x->nvideo; i++) {
+        buf_puts(out, i ? "," : "");
+        track_json(x->video[i], segments, out);
+    }
+    buf_puts(out, "],\"audio\":[");
+    if (x->audio)
+        track_json(x->audio, segments, out);
+    buf_puts(out, "]}");
+}

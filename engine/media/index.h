@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * index.json: what playlists are made of. Pure; any thread. */
+#ifndef MEDIA_INDEX_H
+#define MEDIA_INDEX_H
+#include "base/str.h"
+#include "media/ladder.h"
+#include "media/track.h"
+
+struct index_info {
+    const char *id;
+    int w, h, segment_s, posters;
+    double seconds;
+    struct ladder_rate rate;
+    const struct track *video[LADDER_MAX]; /* ascending */
+    int nvideo;
+    const struct track *audio; /* NULL = silent */
+};
+void index_json(const struct index_info *x, bool segments, struct buf *out);
+#endif

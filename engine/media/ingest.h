@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One title: demux and decode once, constant frame rate, ladder, sound, posters, index. Called once per process, in the
+ * sandbox; starts and joins its own threads. */
+#ifndef MEDIA_INGEST_H
+#define MEDIA_INGEST_H
+#include <signal.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/str.h"
+
+struct ingest_job {
+    char id[65], ext[17];
+    uint8_t secret[32];
+    int segment_s, threads, max_duration_s, max_height;
+    int fd, dirfd;
+    const volatile sig_atomic_t *cancel;
+    void (*progress)(const char *stage, double part);
+};
+
+/* out gets index.json without segment arrays. */
+int ingest_run(const struct ingest_job *job, struct buf *out, struct err *e);
+#endif

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "media/pixels.h"
+#include <libavutil/imgutils.h>
+#include <libavutil/pixdesc.h>
+#include <string.h>
+#include "media/fail.h"
+
+enum { ALIGN = 64, COMB = 10 };
+
+static bool is_601(enum AVColorSpace m)
+{
+    return m == AVCOL_SPC_BT470BG || m == AVCOL_SPC_SMPTE170M || m == AVCOL_SPC_FCC;
+}
+
+static int matrix_of(const AVFrame *f)
+{
+    if (f->colorspace != AVCOL_SPC_UNSPECIFIED && f->colorspace != AVCOL_SPC_RESERVED && f->colorspace != AVCOL_SPC_RGB)
+        return f->colorspace;
+    int low = f->width < f->height ? f->width : f->height;
+    return low >= 720 || f->colorspace == AVCOL_SPC_RGB ? AVCOL_SPC_BT709 : AVCOL_SPC_SMPTE170M;
+}
+
+struct frag_color pixels_color(const AVFrame *f)
+{
+    int m = matrix_of(f);
+    if (!is_601(m))
+        return (struct frag_color){AVCOL_PRI_BT709, AVCOL_TRC_BT709, AVCOL_SPC_BT709};
+    bool pal = m == AVCOL_SPC_BT470BG || f->color_primaries == AVCOL_PRI_BT470BG;
+    return (struct frag_color){pal ? AVCOL_PRI_BT470BG : AVCOL_PRI_SMPTE170M, AVCOL_TRC_SMPTE170M,
+                               pal ? AVCOL_SPC_BT470BG : AVCOL_SPC_SMPTE170M};
+}
+
+int pixels_init(struct pixels *p, int w, int h, int flags, struct frag_color color, struct err *e)
+{
+    memset(p, 0, sizeof *p);
+    p->w = w;
+    p->h = h;
+    p->flags = flags;
+    p->color = color;
+    int n = av_image_get_buffer_size(AV_PIX_FMT_YUV420P, w, h, ALIGN);
+    // Scaler and encoder assembly read a little past the end of rows.
+    if (n <= 0 || !(p->pool = av_buffer_pool_init((size_t)n + ALIGN, NULL)))
+        return fail_av(e, AVERROR(ENOMEM), "picture buffers");
+    p->turned = av_buffer_pool_init((size_t)n + ALIGN * 64 + (size_t)h * ALIGN * 2 + (size_t)w * ALIGN * 2, NULL);
+    return p->turned ? 0 : fail_av(e, AVERROR(ENOMEM), "picture buffers");
+}
+
+void pixels_fini(struct pixels *p)
+{
+    sws_freeContext(p->sws);
+    av_buffer_pool_uninit(&p->pool);
+    av_buffer_pool_uninit(&p->turned);
+    av_frame_free(&p->woven);
+}
+
+static AVFrame *new_frame(AVBufferPool *pool, int w, int h, struct frag_color color)
+{
+    AVFrame *f = av_frame_alloc();
+    if (!f || !(f->buf[0] = av_buffer_pool_get(pool))) {
+        av_frame_free(&f);
+        return NULL;
+    }
+    f->width = w;
+    f->height = h;
+    f->format = AV_PIX_FMT_YUV420P;
+    f->color_range = AVCOL_RANGE_MPEG;
+    f->colorspace = (enum AVColorSpace)color.matrix;
+    f->color_primaries = (enum AVColorPrimaries)color.primaries;
+    f->color_trc = (enum AVColorTransferCharacteristic)color.transfer;
+    av_image_fill_arrays(f->data, f->linesize, f->buf[0]->data, AV_PIX_FMT_YUV420P, w, h, ALIGN);
+    return f;
+}
+
+static void weave_plane(uint8_t *dst, ptrdiff_t dl, const uint8_t *src, ptrdiff_t sl, int w, int h)
+{
+    for (int y = 0; y < h; y++, dst += dl, src += sl) {
+        if (!(y & 1) || y + 1 >= h) {
+            memcpy(dst, src, (size_t)w);
+            continue;
+        }
+        const uint8_t *up = src - sl, *down = src + sl;
+        for (int x = 0; x < w; x++) {
+            int a = up[x], b = down[x], v = src[x], lo = a < b ? a : b, hi = a < b ? b : a;
+            // A line outside the range of both neighbours of the other field is a comb's tooth: the field moved.
+            dst[x] = (uint8_t)(v > hi + COMB || v < lo - COMB ? (a + b + 1) >> 1 : v);
+        }
+    }
+}
+
+/* Returns in itself when it is progressive or of a format that the filter does not know. */
+static const AVFrame *deinterlace(struct pixels *p, const AVFrame *in)
+{
+    const AVPixFmtDescriptor *d = av_pix_fmt_desc_get(in->format);
+    if (!in->interlaced_frame || !d || d->comp[0].depth != 8 || !(d->flags & AV_PIX_FMT_FLAG_PLANAR) || d->nb_components < 3)
+        return in;
+    AVFrame *f = p->woven;
+    if (!f || f->width != in->width || f->height != in->height || f->format != in->format) {
+        av_frame_free(&p->woven);
+        p->woven = f = av_frame_alloc();
+        if (!f)
+            return in;
+        f->width = in->width;
+        f->height = in->height;
+        f->format = in->format;
+        if (av_frame_get_buffer(f, 0) < 0) {
+            av_frame_free(&p->woven);
+            return in;
+        }
+    }
+    av_frame_copy_props(f, in);
+    for (int i = 0; i < 3; i++)
+        weave_plane(f->data[i], f->linesize[i], in->data[i], in->linesize[i],
+                    i ? AV_CEIL_RSHIFT(in->width, d->log2_chroma_w) : in->width,
+                    i ? AV_CEIL_RSHIFT(in->height, d->log2_chroma_h) : in->height);
+    return f;
+}
+
+static int plain_format(const AVFrame *f, int *full)
+{
+    *full = f->color_range == AVCOL_RANGE_JPEG;
+    switch (f->format) {
+    case AV_PIX_FMT_YUVJ420P: *full = 1; return AV_PIX_FMT_YUV420P;
+    case AV_PIX_FMT_YUVJ422P: *full = 1; return AV_PIX_FMT_YUV422P;
+    case AV_PIX_FMT_YUVJ444P: *full = 1; return AV_PIX_FMT_YUV444P;
+    case AV_PIX_FMT_YUVJ440P: *full = 1; return AV_PIX_FMT_YUV440P;
+    default: return f->format;
+    }
+}
+
+static const int *coefficients(int matrix)
+{
+    int cs = matrix == AVCOL_SPC_BT709         ? SWS_CS_ITU709
+             : matrix == AVCOL_SPC_BT2020_NCL || matrix == AVCOL_SPC_BT2020_CL ? SWS_CS_BT2020
+             : matrix == AVCOL_SPC_SMPTE240M   ? SWS_CS_SMPTE240M
+             : matrix == AVCOL_SPC_FCC         ? SWS_CS_FCC
+                                               : SWS_CS_ITU601;
+    return sws_getCoefficients(cs);
+}
+
+/* Pictures may change size or format in the middle of a stream. */
+static int prepare(struct pixels *p, const AVFrame *in, int format, int full, int w, int h, struct err *e)
+{
+    int m = matrix_of(in);
+    if (p->sws && p->from_w == in->width && p->from_h == in->height && p->from_format == format && p->from_matrix == m &&
+        p->from_range == full)
+        return 0;
+    sws_freeContext(p->sws);
+    p->sws = sws_getContext(in->width, in->height, format, w, h, AV_PIX_FMT_YUV420P, p->flags, NULL, NULL, NULL);
+    if (!p->sws)
+        return fail_set(e, "media.unsupported_codec", "The picture's pixel format cannot be converted.");
+    sws_setColorspaceDetails(p->sws, coefficients(m), full, coefficients(p->color.matrix), 0, 0, 1 << 16, 1 << 16);
+    p->from_w = in->width;
+    p->from_h = in->height;
+    p->from_format = format;
+    p->from_matrix = m;
+    p->from_range = full;
+    return 0;
+}
+
+static void turn_plane(const struct pixels *p, uint8_t *dst, int dl, int w, int h, const uint8_t *src, int sl)
+{
+    enum { TILE = 16 }; // both sides of a transposition stay in the cache
+    for (int ty = 0; ty < h; ty += TILE) {
+        for (int tx = 0; tx < w; tx += TILE) {
+            for (int y = ty; y < ty + TILE && y < h; y++) {
+                int sy = p->flip_y ? h - 1 - y : y;
+                for (int x = tx; x < tx + TILE && x < w; x++) {
+                    int sx = p->flip_x ? w - 1 - x : x;
+                    dst[y * dl + x] = p->swap ? src[sx * sl + sy] : src[sy * sl + sx];
+                }
+            }
+        }
+    }
+}
+
+static AVFrame *turn(struct pixels *p, AVFrame *in, struct err *e)
+{
+    AVFrame *f = new_frame(p->turned, p->w, p->h, p->color);
+    for (int i = 0; f && i < 3; i++)
+        turn_plane(p, f->data[i], f->linesize[i], i ? p->w / 2 : p->w, i ? p->h / 2 : p->h, in->data[i], in->linesize[i]);
+    av_frame_free(&in);
+    if (!f)
+        fail_av(e, AVERROR(ENOMEM), "picture buffers");
+    return f;
+}
+
+AVFrame *pixels_convert(struct pixels *p, const AVFrame *source, struct err *e)
+{
+    const AVFrame *in = deinterlace(p, source);
+    bool turned = p->swap || p->flip_x || p->flip_y;
+    int full, format = plain_format(in, &full), w = p->swap ? p->h : p->w, h = p->swap ? p->w : p->h;
+    AVFrame *f;
+    if (format == AV_PIX_FMT_YUV420P && !full && (in->width & ~1) == w && (in->height & ~1) == h && in == source &&
+        (matrix_of(in) == p->color.matrix || (is_601(matrix_of(in)) && is_601(p->color.matrix)))) {
+        f = av_frame_clone(in);
+        if (f) {
+            f->width = w; // an odd last column or row is not worth a scaler
+            f->height = h;
+        }
+    } else {
+        if (prepare(p, in, format, full, w, h, e))
+            return NULL;
+        f = new_frame(turned ? p->turned : p->pool, w, h, p->color);
+        if (f && sws_scale(p->sws, (const uint8_t *const *)in->data, in->linesize, 0, in->height, f->data, f->linesize) <= 0) {
+            av_frame_free(&f);
+            fail_av(e, AVERROR_EXTERNAL, "scale");
+            return NULL;
+        }
+    }
+    if (!f) {
+        fail_av(e, AVERROR(ENOMEM), "picture buffers");
+        return NULL;
+    }
+    return turned ? turn(p, f, e) : f;
+}

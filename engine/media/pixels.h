@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Decoded picture -> 8-bit limited-range yuv420p of a rendition's size: deinterlace, scale, convert, rotate. A struct
+ * belongs to one thread; frames are shared by reference and never written after they were returned. */
+#ifndef MEDIA_PIXELS_H
+#define MEDIA_PIXELS_H
+#include <libavutil/buffer.h>
+#include <libavutil/frame.h>
+#include <libswscale/swscale.h>
+#include <stdbool.h>
+#include "base/err.h"
+#include "media/frag.h"
+
+struct pixels {
+    int w, h; /* result */
+    bool swap, flip_x, flip_y;
+    int flags; /* SWS_BILINEAR ... */
+    struct frag_color color; /* of the result */
+    struct SwsContext *sws;
+    int from_w, from_h, from_format, from_matrix, from_range;
+    AVBufferPool *pool, *turned;
+    AVFrame *woven; /* deinterlacer's output, reused */
+};
+
+/* Colour that a source is delivered in: its own SDR one, or what players assume for its height. */
+struct frag_color pixels_color(const AVFrame *f);
+int pixels_init(struct pixels *p, int w, int h, int flags, struct frag_color color, struct err *e);
+void pixels_fini(struct pixels *p);
+/* New reference; in stays the caller's. NULL with *e at failure. */
+AVFrame *pixels_convert(struct pixels *p, const AVFrame *in, struct err *e);
+#endif

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "media/store.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
+#include <openssl/rand.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/str.h"
+#include "media/fail.h"
+#include "media/group.h"
+#include "media/queue.h"
+
+struct item {
+    char name[48];
+    struct buf data;
+};
+
+struct store {
+    int dirfd;
+    uint8_t secret[32];
+    struct queue queue;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    int pending;
+    bool failed;
+    struct err err;
+};
+
+static int derive(const uint8_t secret[32], const char *info, uint8_t key[16])
+{
+    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
+    EVP_KDF_CTX *ctx = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
+    OSSL_PARAM p[] = {OSSL_PARAM_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)"SHA256", 6),
+                      OSSL_PARAM_octet_string(OSSL_KDF_PARAM_KEY, (void *)secret, 32),
+                      OSSL_PARAM_octet_string(OSSL_KDF_PARAM_INFO, (void *)info, strlen(info)), OSSL_PARAM_END};
+    int rc = ctx && EVP_KDF_derive(ctx, key, 16, p) == 1 ? 0 : -1;
+    EVP_KDF_CTX_free(ctx);
+    EVP_KDF_free(kdf);
+    return rc;
+}
+
+static int encrypt(const uint8_t key[16], const uint8_t iv[16], const void *p, size_t n, struct buf *out)
+{
+    EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+    int a = 0, b = 0, rc = -1;
+    if (n > INT32_MAX - 32 || !(out->p = malloc(n + 32)))
+        goto out;
+    out->cap = n + 32;
+    if (c && EVP_EncryptInit_ex(c, EVP_aes_128_cbc(), NULL, key, iv) == 1 &&
+        EVP_EncryptUpdate(c, (uint8_t *)out->p, &a, p, (int)n) == 1 &&
+        EVP_EncryptFinal_ex(c, (uint8_t *)out->p + a, &b) == 1) {
+        out->n = (size_t)(a + b);
+        rc = 0;
+    }
+out:
+    EVP_CIPHER_CTX_free(c);
+    return rc;
+}
+
+int store_warm(struct err *e)
+{
+    uint8_t key[32] = {0}, iv[16];
+    struct buf b = {0};
+    int rc = RAND_bytes(iv, sizeof iv) == 1 && !derive(key, "warm", key) && !encrypt(key, iv, "x", 1, &b) ? 0 : -1;
+    buf_fini(&b);
+    return rc ? fail_set(e, "media.internal", "The server's crypto library does not work.") : 0;
+}
+
+static int write_all(int fd, const char *p, size_t n)
+{
+    while (n) {
+        ssize_t w = write(fd, p, n);
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w <= 0)
+            return -1;
+        p += w;
+        n -= (size_t)w;
+    }
+    return 0;
+}
+
+static int publish(struct store *s, const struct item *it, struct err *e)
+{
+    char tmp[64];
+    snprintf(tmp, sizeof tmp, "%s.tmp", it->name);
+    int fd = openat(s->dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return err_errno(e, "create media file");
+    // A failed fsync is final: the kernel may have dropped the pages, so a second one would lie.
+    int bad = write_all(fd, it->data.p, it->data.n) || fsync(fd);
+    int saved = errno;
+    if (close(fd) && !bad) {
+        bad = 1;
+        saved = errno;
+    }
+    if (!bad && renameat(s->dirfd, tmp, s->dirfd, it->name)) {
+        bad = 1;
+        saved = errno;
+    }
+    if (!bad)
+        return 0;
+    unlinkat(s->dirfd, tmp, 0);
+    errno = saved;
+    return err_errno(e, "write media file");
+}
+
+static void item_free(void *p)
+{
+    struct item *it = p;
+    buf_fini(&it->data);
+    free(it);
+}
+
+static void *writer(void *arg)
+{
+    struct store *s = arg;
+    void *p;
+    while (queue_get(&s->queue, &p) > 0) {
+        struct err e = {0};
+        int rc = s->failed ? 0 : publish(s, p, &e);
+        item_free(p);
+        pthread_mutex_lock(&s->lock);
+        if (rc && !s->failed) {
+            s->failed = true;
+            s->err = e;
+        }
+        if (!--s->pending || s->failed)
+            pthread_cond_broadcast(&s->idle);
+        pthread_mutex_unlock(&s->lock);
+    }
+    return NULL;
+}
+
+struct store *store_new(int dirfd, const uint8_t secret[32], struct err *e)
+{
+    struct store *s = calloc(1, sizeof *s);
+    must(s != NULL);
+    s->dirfd = dirfd;
+    memcpy(s->secret, secret, sizeof s->secret);
+    queue_init(&s->queue, 32);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->idle, NULL);
+    if (group_thread(&s->thread, writer, s, "store", e)) {
+        free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void store_free(struct store *s)
+{
+    if (!s)
+        return;
+    queue_end(&s->queue);
+    pthread_join(s->thread, NULL);
+    queue_fini(&s->queue, item_free);
+    OPENSSL_cleanse(s->secret, sizeof s->secret);
+    free(s);
+}
+
+/* Takes data over, also on failure. */
+static int enqueue(struct store *s, const char *name, struct buf *data, struct err *e)
+{
+    struct item *it = calloc(1, sizeof *it);
+    must(it != NULL);
+    snprintf(it->name, sizeof it->name, "%s", name);
+    it->data = *data;
+    pthread_mutex_lock(&s->lock);
+    bool failed = s->failed;
+    if (failed && e)
+        *e = s->err;
+    else
+        s->pending++;
+    pthread_mutex_unlock(&s->lock);
+    if (!failed && !queue_put(&s->queue, it))
+        return 0;
+    item_free(it);
+    return -1;
+}
+
+int store_put(struct store *s, const char *name, const void *p, size_t n, struct err *e)
+{
+    struct buf b = {0};
+    buf_put(&b, p, n);
+    return enqueue(s, name, &b, e);
+}
+
+static void hex(char *out, const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        snprintf(out + 2 * i, 3, "%02x", p[i]);
+}
+
+int store_seal(struct store *s, const char *rendition, int number, const void *p, size_t n, struct store_segment *out,
+               struct err *e)
+{
+    uint8_t rnd[32], key[16];
+    char info[64];
+    struct buf b = {0};
+    snprintf(info, sizeof info, "v1|%s|a|%d", rendition, number);
+    if (RAND_bytes(rnd, sizeof rnd) != 1 || derive(s->secret, info, key) || encrypt(key, rnd + 16, p, n, &b)) {
+        buf_fini(&b);
+        return fail_set(e, "media.internal", "The video could not be encrypted.");
+    }
+    OPENSSL_cleanse(key, sizeof key);
+    hex(out->name, rnd, 16);
+    snprintf(out->name + 32, sizeof out->name - 32, ".m4s");
+    hex(out->iv, rnd + 16, 16);
+    out->size = (int64_t)b.n;
+    return enqueue(s, out->name, &b, e);
+}
+
+int store_sync(struct store *s, struct err *e)
+{
+    pthread_mutex_lock(&s->lock);
+    while (s->pending && !s->failed)
+        pthread_cond_wait(&s->idle, &s->lock);
+    bool failed = s->failed;
+    if (failed && e)
+        *e = s->err;
+    pthread_mutex_unlock(&s->lock);
+    if (failed)
+        return -1;
+    if (fsync(s->dirfd))
+        return err_errno(e, "sync media directory");
+    return 0;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Output directory: seals segments and publishes files (temporary name, fsync, rename) on one writer thread, so encoders
+ * never wait for the disk. Files are created beneath the directory only. */
+#ifndef MEDIA_STORE_H
+#define MEDIA_STORE_H
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+
+struct store;
+struct store_segment {
+    char name[40]; /* random: tells neither rendition nor variant nor number */
+    char iv[33];
+    double seconds;
+    int64_t size;
+};
+
+/* Loads everything of libcrypto that needs files; before the sandbox closes. */
+int store_warm(struct err *e);
+struct store *store_new(int dirfd, const uint8_t secret[32], struct err *e);
+/* Waits for the writer thread. NULL is fine. */
+void store_free(struct store *s);
+/* Any thread. Copies; the write happens later and its error shows in a later call or in store_sync. */
+int store_put(struct store *s, const char *name, const void *p, size_t n, struct err *e);
+/* Any thread. Encrypts under the segment's own key and puts it; fills everything of out but seconds. */
+int store_seal(struct store *s, const char *rendition, int number, const void *p, size_t n, struct store_segment *out,
+               struct err *e);
+/* Waits until everything is on disk, and the directory too. */
+int store_sync(struct store *s, struct err *e);
+#endif

@@ -1,0 +1,205 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- The catalogue, one video, the creator's own videos, changes, deletion, posters.
+local db = require "ppv.db"
+local json = require "ppv.json"
+local audit = require "lib.audit"
+local display = require "lib.display"
+local errors = require "lib.errors"
+local iso = require "lib.iso"
+local page = require "lib.page"
+
+local UNDELETE_DAYS = 30
+
+local COLUMNS = [[v.id::text as id, v.owner_id, u.username::text as owner_name, u.profile_desc as owner_profile_desc, v.title,
+  v.description, v.price as price_cents, v.currency::text as currency, v.state as processing_state, v.duration_ms, v.width,
+  v.height, v.poster, v.upload_name, coalesce(p.pct, 0) as commission_pct, coalesce(p.enabled, false) as has_affiliate, ]]
+  .. iso "v.created_at" .. " as created_at"
+local FROM = " from videos v join users u on u.id = v.owner_id left join affiliate_programs p on p.video_id = v.id "
+
+local function shape(row)
+  row.hls_ready = row.processing_state == "ready"
+  row.duration = row.duration_ms and row.duration_ms / 1000 or json.null
+  row.poster = row.poster and ("/media/poster/" .. row.id) or json.null
+  row.filename = row.id .. ((row.upload_name or ""):match("%.%w+$") or ".mp4"):lower()
+  row.upload_name, row.duration_ms = nil, nil
+  if not row.has_affiliate then row.commission_pct = 0 end
+  row.price_display = display.money(row.price_cents, row.currency)
+  return row
+end
+
+-- Sort orders: the column list of the cursor, how it continues, how it sorts.
+local SORTS = {
+  newest = { keys = { "id" }, after = "v.id < $%d::uuid", order = "v.id desc" },
+  oldest = { keys = { "id" }, after = "v.id > $%d::uuid", order = "v.id" },
+  cheapest = { keys = { "price_cents", "id" }, after = "(v.price, v.id) > ($%d::bigint, $%d::uuid)", order = "v.price, v.id" },
+  dearest = { keys = { "price_cents", "id" }, after = "(v.price, v.id) < ($%d::bigint, $%d::uuid)",
+    order = "v.price desc, v.id desc" },
+  title = { keys = { "sort_title", "id" }, after = "(lower(v.title), v.id) > ($%d::text, $%d::uuid)",
+    order = "lower(v.title), v.id" },
+}
+
+-- Words of a search as a prefix query; nil when there is none.
+local function words(q)
+  local out = {}
+  for w in q:gmatch("[%w\128-\255]+") do
+    if #out < 8 then out[#out + 1] = "'" .. w:sub(1, 60) .. "':*" end
+  end
+  return #out > 0 and table.concat(out, " & ") or nil
+end
+
+local function list(ctx, input)
+  local sort = SORTS[input.sort]
+  local where, args = { "v.state in ('ready', 'queued', 'processing')", "v.visibility = 'published'", "u.disabled_at is null" }, {}
+  local function arg(v)
+    args[#args + 1] = v
+    return #args
+  end
+  if input.q then
+    local prefix = words(input.q)
+    local name = arg(input.q)
+    where[#where + 1] = prefix and ("(v.search @@ to_tsquery('simple', $%d) or u.username = $%d::citext)"):format(arg(prefix), name)
+      or ("u.username = $%d::citext"):format(name)
+  end
+  if input.owner_id then where[#where + 1] = ("v.owner_id = $%d"):format(arg(input.owner_id)) end
+  local after, err = page.read("videos." .. input.sort, input.cursor, #sort.keys)
+  if err then return nil, err end
+  if after then
+    local first = #args + 1
+    for _, v in ipairs(after) do arg(v) end
+    where[#where + 1] = sort.after:format(first, first + 1)
+  end
+  local rows
+  rows, err = db.read("select " .. COLUMNS .. ", lower(v.title) as sort_title" .. FROM .. "where " .. table.concat(where, " and ")
+    .. " order by " .. sort.order .. (" limit $%d"):format(arg(input.limit + 1)), unpack(args, 1, #args))
+  if not rows then return nil, err end
+  local next_cursor
+  rows, next_cursor = page.cut(rows, input.limit, "videos." .. input.sort, function(row)
+    local keys = {}
+    for i, k in ipairs(sort.keys) do keys[i] = tostring(row[k]) end
+    return keys
+  end)
+  for _, row in ipairs(rows) do
+    row.sort_title = nil
+    shape(row)
+  end
+  return ctx:ok { videos = json.array(rows), next_cursor = next_cursor or json.null }
+end
+
+local function one(ctx, input)
+  local row, err = db.read_one("select " .. COLUMNS .. ", v.visibility, v.error, v.error_code" .. FROM
+    .. "where v.id = $1::uuid and v.state <> 'deleted'", input.id)
+  if row == nil then return nil, err end
+  local mine = row and ctx.user and (ctx.user.id == row.owner_id or ctx.user.is_admin)
+  if not row or (not mine and (row.visibility ~= "published" or row.processing_state == "failed")) then
+    return errors.not_found("video")
+  end
+  if not mine then row.error, row.error_code, row.visibility = nil, nil, nil end
+  local access = json.null
+  if ctx.user then
+    local got
+    got, err = db.read_one("select ppv_access($1, $2::uuid) as why", ctx.user.id, input.id)
+    if not got then return nil, err end
+    access = got.why or json.null
+  end
+  local video = shape(row)
+  video.access = access
+  return ctx:ok { video = video }
+end
+
+local function mine(ctx, input)
+  local after, err = page.read("mine", input.cursor, 1)
+  if err then return nil, err end
+  local rows
+  rows, err = db.read("select v.id::text as id, v.title, v.description, v.price as price_cents, v.currency::text as currency, "
+    .. iso "v.created_at" .. [[ as created_at, v.state as processing_state, v.visibility, v.error, v.error_code, v.duration_ms,
+    v.poster, v.upload_name, v.deleted_at is not null as deleted,
+    coalesce((select json_agg(a.username order by a.id) from allowlist a where a.video_id = v.id), '[]')::text as allow_users,
+    (select count(*) from purchases s where s.video_id = v.id and s.revoked_at is null) as sales,
+    (select j.id from jobs j where j.subject = 'video:' || v.id order by j.id desc limit 1) as job_id
+    from videos v where v.owner_id = $1 and ($2::uuid is null or v.id < $2::uuid)
+    and (v.state <> 'deleted' or v.deleted_at > now() - make_interval(days => $4::int)) order by v.id desc limit $3]],
+    ctx.user.id, after and after[1], input.limit + 1, UNDELETE_DAYS)
+  if not rows then return nil, err end
+  local next_cursor
+  rows, next_cursor = page.cut(rows, input.limit, "mine", function(row) return { row.id } end)
+  for _, row in ipairs(rows) do
+    row.allow_users = json.decode(row.allow_users)
+    row.allow_count = #row.allow_users
+    shape(row)
+  end
+  return ctx:ok { videos = json.array(rows), next_cursor = next_cursor or json.null }
+end
+
+local function update(ctx, input)
+  local n, err = db.exec([[update videos set title = coalesce($3, title), description = coalesce($4, description),
+    price = coalesce($5, price), visibility = coalesce($6, visibility) where id = $1::uuid and owner_id = $2 and state <> 'deleted']],
+    input.id, ctx.user.id, input.title, input.description, input.price_cents, input.visibility)
+  if not n then return nil, err end
+  if n == 0 then return errors.fail("video.not_yours", "not owner / not found", { status = 404 }) end
+  return ctx:ok { video_id = input.id }
+end
+
+local function delete(ctx, input)
+  local done, err = db.tx(function(tx)
+    local row, e = tx.one([[update videos set state = 'deleted', deleted_at = now()
+      where id = $1::uuid and owner_id = $2 and state <> 'deleted' returning id]], input.id, ctx.user.id)
+    if row == nil then return nil, e end
+    if not row then return errors.fail("video.not_yours", "not owner / not found", { status = 404 }) end
+    local n
+    n, e = tx.exec([[select ppv_job_cancel(id) from jobs where subject = 'video:' || $1 and state in ('ready', 'running')]], input.id)
+    if not n then return nil, e end
+    return audit.write(tx, ctx, "video.delete", "video:" .. input.id)
+  end)
+  if not done then return nil, err end
+  return ctx:ok { video_id = input.id, undelete_days = UNDELETE_DAYS }
+end
+
+local function undelete(ctx, input)
+  local row, err = db.one([[update videos set state = case when ready_at is not null then 'ready' else 'queued' end, deleted_at = null
+    where id = $1::uuid and owner_id = $2 and state = 'deleted' and deleted_at > now() - make_interval(days => $3::int)
+    returning state]], input.id, ctx.user.id, UNDELETE_DAYS)
+  if row == nil then return nil, err end
+  if not row then return errors.fail("video.not_yours", "not owner / not found", { status = 404 }) end
+  if row.state == "queued" then
+    local n
+    n, err = db.exec("select ppv_job_add('media.ingest', jsonb_build_object('video_id', $1::text), 'video:' || $1::text, 'ingest:' || $1::text)",
+      input.id)
+    if not n then return nil, err end
+  end
+  return ctx:ok { video_id = input.id, status = row.state }
+end
+
+local function poster(ctx, input)
+  local row, err = db.read_one("select poster from videos where id = $1::uuid and state = 'ready'", input.id)
+  if row == nil then return nil, err end
+  if not row or not row.poster then return errors.not_found("poster") end
+  return ctx:file("media", row.poster, { ["cache-control"] = "public, max-age=3600" }, "image/jpeg")
+end
+
+local ID = { id = { type = "uuid", required = true } }
+local CHANGE = { id = { type = "uuid", required = true }, title = { type = "string", max = 200 },
+  description = { type = "string", max = 5000, multiline = true, keep_blank = true },
+  price_cents = { type = "int", min = 0, max = 1000000000 },
+  visibility = { type = "enum", values = { "published", "draft" } } }
+
+local function paging(default, max, more)
+  local input = page.input(default, max)
+  for k, v in pairs(more or {}) do input[k] = v end
+  return input
+end
+
+return { routes = {
+  { method = "GET", path = "/api/videos", auth = "public", rate = "600/m", summary = "The catalogue", handler = list,
+    input = paging(100, 200, { q = { type = "string", max = 200 }, owner_id = { type = "int", min = 1 },
+      sort = { type = "enum", values = { "newest", "oldest", "cheapest", "dearest", "title" }, default = "newest" } }) },
+  { method = "GET", path = "/api/videos/:id", auth = "public", rate = "600/m", summary = "One video", input = ID, handler = one },
+  { method = "GET", path = "/api/my_videos", auth = "user", summary = "The creator's own videos", input = paging(100, 200),
+    handler = mine },
+  { method = "POST", path = "/api/video_update", auth = "user", rate = "60/m", summary = "Change title, description, price",
+    input = CHANGE, handler = update },
+  { method = "POST", path = "/api/video_delete", auth = "user", rate = "60/m", summary = "Delete a video", input = ID, handler = delete },
+  { method = "DELETE", path = "/api/videos/:id", auth = "user", rate = "60/m", summary = "Delete a video", input = ID, handler = delete },
+  { method = "POST", path = "/api/video_undelete", auth = "user", rate = "60/m", summary = "Take a deletion back", input = ID,
+    handler = undelete },
+  { method = "GET", path = "/media/poster/:id", auth = "none", summary = "The still picture", input = ID, handler = poster },
+} }

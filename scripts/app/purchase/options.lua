@@ -1,0 +1,92 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- How a video can be paid for.
+local db = require "ppv.db"
+local json = require "ppv.json"
+local display = require "lib.display"
+local errors = require "lib.errors"
+local payments = require "lib.payments"
+local settings = require "lib.settings"
+
+local function find(id)
+  local v, err = db.read_one([[select v.id::text as id, v.owner_id, v.price, v.currency::text as currency, v.state,
+    u.wallet_account, u.wallet_chain_id from videos v join users u on u.id = v.owner_id
+    where v.id = $1::uuid and v.state <> 'deleted' and v.visibility = 'published']], id)
+  if v == nil then return nil, err end
+  if not v then return errors.not_found("video") end
+  return v
+end
+
+local function tokens()
+  local rows, err = db.read([[select chain, chain_id, symbol, decimals, erc20_address as erc20 from pay_tokens where is_active
+    order by chain_id, symbol]])
+  if not rows then return nil, err end
+  for _, t in ipairs(rows) do t.erc20 = t.erc20 or json.null end
+  return json.array(rows)
+end
+
+local function options(ctx, input)
+  local v, err = find(input.video_id)
+  if not v then return nil, err end
+  local list
+  list, err = tokens()
+  if not list then return nil, err end
+  return ctx:ok { video_id = v.id, price_cents = v.price, currency = v.currency, creator_id = v.owner_id,
+    creator_wallet = v.wallet_account or json.null, creator_chain_id = v.wallet_chain_id or json.null, tokens = list }
+end
+
+local function wallet_part(ctx, v, owner)
+  local on = payments.enabled("wallet_payment")
+  local out = { available = on, balance_cents = json.null, balance_display = json.null, can_afford = json.null }
+  if not ctx.user then return out end
+  local row, err = db.read_one("select ppv_balance($1, $2)::text as b", ctx.user.id, v.currency)
+  if not row then return nil, err end
+  local b = json.decode(row.b)
+  out.balance_cents, out.balance_display = b.available, display.money(b.available, v.currency)
+  out.can_afford = on and not owner and b.available >= v.price
+  return out
+end
+
+local function all_options(ctx, input)
+  local v, err = find(input.video_id)
+  if not v then return nil, err end
+  local owner = ctx.user ~= nil and ctx.user.id == v.owner_id
+  local wallet, list, access
+  wallet, err = wallet_part(ctx, v, owner)
+  if not wallet then return nil, err end
+  list, err = payments.providers()
+  if not list then return nil, err end
+  local names = {}
+  for _, p in ipairs(list) do if p.enabled then names[#names + 1] = p.provider end end
+  if ctx.user then
+    access, err = db.read_one("select ppv_access($1, $2::uuid) as why", ctx.user.id, v.id)
+    if not access then return nil, err end
+  end
+  local why = access and access.why
+  return ctx:ok { video_id = v.id, price_cents = v.price, currency = v.currency, price_display = display.money(v.price, v.currency),
+    is_owner = owner, already_purchased = why ~= nil and why ~= "free" and why ~= "owner", access = why or json.null,
+    wallet = wallet, x402 = { available = false, tokens = json.array {} },
+    fiat = { available = #names > 0, providers = json.array(names) } }
+end
+
+local function providers(ctx)
+  local list, err = payments.providers()
+  if not list then return nil, err end
+  local out = {}
+  for i, p in ipairs(list) do
+    out[i] = { provider = p.provider, display_name = p.display_name, configured = p.configured, environment = p.environment,
+      api_base_url = p.api_base_url, supports_redirect_checkout = true, supports_webhook_confirmation = p.webhook,
+      supports_manual_confirmation = false, supported_currencies = json.array(p.currencies),
+      required_env = json.array(p.required), missing_env = json.array(p.missing), enabled = p.enabled }
+  end
+  return ctx:ok { default_provider = settings.get("payment.default_provider") or json.null, providers = json.array(out) }
+end
+
+local VIDEO = { video_id = { type = "uuid", required = true } }
+
+return { routes = {
+  { method = "GET", path = "/api/pay/options", auth = "public", rate = "300/m", summary = "On-chain payment options", input = VIDEO,
+    handler = options },
+  { method = "GET", path = "/api/pay/all_options", auth = "public", rate = "300/m", summary = "All payment options", input = VIDEO,
+    handler = all_options },
+  { method = "GET", path = "/api/pay/providers", auth = "public", rate = "120/m", summary = "Payment providers", handler = providers },
+} }

@@ -1,0 +1,139 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Payment switches, site settings and the exchange rate.
+local db = require "ppv.db"
+local json = require "ppv.json"
+local audit = require "lib.audit"
+local config = require "lib.config"
+local errors = require "lib.errors"
+local payments = require "lib.payments"
+local registry = require "lib.registry"
+local settings = require "lib.settings"
+
+local SWITCHES = { "wallet_payment", "wallet_transfer", "paypal", "stripe", "xendit", "midtrans", "x402" }
+
+local function provider_table()
+  local list, err = payments.providers()
+  if not list then return nil, err end
+  local out, known = {}, {}
+  for _, p in ipairs(list) do
+    known[p.provider] = p
+    out[#out + 1] = { provider = p.provider, display_name = p.display_name, configured = p.configured, environment = p.environment,
+      api_base_url = p.api_base_url, required_env = json.array(p.required), missing_env = json.array(p.missing), enabled = p.enabled }
+  end
+  return out, known
+end
+
+local function show(ctx)
+  local list, known = provider_table()
+  if not list then return nil, known end
+  local out = {}
+  for _, name in ipairs(SWITCHES) do
+    local on = payments.enabled(name)
+    if not name:find("^wallet") and not (known[name] and known[name].configured) then on = false end
+    out[name .. "_enabled"] = on
+  end
+  out.default_provider = settings.get("payment.default_provider") or json.null
+  return ctx:ok { settings = out, providers = json.array(list) }
+end
+
+local function save(ctx, input)
+  local _, known = provider_table()
+  if not known or known.code then return nil, known end
+  local values = {}
+  for _, name in ipairs(SWITCHES) do
+    local on = input[name .. "_enabled"]
+    if on ~= nil then
+      if on and not name:find("^wallet") and not (known[name] and known[name].configured) then
+        return errors.fail("payment.not_configured", name .. " is not set up and cannot be switched on", { status = 409 })
+      end
+      values["payment." .. name .. "_enabled"] = on
+    end
+  end
+  if input.default_provider then
+    if not (known[input.default_provider] and known[input.default_provider].enabled) then
+      return errors.fail("payment.not_configured", "the default provider must be switched on", { status = 409 })
+    end
+    values["payment.default_provider"] = input.default_provider
+  end
+  local ok, err = db.tx(function(tx)
+    local done, e = settings.set(tx, values, ctx.user.id)
+    if not done then return nil, e end
+    return audit.write(tx, ctx, "settings.payment", "settings", values)
+  end)
+  settings.changed()
+  if not ok then return nil, err end
+  return show(ctx)
+end
+
+-- Site settings an administrator may change, with their kinds and defaults.
+local SITE = {
+  ["affiliate.plugin"] = { type = "string", max = 60, default = "percent" },
+  ["rate.plugin"] = { type = "string", max = 60, default = "fixed_rate" },
+  ["payment.platform_fee_bp"] = { type = "int", min = 0, max = 10000, default = config.int("platform_fee_bp", 1000) },
+  ["wallet.min_deposit"] = { type = "int", min = 1, max = 100000000, default = 1000 },
+  ["wallet.min_transfer"] = { type = "int", min = 1, max = 100000000, default = 100 },
+  ["playback.max_streams"] = { type = "int", min = 1, max = 100, default = 3 },
+}
+local FIELD, SITE_INPUT = {}, {}
+for key, rule in pairs(SITE) do
+  local field = key:gsub("%.", "_")
+  FIELD[field] = key
+  SITE_INPUT[field] = { type = rule.type, min = rule.min, max = rule.max }
+end
+
+local function show_site(ctx)
+  local out = {}
+  for field, key in pairs(FIELD) do out[field] = settings.get(key, SITE[key].default) end
+  local rules, rates = {}, {}
+  for _, p in ipairs(registry.by_kind.affiliate or {}) do rules[#rules + 1] = p.name end
+  for _, p in ipairs(registry.by_kind.rate or {}) do rates[#rates + 1] = p.name end
+  return ctx:ok { settings = out, affiliate_rules = json.array(rules), rate_sources = json.array(rates),
+    site_name = config.get("site_name", "PPV"), currency = payments.currency() }
+end
+
+local function save_site(ctx, input)
+  local values = {}
+  for field, key in pairs(FIELD) do if input[field] ~= nil then values[key] = input[field] end end
+  for kind in pairs { affiliate = true, rate = true } do
+    local name = values[kind .. ".plugin"]
+    local p = name and registry.by_name[name]
+    if name and not (p and p.kind == kind) then return errors.invalid("there is no active " .. kind .. " plugin named " .. name) end
+  end
+  local ok, err = db.tx(function(tx)
+    local done, e = settings.set(tx, values, ctx.user.id)
+    if not done then return nil, e end
+    return audit.write(tx, ctx, "settings.site", "settings", values)
+  end)
+  settings.changed()
+  if not ok then return nil, err end
+  return show_site(ctx)
+end
+
+-- Any problem of the rate source is an error, never a made-up rate.
+local function kurs(ctx)
+  local p, err = registry.chosen("rate", "fixed_rate")
+  if not p then return nil, err end
+  local c
+  c, err = registry.context(p, ctx)
+  if not c then return nil, err end
+  local rate
+  rate, err = p.handler.quote(c, "USD", "IDR")
+  if not rate then return nil, err end
+  local n = tonumber(rate.rate)
+  if not n or n <= 0 or n ~= n or n == math.huge then
+    return errors.fail("plugin.error", "rate source " .. p.name .. " gave no usable rate")
+  end
+  return ctx:ok { usd_to_idr = n, source = p.name, at = rate.at or json.null }
+end
+
+local switches = { default_provider = { type = "string", max = 40 } }
+for _, name in ipairs(SWITCHES) do switches[name .. "_enabled"] = { type = "bool" } end
+
+return { routes = {
+  { method = "GET", path = "/admin/payment_settings", auth = "admin", summary = "Payment switches", handler = show },
+  { method = "POST", path = "/admin/payment_settings", auth = "admin", summary = "Set payment switches", input = switches,
+    handler = save },
+  { method = "GET", path = "/admin/settings", auth = "admin", summary = "Site settings", handler = show_site },
+  { method = "POST", path = "/admin/settings", auth = "admin", summary = "Set site settings", input = SITE_INPUT, handler = save_site },
+  { method = "GET", path = "/api/kurs", auth = "public", rate = "300/m", summary = "Exchange rate USD to IDR", handler = kurs },
+} }

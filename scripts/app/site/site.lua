@@ -1,0 +1,64 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Pages, static files, probes, figures and the API's description.
+local blob = require "ppv.blob"
+local db = require "ppv.db"
+local json = require "ppv.json"
+local metrics = require "ppv.metrics"
+local config = require "lib.config"
+local live = require "lib.live"
+
+local function to(path)
+  return function(ctx) return ctx:redirect(path) end
+end
+
+local function static(ctx)
+  local rel = ctx.params.rest or ""
+  if rel == "" or rel:sub(-1) == "/" then rel = rel .. "index.html" end
+  local page = rel:find("%.html$")
+  return ctx:file("static", rel, { ["cache-control"] = page and "no-cache" or "public, max-age=600" })
+end
+
+local function health(ctx) return ctx:text(200, "ok") end
+
+local function ready(ctx)
+  local checks, fine = {}, true
+  local row = db.read_one("select 1 as one")
+  checks.database = row and "ok" or "down"
+  fine = fine and row ~= nil
+  local media = blob.exists("media", ".") ~= nil
+  checks.media = media and "ok" or "down"
+  fine = fine and media
+  return ctx:json(fine and 200 or 503, { ok = fine, checks = checks })
+end
+
+-- Figures are for the operator: local addresses, or whoever knows the token of the configuration.
+local function figures(ctx)
+  return ctx:text(200, metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
+end
+
+local document
+
+local function openapi(ctx)
+  document = document or json.encode(live.document(live.routes, ctx.base_url))
+  return { status = 200, headers = { ["content-type"] = "application/json", ["cache-control"] = "public, max-age=60" },
+    body = document }
+end
+
+local function site(ctx)
+  return ctx:ok { name = config.get("site_name", "PPV"), currency = config.get("currency", "USD") }
+end
+
+local routes = {
+  { method = "GET", path = "/", auth = "none", hidden = true, handler = to "/public/browse.html" },
+  { method = "GET", path = "/browse", auth = "none", hidden = true, handler = to "/public/browse.html" },
+  { method = "GET", path = "/dashboard", auth = "none", hidden = true, handler = to "/public/dashboard.html" },
+  { method = "GET", path = "/admin", auth = "none", hidden = true, handler = to "/public/admin/dashboard.html" },
+  { method = "GET", path = "/public", auth = "none", hidden = true, handler = to "/public/browse.html" },
+  { method = "GET", path = "/public/*rest", auth = "none", hidden = true, html = true, handler = static },
+  { method = "GET", path = "/health", auth = "none", summary = "Is the process alive", handler = health },
+  { method = "GET", path = "/ready", auth = "none", summary = "Can it serve", handler = ready },
+  { method = "GET", path = "/metrics", auth = "none", summary = "Figures for Prometheus", handler = figures },
+  { method = "GET", path = "/api/openapi.json", auth = "none", summary = "This description", handler = openapi },
+  { method = "GET", path = "/api/site", auth = "none", summary = "Name and currency of the site", handler = site },
+}
+return { routes = routes }

@@ -1,0 +1,241 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Uploading a film and following its preparation.
+local blob = require "ppv.blob"
+local cache = require "ppv.cache"
+local crypto = require "ppv.crypto"
+local db = require "ppv.db"
+local events = require "ppv.events"
+local http = require "ppv.http"
+local json = require "ppv.json"
+local log = require "ppv.log"
+local time = require "ppv.time"
+local config = require "lib.config"
+local errors = require "lib.errors"
+local payments = require "lib.payments"
+local schema = require "lib.schema"
+
+local EXTENSIONS = { mp4 = true, m4v = true, mov = true, mkv = true, webm = true, ts = true, mts = true, m2ts = true }
+local PARALLEL = 2
+local FIELDS = {
+  title = { type = "string", max = 200, default = "Untitled" },
+  price_cents = { type = "int", min = 0, max = 1000000000, default = 0 },
+  description = { type = "string", max = 5000, multiline = true, default = "" },
+}
+
+local function refuse(message, where, status)
+  return errors.fail("input.invalid", message, { status = status or 400, where = where or "validation" })
+end
+
+-- First bytes of the kinds of film we read; the sandboxed probe has the last word.
+local function looks_like_video(head)
+  return head:sub(5, 8) == "ftyp" or head:sub(5, 8) == "moov" or head:sub(5, 8) == "wide" or head:sub(5, 8) == "mdat"
+    or head:sub(1, 4) == "\26\69\223\163" or head:byte(1) == 0x47 or head:byte(5) == 0x47
+end
+
+local function check_file(received)
+  if #received.files == 0 then return refuse("missing file") end
+  if #received.files > 1 then return refuse("only one file is allowed") end
+  local f = received.files[1]
+  if f.field ~= "file" then return refuse("missing file") end
+  local ext = (f.filename or ""):match("%.(%w+)$")
+  ext = ext and ext:lower() or "mp4"
+  if not EXTENSIONS[ext] then return refuse("this kind of file is not accepted: ." .. ext) end
+  if f.size == 0 then return refuse("the file is empty") end
+  local head, err = blob.read("upload", f.path, 64)
+  if head and not looks_like_video(head) then return refuse("the file is not a film") end
+  if not head and err.code ~= "request.too_large" then return nil, err end
+  return ext
+end
+
+local function within_quota(ctx, more)
+  local quota = config.int("user_quota", 0)
+  if quota == 0 then return true end
+  local row, err = db.read_one([[select coalesce(sum(upload_size), 0)::bigint as used from videos
+    where owner_id = $1 and upload_path is not null]], ctx.user.id)
+  if not row then return nil, err end
+  if row.used + more > quota then
+    return errors.fail("upload.quota", "This would be more than the space you have for films.", { where = "validation" })
+  end
+  return true
+end
+
+-- The file has its final name before the row that points at it is committed.
+local function store(ctx, fields, f, ext)
+  local row, err = db.read_one("select ppv_uuid7()::text as id")
+  if not row then return nil, err end
+  local path = row.id .. "." .. ext
+  local ok
+  ok, err = blob.rename("upload", f.path, path)
+  if not ok then return nil, err end
+  f.path = path
+  local secret = crypto.seal(crypto.sha256(crypto.random(32), "hex"))
+  local job
+  job, err = db.tx(function(tx)
+    local n, e = tx.exec([[insert into videos (id, owner_id, title, description, price, currency, upload_name, upload_path, upload_type,
+      upload_size, upload_sha256, title_secret) values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)]],
+      row.id, ctx.user.id, fields.title, fields.description, fields.price_cents, payments.currency(),
+      (f.filename or ""):gsub("[%c]", ""):sub(1, 200), path, (f.type or ""):sub(1, 100), f.size, f.sha256, secret)
+    if not n then return nil, e end
+    return tx.one([[select ppv_job_add('media.ingest', jsonb_build_object('video_id', $1::text), 'video:' || $1::text,
+      'ingest:' || $1::text, now(), 0, 3, $2) as id]], row.id, ctx.user.id)
+  end)
+  if not job then return nil, err end
+  return { video_id = row.id, path = path, job_id = job.id }
+end
+
+local function take(ctx)
+  local max = config.int("max_upload", 4294967296)
+  local length = tonumber(ctx:header("content-length") or "")
+  if length and length > max + 65536 then
+    return errors.fail("request.too_large", "The file is too large.", { where = "validation" })
+  end
+  local ok, err = within_quota(ctx, length or 0)
+  if not ok then return nil, err end
+  local received
+  received, err = http.receive(ctx.req, { dir = "upload", max_file = max, max_total = max + 65536 })
+  if not received then
+    return nil, errors.new(err.code, err.message, { where = err.code == "request.too_large" and "validation" or "multipart" })
+  end
+  local done
+  local fields
+  fields, err = schema.apply(FIELDS, received.fields, { where = "validation" })
+  if fields then
+    local ext
+    ext, err = check_file(received)
+    if ext then done, err = store(ctx, fields, received.files[1], ext) end
+  else
+    err.status = 400
+  end
+  if not done then
+    for _, f in ipairs(received.files) do blob.remove_tree("upload", f.path) end
+    return nil, err
+  end
+  return done
+end
+
+local function upload(ctx)
+  local slot = "uploads:" .. ctx.user.id
+  local n = cache.incr(slot, 1, 6 * 3600)
+  if n and n > PARALLEL then
+    cache.incr(slot, -1, 6 * 3600)
+    return errors.fail("request.rate", "You have two uploads running already.", { retry = true, retry_after = 30, where = "validation" })
+  end
+  local fine, done, err = pcall(take, ctx)
+  cache.incr(slot, -1, 6 * 3600)
+  if not fine then error(done, 0) end
+  if not done then return nil, err end
+  log.info("upload.stored", { user = ctx.user.id, video = done.video_id })
+  return ctx:ok({ video_id = done.video_id, owner_id = ctx.user.id, filename = done.path, status = "queued", job_id = done.job_id,
+    message = "The film was received and is being prepared." }, 201)
+end
+
+local STATUS = [[select v.id::text as video_id, v.state, v.error, v.error_code, j.id as job_id, j.state as job_state, j.progress,
+  j.info::text as info, j.attempts, (select count(*) from jobs b where b.state = 'ready' and b.kind = 'media.ingest' and b.id < j.id) as ahead
+  from videos v left join lateral (select * from jobs where subject = 'video:' || v.id::text order by id desc limit 1) j on true
+  where v.id = $1::uuid and v.state <> 'deleted' and (v.owner_id = $2 or $3::boolean)]]
+
+local function status_of(ctx, id)
+  local row, err = db.read_one(STATUS, id, ctx.user.id, ctx.user.is_admin)
+  if row == nil then return nil, err end
+  if not row then return errors.not_found("video") end
+  local info = row.info and json.decode(row.info) or {}
+  return { video_id = row.video_id, status = row.state, job_id = row.job_id, job_state = row.job_state,
+    progress = row.state == "ready" and 1 or tonumber(row.progress) or 0, eta_s = info.eta_s, stage = info.stage,
+    queue_position = row.job_state == "ready" and row.ahead or nil, error = row.error, error_code = row.error_code,
+    hls_ready = row.state == "ready" }
+end
+
+local function status(ctx, input)
+  local s, err = status_of(ctx, input.id)
+  if not s then return nil, err end
+  return ctx:ok(s)
+end
+
+local function is_final(s) return s.status == "ready" or s.status == "failed" or (s.job_state == "cancelled" and s.status ~= "processing") end
+
+-- Server-sent events: the state now, and again whenever it changed, until it is final or five minutes are over.
+local function follow(ctx, input)
+  local s, err = status_of(ctx, input.id)
+  if not s then return nil, err end
+  local sub
+  sub, err = events.subscribe("video_progress")
+  if not sub then return nil, err end
+  local ok
+  ok, err = http.stream_open(ctx.req, 200, { ["content-type"] = "text/event-stream", ["cache-control"] = "no-store",
+    ["x-accel-buffering"] = "no" })
+  if not ok then return nil, err end
+  local last, started = nil, time.mono()
+  while true do
+    local text = json.encode(s)
+    if not http.stream_write(ctx.req, text ~= last and ("data: " .. text .. "\n\n") or ": still here\n\n") then break end
+    last = text
+    if is_final(s) or time.mono() - started > 300 then break end
+    local waited = time.mono()
+    repeat
+      local payload = sub:next(5)
+    until payload == input.id or payload == "" or time.mono() - waited >= 5
+    s = status_of(ctx, input.id)
+    if not s then break end
+  end
+  http.stream_end(ctx.req)
+  return { status = 200, headers = {}, body = { streamed = true } }
+end
+
+local function own_job(ctx, id)
+  local row, err = db.read_one([[select j.id, j.state, v.state as video_state from videos v
+    left join lateral (select * from jobs where subject = 'video:' || v.id::text order by id desc limit 1) j on true
+    where v.id = $1::uuid and v.owner_id = $2 and v.state <> 'deleted']], id, ctx.user.id)
+  if row == nil then return nil, err end
+  if not row then return errors.fail("video.not_yours", "not owner / not found", { status = 404 }) end
+  return row
+end
+
+local function cancel(ctx, input)
+  local job, err = own_job(ctx, input.id)
+  if not job then return nil, err end
+  if job.video_state == "ready" then return errors.fail("job.finished", "The film is ready already.") end
+  local done
+  done, err = db.tx(function(tx)
+    local n, e
+    if job.id then
+      n, e = tx.one("select ppv_job_cancel($1) as yes", job.id)
+      if not n then return nil, e end
+    end
+    return tx.exec([[update videos set state = 'failed', error_code = 'media.cancelled', error = 'You stopped the preparation.'
+      where id = $1::uuid and state in ('queued', 'processing')]], input.id)
+  end)
+  if not done then return nil, err end
+  db.notify("video_progress", input.id)
+  return ctx:ok { video_id = input.id, status = "failed" }
+end
+
+local function retry(ctx, input)
+  local job, err = own_job(ctx, input.id)
+  if not job then return nil, err end
+  if job.video_state ~= "failed" then return errors.fail("job.finished", "Only a failed film can be tried again.") end
+  local got
+  got, err = db.tx(function(tx)
+    local v, e = tx.one([[update videos set state = 'queued', error = null, error_code = null
+      where id = $1::uuid and state = 'failed' and upload_path is not null returning id]], input.id)
+    if v == nil then return nil, e end
+    if not v then return errors.fail("job.finished", "The original file is no longer there.") end
+    return tx.one([[select ppv_job_add('media.ingest', jsonb_build_object('video_id', $1::text), 'video:' || $1::text,
+      'ingest:' || $1::text, now(), 0, 3, $2) as id]], input.id, ctx.user.id)
+  end)
+  if not got then return nil, err end
+  return ctx:ok { video_id = input.id, status = "queued", job_id = got.id }
+end
+
+local ID = { id = { type = "uuid", required = true } }
+
+return { routes = {
+  { method = "POST", path = "/api/upload", auth = "user", rate = "30/h", body = "stream", where = true, summary = "Upload a film",
+    handler = upload },
+  { method = "GET", path = "/api/videos/:id/status", auth = "user", summary = "How far its preparation is", input = ID, handler = status },
+  { method = "GET", path = "/api/videos/:id/events", auth = "user", rate = "60/m", summary = "The same as server-sent events",
+    input = ID, handler = follow },
+  { method = "POST", path = "/api/videos/:id/cancel", auth = "user", rate = "60/m", summary = "Stop the preparation", input = ID,
+    handler = cancel },
+  { method = "POST", path = "/api/videos/:id/retry", auth = "user", rate = "60/m", summary = "Try a failed film again", input = ID,
+    handler = retry },
+} }

@@ -1,0 +1,136 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- The wallet: balance, history, deposits, transfers, buying. All movements are calls of the ledger; replays of an
+-- Idempotency-Key answer what the first call answered.
+local db = require "ppv.db"
+local json = require "ppv.json"
+local ledger = require "ppv.ledger"
+local log = require "ppv.log"
+local metrics = require "ppv.metrics"
+local money = require "ppv.money"
+local affiliate = require "lib.affiliate"
+local display = require "lib.display"
+local errors = require "lib.errors"
+local idempotency = require "lib.idempotency"
+local iso = require "lib.iso"
+local mailer = require "lib.mailer"
+local page = require "lib.page"
+local payments = require "lib.payments"
+local users = require "lib.users"
+
+local MAX = 1000000000
+
+local function balance(ctx)
+  local row, err = db.read_one("select ppv_balance($1, $2)::text as b", ctx.user.id, payments.currency())
+  if not row then return nil, err end
+  local b = json.decode(row.b)
+  return ctx:ok { balance_cents = b.balance, balance_display = display.money(b.balance, b.currency), held_cents = b.held,
+    available_cents = b.available, available_display = display.money(b.available, b.currency), currency = b.currency }
+end
+
+local function transactions(ctx, input)
+  local after, err = page.read("wallet", input.cursor, 1)
+  if err then return nil, err end
+  local rows
+  rows, err = db.read([[select w.id, w.txn_type, w.amount as amount_cents, w.signed_amount as signed_cents,
+    coalesce(w.balance_after, 0) as balance_after, w.status, r.username::text as ref_username, w.note, w.admin_note,
+    w.currency::text as currency, ]] .. iso "w.created_at" .. [[ as created_at
+    from wallet_lines w left join users r on r.id = w.ref_user_id
+    where w.user_id = $1 and ($2::bigint is null or w.id < $2::bigint) order by w.id desc limit $3]],
+    ctx.user.id, after and after[1], input.limit + 1)
+  if not rows then return nil, err end
+  local next_cursor
+  rows, next_cursor = page.cut(rows, input.limit, "wallet", function(row) return { row.id } end)
+  for _, row in ipairs(rows) do
+    row.ref_username = row.ref_username or json.null
+    row.amount_display = display.money(row.amount_cents, row.currency)
+  end
+  return ctx:ok { items = json.array(rows), next_cursor = next_cursor or json.null }
+end
+
+local function deposit(ctx, input)
+  local key, hash = idempotency.read(ctx, { input.amount_cents, input.note })
+  if not key then return nil, hash end
+  local r, err = ledger.deposit_request(key, { user = ctx.user.id, amount = input.amount_cents, currency = payments.currency(),
+    note = input.note, hash = hash })
+  if not r then return nil, err end
+  return ctx:ok { txn_id = r.deposit_id, status = r.state, balance_cents = r.balance,
+    message = "The deposit waits for approval by an administrator." }
+end
+
+local function transfer(ctx, input)
+  local to, err = users.by_name(input.to_username)
+  if to == nil then return nil, err end
+  if not to then return errors.fail("user.unknown", "recipient not found", { status = 404 }) end
+  local key, hash = idempotency.read(ctx, { to.id, input.amount_cents, input.note })
+  if not key then return nil, hash end
+  local r
+  r, err = ledger.transfer(key, { from = ctx.user.id, to = to.id, amount = input.amount_cents, currency = payments.currency(),
+    note = input.note, hash = hash })
+  if not r then return nil, err end
+  metrics.count("transfers_total", 1)
+  return ctx:ok { balance_cents = r.balance, balance_display = display.money(r.balance, r.currency), transferred_to = to.username,
+    amount_display = display.money(r.amount, r.currency), txn_id = r.txn_id }
+end
+
+-- The sale with its commission; when the ledger refuses the commission, the sale goes on without it.
+local function sell(ctx, v, price, quote, key, hash)
+  local line = quote.lines[1]
+  local sale = { buyer = ctx.user.id, video = v.id, price = price, fee_bp = quote.fee_bp, affiliate = line and line.to,
+    commission = line and line.amount or 0, pct = quote.pct, rule = quote.rule or "", hash = hash }
+  local r, err = ledger.sale(key, sale)
+  if r or not line then return r, err end
+  local code = errors.from(err).code
+  if not code:find("^affiliate%.") then return nil, err end
+  log.error("affiliate.refused", { rule = quote.rule, video = v.id, why = err.message })
+  metrics.count("affiliate_refused_total", 1)
+  db.exec("select ppv_audit(null, 'affiliate.refused', $1, jsonb_build_object('rule', $2::text, 'why', $3::text))", v.id,
+    quote.rule or "", tostring(err.message))
+  sale.affiliate, sale.commission = nil, 0
+  return ledger.sale(key, sale)
+end
+
+local function tell_creator(v, r)
+  local owner = db.read_one("select email::text as email from users where id = $1", v.owner_id)
+  if not owner then return end
+  mailer.queue(nil, owner.email, "sale", { title = v.title, amount = display.money(r.price, r.currency),
+    share = display.money(r.creator, r.currency) })
+end
+
+local function pay(ctx, input)
+  local v, err = db.read_one([[select id::text as id, owner_id, title, price, currency::text as currency from videos
+    where id = $1::uuid and state <> 'deleted']], input.video_id)
+  if v == nil then return nil, err end
+  if not v then return errors.not_found("video") end
+  local key, hash = idempotency.read(ctx, { input.video_id, input.price_cents, input.ref_code })
+  if not key then return nil, hash end
+  local fee_bp = payments.fee_bp()
+  local split
+  split, err = money.split(v.price, fee_bp, 0)
+  if not split then return nil, err end
+  local lines, pct, rule = affiliate.quote(ctx, v, ctx.user.id, input.ref_code, split)
+  if not lines then return nil, pct end
+  local r
+  r, err = sell(ctx, v, input.price_cents or v.price, { lines = lines, pct = pct, rule = rule, fee_bp = fee_bp }, key, hash)
+  if not r then return nil, err end
+  metrics.count("sales_total", 1)
+  tell_creator(v, r)
+  return ctx:ok { balance_cents = r.balance, balance_display = display.money(r.balance, r.currency),
+    creator_received_display = display.money(r.creator, r.currency), paid_display = display.money(r.price, r.currency),
+    order_id = r.order_uid, commission_cents = r.commission, message = "Enjoy the video." }
+end
+
+local NOTE = { type = "string", max = 500, default = "" }
+
+return { routes = {
+  { method = "GET", path = "/api/wallet/balance", auth = "user", summary = "The own balance", handler = balance },
+  { method = "GET", path = "/api/wallet/transactions", auth = "user", summary = "The own wallet lines", input = page.input(50, 200),
+    handler = transactions },
+  { method = "POST", path = "/api/wallet/deposit", auth = "user", rate = "20/m", summary = "Ask for a deposit", handler = deposit,
+    input = { amount_cents = { type = "int", min = 1, max = MAX, required = true }, note = NOTE } },
+  { method = "POST", path = "/api/wallet/transfer", auth = "user", rate = "30/m", summary = "Send money to somebody",
+    handler = transfer, input = { to_username = { type = "string", max = 40, required = true },
+      amount_cents = { type = "int", min = 1, max = MAX, required = true }, note = NOTE } },
+  { method = "POST", path = "/api/wallet/pay", auth = "user", rate = "60/m", summary = "Buy a video from the wallet", handler = pay,
+    input = { video_id = { type = "uuid", required = true }, ref_code = { type = "string", max = 40 },
+      price_cents = { type = "int", min = 0, max = MAX } } },
+} }

@@ -1,0 +1,3 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- `ppv serve --demo` starts here.
+return require("cli.demo_seed").run()

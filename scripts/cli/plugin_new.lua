@@ -1,0 +1,146 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Templates of `ppv plugin new`. NAME is replaced by the plugin's name.
+local M = { kinds = { "affiliate", "payment", "rate", "route", "storage" } }
+
+local MANIFEST = [=[
+return {
+  name = "NAME", kind = "KIND", api = "1.0", version = "0.1.0", title = "NAME",
+  caps = {}, limits = { cpu_ms = 50 },
+  settings = {SETTINGS},
+}
+]=]
+
+local README = [=[
+# NAME
+
+What it does, in one sentence. Settings:
+
+| setting | meaning | default |
+|---|---|---|
+]=]
+
+local T = {}
+
+T.affiliate = { settings = [[ { key = "max_pct", type = "int", title = "Highest percentage", default = 50 } ]], handler = [=[
+local M = {}
+
+-- Pure: no I/O. sale: video, amount, currency, fee, creator_share, pct, buyer, creator, direct (whose link was followed),
+-- first (who brought the buyer to the first purchase), referrers. At most one line with an amount.
+function M.split(sale, settings)
+  if not sale.direct then return {} end
+  local amount = math.floor(sale.amount * math.min(sale.pct, settings.max_pct) / 100)
+  amount = math.min(amount, sale.creator_share)
+  if amount <= 0 then return {} end
+  return { { to = sale.direct, amount = amount, memo = "NAME" } }
+end
+
+return M
+]=], spec = [=[
+local rule = dofile("plugins/NAME/handler.lua")
+
+describe("affiliate rule NAME", function()
+  it("pays the referrer and never more than the creator's share", function()
+    local lines = rule.split({ amount = 1000, creator_share = 900, pct = 10, direct = 3, referrers = { 3 } }, { max_pct = 50 })
+    assert.same({ { to = 3, amount = 100, memo = "NAME" } }, lines)
+  end)
+end)
+]=] }
+
+T.rate = { settings = [[ { key = "rate", type = "string", title = "Rate", default = "1" } ]], handler = [=[
+local M = {}
+
+-- {rate = decimal text} for one unit of base in quote, or nil, err.
+function M.quote(ctx, base, quote)
+  if base ~= "USD" then return nil, ctx:err("rate.unknown", "only USD is known, not " .. base .. " to " .. quote) end
+  return { rate = ctx.settings.rate, source = "NAME" }
+end
+
+return M
+]=], spec = [=[
+local source = dofile("plugins/NAME/handler.lua")
+
+describe("rate source NAME", function()
+  it("answers a decimal text", function()
+    assert.equal("2", source.quote({ settings = { rate = "2" } }, "USD", "IDR").rate)
+  end)
+end)
+]=] }
+
+T.route = { settings = "", handler = [=[
+local M = { routes = {} }
+
+M.routes[1] = { method = "GET", path = "/api/NAME", auth = "public", rate = "60/m", summary = "Says hello",
+  input = { who = { type = "string", max = 40, default = "world" } },
+  handler = function(ctx, input) return ctx:ok { hello = input.who } end }
+
+return M
+]=], spec = [=[
+local plugin = dofile("plugins/NAME/handler.lua")
+
+describe("route plugin NAME", function()
+  it("greets by name", function()
+    local ctx = { ok = function(_, t) return t end }
+    assert.same({ hello = "you" }, plugin.routes[1].handler(ctx, { who = "you" }))
+  end)
+end)
+]=] }
+
+T.payment = { settings = [[ { key = "secret_key", type = "secret", required = true } ]], handler = [=[
+local M = {}
+
+-- order: id, amount (minor units), currency, title. Answers {action = "redirect", url =, ref =} or nil, err.
+function M.start(ctx, order)
+  return nil, ctx:err("payment.gateway", "NAME cannot start order " .. order.id .. " yet")
+end
+
+-- req: headers, body (raw). Verify first; answer a list of facts {id, order, state, amount, currency, ref}.
+function M.webhook(ctx)
+  return nil, ctx:err("payment.bad_signature", "NAME does not verify signatures yet")
+end
+
+return M
+]=], spec = [=[
+local payment = dofile("plugins/NAME/handler.lua")
+local ctx = { settings = {}, err = function(_, code) return { code = code } end }
+
+describe("payment plugin NAME", function()
+  it("refuses messages it cannot verify", function()
+    local facts, err = payment.webhook(ctx, { headers = {}, body = "" })
+    assert.is_nil(facts)
+    assert.equal("payment.bad_signature", err.code)
+  end)
+end)
+]=] }
+
+T.storage = { settings = [[ { key = "base_url", type = "url", required = true } ]], handler = [=[
+local M = {}
+
+-- Each function plans a request; the engine moves the bytes. obj: key, size, type, range.
+local function plan(method)
+  return function(ctx, obj) return { transport = "http", method = method, url = ctx.settings.base_url .. "/" .. obj.key } end
+end
+
+M.put, M.get, M.delete, M.stat = plan "PUT", plan "GET", plan "DELETE", plan "HEAD"
+
+return M
+]=], spec = [=[
+local storage = dofile("plugins/NAME/handler.lua")
+
+describe("storage NAME", function()
+  it("plans a request for the key", function()
+    assert.equal("http://x/a", storage.get({ settings = { base_url = "http://x" } }, { key = "a" }).url)
+  end)
+end)
+]=] }
+
+-- List of {path, text}, or nil for an unknown kind or a bad name.
+function M.make(kind, name)
+  local t = T[kind or ""]
+  if not t or not name:find("^[a-z][a-z0-9_]*$") or #name > 50 then return nil end
+  local values = { NAME = name, KIND = kind, SETTINGS = t.settings }
+  local function fill(text) return (text:gsub("%u+", values)) end
+  return { { "manifest.lua", fill(MANIFEST) }, { "handler.lua", fill(t.handler) }, { "README.md", fill(README) },
+    { "spec/" .. name .. "_spec.lua", fill(t.spec) } }
+end
+
+return M

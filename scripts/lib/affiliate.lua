@@ -1,0 +1,135 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Who gets a commission on a sale, and how much. The rule is an operator's plugin, called between quote and posting; what it
+-- returns is checked here. A wrong rule loses its commission, loudly, and never the sale.
+local crypto = require "ppv.crypto"
+local db = require "ppv.db"
+local log = require "ppv.log"
+local metrics = require "ppv.metrics"
+local registry = require "lib.registry"
+
+local M = { COOKIE = "ppv_ref", WINDOW = 30 * 86400 }
+
+-- Attribution cookie: the last referrer of each of at most 10 videos: "<video>:<affiliate id>:<unix time>,...".
+local function read_cookie(ctx)
+  local raw = ctx:cookies()[M.COOKIE]
+  local text = raw and #raw < 2000 and crypto.verify("ref", raw)
+  local out = {}
+  for video, who, at in (text or ""):gmatch("([%x-]+):(%d+):(%d+)") do
+    if ctx.now - tonumber(at) < M.WINDOW then out[#out + 1] = { video = video, who = tonumber(who), at = tonumber(at) } end
+  end
+  return out
+end
+
+function M.remember(ctx, video, affiliate_id)
+  local keep = { ("%s:%.0f:%.0f"):format(video, affiliate_id, ctx.now) }
+  for _, entry in ipairs(read_cookie(ctx)) do
+    if entry.video ~= video and #keep < 10 then
+      keep[#keep + 1] = ("%s:%.0f:%.0f"):format(entry.video, entry.who, entry.at)
+    end
+  end
+  ctx:cookie(M.COOKIE, crypto.sign("ref", table.concat(keep, ",")), { max_age = M.WINDOW })
+end
+
+function M.find_user(name)
+  if not name or name == "" then return false end
+  return db.read_one("select id, username::text as username from users where username = $1 and disabled_at is null", name)
+end
+
+-- The referrer of this sale: the code sent with it, else the cookie. id or nil.
+local function referrer(ctx, video, code)
+  if code and code ~= "" then
+    local user = M.find_user(code)
+    if user then return user.id end
+  end
+  for _, entry in ipairs(read_cookie(ctx)) do if entry.video == video.id then return entry.who end end
+  return nil
+end
+
+-- nil when the lines are fine, else why not.
+local function wrong(lines, sale)
+  if type(lines) ~= "table" then return "the rule returned no list" end
+  local sum, seen, known, n = 0, {}, {}, 0
+  for _, id in ipairs(sale.referrers) do known[id] = true end
+  for k in pairs(lines) do
+    n = n + 1
+    if type(k) ~= "number" then return "the rule returned no list" end
+  end
+  if n ~= #lines or n > 10 then return "the list has holes or more than 10 lines" end
+  for i, line in ipairs(lines) do
+    local a = type(line) == "table" and line.amount
+    if type(a) ~= "number" or a ~= a or a ~= math.floor(a) or a < 0 or a > 9007199254740991 then
+      return ("line %d: amount is not a whole number >= 0"):format(i)
+    end
+    if line.to == sale.buyer or line.to == sale.creator then return ("line %d pays the buyer or the creator"):format(i) end
+    if not known[line.to] then return ("line %d pays somebody who did not refer this sale"):format(i) end
+    if seen[line.to] then return ("line %d pays the same person twice"):format(i) end
+    seen[line.to] = true
+    sum = sum + a
+  end
+  local paid = 0
+  for _, line in ipairs(lines) do if line.amount > 0 then paid = paid + 1 end end
+  if paid > 1 then return "the ledger books one commission per sale, the rule asks for " .. paid end
+  if sum > sale.creator_share then
+    return ("the lines add up to %.0f, more than the creator's share %.0f"):format(sum, sale.creator_share)
+  end
+  return nil
+end
+M.wrong = wrong
+
+local function refuse(rule, video, why)
+  log.error("affiliate.refused", { rule = rule, video = video.id, why = why })
+  metrics.count("affiliate_refused_total", 1)
+  db.exec("select ppv_audit(null, 'affiliate.refused', $1, jsonb_build_object('rule', $2::text, 'why', $3::text))",
+    video.id, rule, why)
+  return {}
+end
+
+-- Runs the chosen rule on a sale table. Returns checked lines {to, amount, memo} with positive amounts, and the rule's name.
+function M.lines(sale, video)
+  local p, err = registry.chosen("affiliate", "percent")
+  if not p then return refuse(tostring(err.message), video, "no active rule"), nil end
+  local c, cerr = registry.context(p)
+  if not c then return refuse(p.name, video, tostring(cerr.message)), p.name end
+  local fine, lines, why = pcall(p.handler.split, sale, c.settings)
+  if not fine then return refuse(p.name, video, type(lines) == "table" and tostring(lines.message) or tostring(lines)), p.name end
+  if lines == nil then return refuse(p.name, video, type(why) == "table" and tostring(why.message) or "no answer"), p.name end
+  local problem = wrong(lines, sale)
+  if problem then return refuse(p.name, video, problem), p.name end
+  local out = {}
+  for _, line in ipairs(lines) do
+    if line.amount > 0 then out[#out + 1] = { to = line.to, amount = line.amount, memo = tostring(line.memo or "") } end
+  end
+  return out, p.name
+end
+
+-- A user who may earn on this sale, else false.
+local function payable(id, buyer, owner)
+  if not id or id == buyer or id == owner then return false end
+  local row, err = db.read_one("select id from users where id = $1 and disabled_at is null", id)
+  if row == nil then return nil, err end
+  return row and row.id or false
+end
+
+-- video: id, owner_id, price, currency. split: {platform=, creator=} of the whole price.
+-- Returns lines (maybe empty), pct, and the name of the rule that made them.
+function M.quote(ctx, video, buyer_id, code, split)
+  local program, err = db.read_one("select pct, enabled from affiliate_programs where video_id = $1", video.id)
+  if program == nil then return nil, err end
+  if not program or not program.enabled or program.pct <= 0 then return {}, 0 end
+  local direct, derr = payable(referrer(ctx, video, code), buyer_id, video.owner_id)
+  if direct == nil then return nil, derr end
+  local row = db.read_one("select affiliate_id as id from commissions where buyer_id = $1 order by id limit 1", buyer_id)
+  local first, ferr = payable(row and row.id, buyer_id, video.owner_id)
+  if first == nil then return nil, ferr end
+  local referrers = {}
+  if direct then referrers[1] = direct end
+  if first and first ~= direct then referrers[#referrers + 1] = first end
+  if #referrers == 0 then return {}, 0 end
+  local sale = { video = video.id, amount = video.price, currency = video.currency, fee = split.platform,
+    creator_share = split.creator, pct = program.pct, buyer = buyer_id, creator = video.owner_id,
+    direct = direct or nil, first = first or nil, referrers = referrers }
+  local lines, rule = M.lines(sale, video)
+  return lines, program.pct, rule
+end
+
+return M

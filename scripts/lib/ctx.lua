@@ -1,0 +1,118 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- What a handler receives: the request, who is asking, and ways to answer. Answers are plain tables the pipeline
+-- turns into status, headers, body.
+local config = require "lib.config"
+local json = require "ppv.json"
+local time = require "ppv.time"
+local cookie = require "lib.cookie"
+local errors = require "lib.errors"
+local form = require "lib.form"
+
+local Ctx = {}
+Ctx.__index = Ctx
+
+local M = {}
+
+-- Where visitors reach the site: from the configuration, never from the Host header (links in mails use it).
+function M.base_url()
+  local url = config.get("base_url")
+  if url then return (url:gsub("/+$", "")) end
+  return "http://localhost:" .. (tostring(config.get("listen", "")):match(":(%d+)$") or "8080")
+end
+
+local function secure(scheme, base)
+  local want = config.get("cookie_secure", "auto")
+  if want == "true" or want == true then return true end
+  if want == "false" or want == false then return false end
+  return scheme == "https" or base:find("^https://") ~= nil
+end
+
+function M.new(req, route)
+  local scheme = req.scheme or "http"
+  local base = M.base_url()
+  return setmetatable({ req = req, route = route, method = req.method, path = req.path, params = req.params or {},
+    ip = req.ip, id = req.id, scheme = scheme, base_url = base, now = time.now(),
+    https = secure(scheme, base), set_cookies = {} }, Ctx)
+end
+
+function Ctx:header(name) return self.req.headers[name] end
+
+function Ctx:cookies()
+  if not self.cookie_jar then self.cookie_jar = cookie.parse(self.req.headers.cookie) end
+  return self.cookie_jar
+end
+
+-- The names of the session cookie, strongest first. A __Host- cookie cannot be planted by a neighbour domain.
+function Ctx:session_cookie_name() return self.https and "__Host-ppv" or "ppv_session" end
+
+function Ctx:has_session_cookie() return self:cookies()[self:session_cookie_name()] ~= nil end
+
+-- Parsed query string (first value of each name).
+function Ctx:query()
+  if not self.query_fields then self.query_fields = form.decode(self.req.query) or {} end
+  return self.query_fields
+end
+
+-- True for a form sent by a page without scripts: it is answered by a redirect to a page.
+function Ctx:wants_page()
+  local accept = self.req.headers.accept or ""
+  if not accept:find("text/html", 1, true) then return false end
+  local ctype = (self.req.headers["content-type"] or ""):lower()
+  return self.method ~= "POST" or ctype:find("^application/x%-www%-form%-urlencoded") ~= nil or ctype == ""
+end
+
+-- An address inside this site, with optional query.
+function Ctx:url(path, query)
+  return self.base_url .. path .. (query and next(query) and ("?" .. form.encode(query)) or "")
+end
+
+function Ctx:cookie(name, value, o)
+  o = o or {}
+  o.secure = self.https
+  self.set_cookies[#self.set_cookies + 1] = cookie.build(name, value, o)
+end
+
+function Ctx.json(_, status, t, headers)
+  headers = headers or {}
+  headers["content-type"] = "application/json"
+  return { status = status, headers = headers, body = json.encode(t) }
+end
+
+-- {ok = true} and the fields of t, status 200.
+function Ctx:ok(t, status)
+  t = t or {}
+  t.ok = true
+  return self:json(status or 200, t)
+end
+
+function Ctx.empty(_, status) return { status = status or 204, headers = {}, body = "" } end
+
+function Ctx.text(_, status, s, ctype)
+  return { status = status, headers = { ["content-type"] = ctype or "text/plain; charset=utf-8" }, body = s }
+end
+
+function Ctx.html(_, status, s)
+  return { status = status, headers = { ["content-type"] = "text/html; charset=utf-8" }, body = s }
+end
+
+-- Only paths of this site; a foreign target is a mistake in our code.
+function Ctx.redirect(_, path, query)
+  assert(path:find("^/[^/\\]") or path == "/", "redirect leaves the site")
+  return { status = 303, body = "", headers = { location = path .. (query and ("?" .. form.encode(query)) or "") } }
+end
+
+-- relpath below one of the roots static, media. ctype nil = by the name's extension.
+function Ctx.file(_, root, relpath, headers, ctype)
+  return { status = 200, headers = headers or {}, body = { file = relpath, root = root, type = ctype } }
+end
+
+-- The form page's answer, or JSON for scripts.
+function Ctx:done(page, t)
+  if self:wants_page() then return self:redirect(page, { status = "ok" }) end
+  return self:ok(t)
+end
+
+function Ctx.err(_, code, message, retry) return errors.new(code, message, { retry = retry or false }) end
+
+M.methods = Ctx
+return M

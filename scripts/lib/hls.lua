@@ -1,0 +1,69 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Playlists and keys. Segments of a title are stored once, each encrypted under its own key; a playback session gets
+-- playlists whose key addresses answer 16 bytes while its access holds.
+local crypto = require "ppv.crypto"
+
+local M = {}
+
+local TYPES = { m3u8 = "application/vnd.apple.mpegurl", m4s = "video/iso.segment", mp4 = "video/mp4",
+  key = "application/octet-stream" }
+
+-- The kind of a file name inside a session: extension, or nil for what we never serve.
+function M.extension(file)
+  if #file > 160 or not file:find("^[%w_-]+%.%w+$") then return nil end
+  local ext = file:match("%.(%w+)$")
+  return TYPES[ext] and ext or nil
+end
+
+function M.type_of(ext) return TYPES[ext] end
+
+-- renditions: rows {name, kind, width, height, bandwidth, codecs}.
+function M.master(renditions)
+  local out = { "#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS" }
+  local audio
+  for _, r in ipairs(renditions) do if r.kind == "audio" then audio = audio or r end end
+  if audio then
+    out[#out + 1] = ('#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Audio",DEFAULT=YES,AUTOSELECT=YES,URI="%s.m3u8"')
+      :format(audio.name)
+  end
+  for _, r in ipairs(renditions) do
+    if r.kind == "video" then
+      local codecs = r.codecs
+      if audio then codecs = codecs .. "," .. audio.codecs end
+      out[#out + 1] = ("#EXT-X-STREAM-INF:BANDWIDTH=%d,RESOLUTION=%dx%d,CODECS=\"%s\"%s"):format(
+        r.bandwidth + (audio and audio.bandwidth or 0), r.width or 0, r.height or 0, codecs, audio and ',AUDIO="audio"' or "")
+      out[#out + 1] = r.name .. ".m3u8"
+    end
+  end
+  return table.concat(out, "\n") .. "\n"
+end
+
+-- One rendition. init: file name of its clear header. segments: list {name, dur (seconds), iv (hex)}.
+function M.media(name, init, segments)
+  local longest = 1
+  for _, s in ipairs(segments) do longest = math.max(longest, s.dur) end
+  local out = { "#EXTM3U", "#EXT-X-VERSION:7", ("#EXT-X-TARGETDURATION:%d"):format(math.ceil(longest)),
+    "#EXT-X-MEDIA-SEQUENCE:0", "#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-INDEPENDENT-SEGMENTS",
+    ('#EXT-X-MAP:URI="%s"'):format(init) }
+  for i, s in ipairs(segments) do
+    out[#out + 1] = ('#EXT-X-KEY:METHOD=AES-128,URI="k-%s-%d.key",IV=0x%s'):format(name, i - 1, (s.iv:gsub("^0[xX]", "")))
+    out[#out + 1] = ("#EXTINF:%.6f,"):format(s.dur)
+    out[#out + 1] = s.name
+  end
+  out[#out + 1] = "#EXT-X-ENDLIST"
+  return table.concat(out, "\n") .. "\n"
+end
+
+-- Rendition and segment number of a key's file name.
+function M.key_name(file)
+  local name, n = file:match("^k%-([a-z0-9_]+)%-(%d+)%.key$")
+  if not name or #n > 6 then return nil end
+  return name, tonumber(n)
+end
+
+-- The 16 bytes of a segment's key. secret: the title's secret, raw. The info text is the one the encoder used.
+function M.key(secret, rendition, variant, n)
+  return crypto.hkdf(secret, ("v1|%s|%s|%d"):format(rendition, variant, n), 16)
+end
+
+return M

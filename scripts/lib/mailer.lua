@@ -1,0 +1,41 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Mail is queued as a job in the caller's transaction, so that it is sent when, and only when, the change is durable.
+local db = require "ppv.db"
+local json = require "ppv.json"
+local config = require "lib.config"
+local html = require "lib.html"
+
+local M = {}
+
+local function site() return config.get("site_name", "PPV") end
+
+M.templates = {
+  reset = { "Reset your password", "Somebody asked to reset the password of your account %(username).\n\nOpen this link within 30 minutes:\n%(url)\n\nIf it was not you, ignore this mail." },
+  changed = { "Your password was changed", "The password of your account %(username) was changed just now.\nIf it was not you, reset it at once: %(url)" },
+  exists = { "Somebody tried to register with your address", "There is already an account with this e-mail address (%(username)). If it was you, sign in or reset the password: %(url)" },
+  sale = { "You sold %(title)", "%(title) was bought for %(amount). Your share is %(share)." },
+  deposit = { "Your deposit was approved", "%(amount) were added to your wallet." },
+  deposit_rejected = { "Your deposit was rejected", "Your deposit of %(amount) was rejected. %(note)" },
+  video_ready = { "%(title) is ready", "Your video %(title) has been prepared and can be watched: %(url)" },
+  video_failed = { "%(title) could not be prepared", "Your video %(title) could not be prepared: %(reason)" },
+}
+
+-- Subject lines are one line whatever a title holds.
+local function fill(text, values)
+  return (text:gsub("%%%((%w+)%)", function(k) return (tostring(values[k] or ""):gsub("[%c]", " ")) end))
+end
+
+function M.render(template, values)
+  local t = M.templates[template]
+  local subject, text = fill(t[1], values), fill(t[2], values)
+  local body = html.esc(text):gsub("\n", "<br>\n"):gsub("https?://[^%s<]+", function(u) return '<a href="' .. u .. '">' .. u .. "</a>" end)
+  return site() .. ": " .. subject, text .. "\n", "<p>" .. body .. "</p>"
+end
+
+-- Queues a mail. tx: transaction, or nil for an own statement.
+function M.queue(tx, to, template, values)
+  return (tx or db).exec("select ppv_job_add('mail', $1::jsonb, null, null, now(), 5, 6, null)",
+    json.encode { to = to, template = template, values = values })
+end
+
+return M

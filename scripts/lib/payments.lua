@@ -1,0 +1,48 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- What can be paid with, and the numbers every sale uses.
+local config = require "lib.config"
+local registry = require "lib.registry"
+local settings = require "lib.settings"
+
+local M = {}
+
+-- Providers of the reference system whose switches the settings page shows.
+M.FOREIGN = { "paypal", "stripe", "midtrans", "xendit" }
+
+function M.currency() return config.get("currency", "USD") end
+
+-- Platform fee in basis points of the price.
+function M.fee_bp()
+  local v = settings.get("payment.platform_fee_bp") or config.int("platform_fee_bp", 1000)
+  return v
+end
+
+function M.enabled(name)
+  local default = name == "wallet_payment" or name == "wallet_transfer"
+  return settings.get("payment." .. name .. "_enabled", default) == true
+end
+
+-- Payment plugins other than the wallet: name, title, currencies, whether their required settings are there.
+function M.providers()
+  local out = {}
+  for _, p in ipairs(registry.by_kind.payment or {}) do
+    if p.name ~= "wallet" then
+      local values, err = settings.plugin(p.manifest)
+      if not values then return nil, err end
+      local required, missing = {}, {}
+      for _, s in ipairs(p.manifest.settings or {}) do
+        if s.required then
+          required[#required + 1] = s.key
+          if values[s.key] == nil or values[s.key] == "" then missing[#missing + 1] = s.key end
+        end
+      end
+      out[#out + 1] = { provider = p.name, display_name = p.manifest.title, configured = #missing == 0, required = required,
+        missing = missing, environment = values.environment or "live", api_base_url = values.base_url or "",
+        currencies = p.manifest.currencies or {}, webhook = type(p.handler.webhook) == "function",
+        enabled = #missing == 0 and settings.get("payment." .. p.name .. "_enabled", true) == true }
+    end
+  end
+  return out
+end
+
+return M

@@ -1,0 +1,135 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Plugins: checks manifests, loads handlers, and finds them by kind. Runs in the load phase; a problem is recorded with
+-- file and line, so that a reload is refused as a whole and a cold start leaves the plugin out.
+local host = require "ppv.host"
+local errors = require "lib.errors"
+local settings = require "lib.settings"
+
+local M = { list = {}, by_kind = {}, by_name = {} }
+local API_MAJOR, API_MINOR = 1, 0
+
+-- What a handler of each kind must offer.
+local REQUIRED = {
+  affiliate = { "split" }, rate = { "quote" }, payment = { "start" }, storage = { "put", "get", "delete", "stat" },
+  route = {},
+}
+local SETTING = { string = true, secret = true, int = true, bps = true, bool = true, url = true, enum = true, list = true,
+  money = true }
+local CAP = { db = true, fetch = true, mail = true, cache = true, ["ledger:read"] = true }
+
+local function manifest_problem(name, m)
+  if type(m) ~= "table" then return "manifest.lua must return a table" end
+  if m.name ~= name then return ("name must be '%s', as the folder"):format(name) end
+  if not REQUIRED[m.kind or ""] then return "kind must be affiliate, payment, rate, route or storage" end
+  local major, minor = tostring(m.api or ""):match("^(%d+)%.(%d+)$")
+  if not major then return "api must be a string like \"1.0\"" end
+  if tonumber(major) ~= API_MAJOR or tonumber(minor) > API_MINOR then
+    return ("api %s.%s is not offered, this engine offers %d.%d"):format(major, minor, API_MAJOR, API_MINOR)
+  end
+  if type(m.version) ~= "string" or type(m.title) ~= "string" then return "version and title must be strings" end
+  for _, cap in ipairs(m.caps or {}) do
+    if not CAP[cap] and not tostring(cap):find("^fetch:[%w%-.:]+$") then return "unknown capability '" .. tostring(cap) .. "'" end
+  end
+  for i, s in ipairs(m.settings or {}) do
+    if type(s) ~= "table" or type(s.key) ~= "string" or not s.key:find("^[a-z0-9_.]+$") or not SETTING[s.type or ""] then
+      return ("setting %d needs a key (a-z, 0-9, _) and a known type"):format(i)
+    end
+  end
+  return nil
+end
+
+local function load_one(name)
+  local m = host.load_manifest(name)
+  if not m then return nil end
+  local why = manifest_problem(name, m)
+  if why then
+    host.fail(name, "plugins/" .. name .. "/manifest.lua", 1, why)
+    return nil
+  end
+  local handler = host.load(name, "handler.lua", m.kind, m.caps or {})
+  if handler == nil then return nil end
+  if type(handler) ~= "table" then
+    host.fail(name, "plugins/" .. name .. "/handler.lua", 1, "handler.lua must return a table")
+    return nil
+  end
+  for _, fn in ipairs(REQUIRED[m.kind]) do
+    if type(handler[fn]) ~= "function" then
+      host.fail(name, "plugins/" .. name .. "/handler.lua", 1, ("a %s plugin needs the function %s"):format(m.kind, fn))
+      return nil
+    end
+  end
+  if m.kind == "route" and type(handler.routes) ~= "table" then
+    host.fail(name, "plugins/" .. name .. "/handler.lua", 1, "a route plugin needs the list routes")
+    return nil
+  end
+  return { name = name, kind = m.kind, manifest = m, handler = handler }
+end
+
+local function summary(name, m, state)
+  return { name = name, kind = m and m.kind or "", version = m and m.version or "", title = m and m.title or name,
+    state = state, errors = {}, settings = m and m.settings or {}, caps = m and m.caps or {},
+    hash = host.source_hash(name) }
+end
+
+-- Loads all; returns the list for BOOT.plugins.
+function M.load_all()
+  for _, p in ipairs(host.plugins()) do
+    local m, loaded
+    if not p.disabled then
+      loaded = load_one(p.name)
+      m = loaded and loaded.manifest
+    end
+    M.list[#M.list + 1] = summary(p.name, m, loaded and "active" or (p.disabled and "disabled" or "failed"))
+    if loaded then
+      M.by_name[p.name] = loaded
+      local kind = M.by_kind[loaded.kind] or {}
+      M.by_kind[loaded.kind] = kind
+      kind[#kind + 1] = loaded
+    end
+  end
+  return M.list
+end
+
+-- A plugin that turned out to be unusable after loading (route conflict).
+function M.drop(name)
+  M.by_name[name] = nil
+  for _, p in ipairs(M.list) do if p.name == name then p.state = "failed" end end
+end
+
+-- The plugin of that kind the operator chose (setting `<kind>.plugin`), else the default one. nil, err when there is none.
+function M.chosen(kind, default)
+  local name = settings.get(kind .. ".plugin", default)
+  local p = M.by_name[name]
+  if p and p.kind == kind then return p end
+  return errors.fail("plugin.missing", ("no %s plugin named %s is active"):format(kind, tostring(name)))
+end
+
+-- {settings = read-only} for a call into the plugin.
+function M.context(p, ctx)
+  local values, err = settings.plugin(p.manifest)
+  if not values then return nil, err end
+  local out = { settings = host.readonly(values), now = ctx and ctx.now or os.time() }
+  function out.err(_, code, message, retry) return errors.new(code, message, { retry = retry or false }) end
+  if ctx then function out.url(_, path, query) return ctx:url(path, query) end end
+  return out
+end
+
+-- What a route plugin's handler receives: no cookies, no headers of ours, no session.
+function M.wrap_route(p, route)
+  local inner = route.handler
+  local function handler(ctx, input)
+    local c, err = M.context(p, ctx)
+    if not c then return nil, err end
+    c.method, c.path, c.params, c.ip, c.id = ctx.method, ctx.path, ctx.params, ctx.ip, ctx.id
+    c.user = ctx.user and { id = ctx.user.id, username = ctx.user.username } or nil
+    c.query = ctx:query()
+    for _, name in ipairs { "json", "ok", "empty", "text", "html", "redirect" } do
+      c[name] = function(_, ...) return ctx[name](ctx, ...) end
+    end
+    return inner(c, input)
+  end
+  return { method = route.method, path = route.path, auth = route.auth, rate = route.rate, input = route.input,
+    body = route.body, max_body = route.max_body, summary = route.summary, plugin = p.name, handler = handler }
+end
+
+return M

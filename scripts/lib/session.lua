@@ -1,0 +1,124 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Log-in sessions. The cookie holds a signed 256-bit token; the table holds its SHA-256. A looked-up session is kept in
+-- the shared cache for at most 10 s, and dropped from it the moment it is revoked.
+local cache = require "ppv.cache"
+local crypto = require "ppv.crypto"
+local db = require "ppv.db"
+local json = require "ppv.json"
+local log = require "ppv.log"
+local config = require "lib.config"
+
+local M = { MAX = 10 }
+local CACHE_S = 10
+local DAY = 86400
+-- idle and absolute life in seconds
+local LIFE = { viewer = { config.int("session_idle", 7 * DAY), 30 * DAY }, creator = { DAY, 7 * DAY },
+  admin = { config.int("admin_session_idle", 15 * 60), 8 * 3600 } }
+
+local function hash_of(ctx)
+  local value = ctx:cookies()[ctx:session_cookie_name()]
+  local token = value and #value < 300 and crypto.verify("session", value)
+  if not token then return nil end
+  return crypto.sha256(token), crypto.sha256(token, "hex")
+end
+
+local SELECT = [[
+select s.id as sid, s.kind, s.user_id as id, u.username::text as username, u.email::text as email, u.is_admin,
+  extract(epoch from s.idle_expires_at)::bigint as idle, extract(epoch from s.expires_at)::bigint as expires,
+  extract(epoch from s.last_seen_at)::bigint as seen
+from sessions s join users u on u.id = s.user_id
+where s.token_hash = $1 and now() < least(s.idle_expires_at, s.expires_at) and u.disabled_at is null
+  and (s.kind <> 'admin' or u.is_admin)]]
+
+local function touch(row, hex)
+  local life = LIFE[row.kind == "admin" and "admin" or "viewer"][1]
+  local span = math.min(row.idle - row.seen, life) -- creators keep their shorter idle time
+  local ok, err = db.exec([[update sessions set last_seen_at = now(),
+    idle_expires_at = least(expires_at, now() + make_interval(secs => $2)) where id = $1]], row.sid, span)
+  if not ok then log.warn("session.touch", { code = err.code }) end
+  cache.del("sess:" .. hex)
+end
+
+-- Sets ctx.session and ctx.user when the cookie names a live session. true, or nil, err when the database failed
+-- (then nobody is logged in: fail closed).
+function M.load(ctx)
+  if ctx.session_loaded then return true end
+  local hash, hex = hash_of(ctx)
+  if not hash then
+    ctx.session_loaded = true
+    return true
+  end
+  local text, row = cache.get("sess:" .. hex), nil
+  if text then
+    row = json.decode(text)
+    if row.idle <= ctx.now or row.expires <= ctx.now then row = nil end
+  end
+  if not row then
+    local err
+    row, err = db.read_one(SELECT, db.bytes(hash))
+    if row == nil then return nil, err end
+    if row then
+      if ctx.now - row.seen > 60 then touch(row, hex) end
+      cache.set("sess:" .. hex, json.encode(row), CACHE_S)
+    end
+  end
+  ctx.session_loaded = true
+  if row then
+    ctx.session = { id = row.sid, kind = row.kind, hex = hex }
+    ctx.user = { id = row.id, username = row.username, email = row.email, is_admin = row.is_admin == true }
+  end
+  return true
+end
+
+local function forget(rows) for _, row in ipairs(rows) do cache.del("sess:" .. row.hex) end end
+
+-- Starts a session for the user and sets the cookie. Any session of the request ends (log-in rotates the id).
+function M.start(ctx, user, kind)
+  M.finish(ctx)
+  local token = crypto.random_token(32)
+  local creator = kind ~= "admin" and db.read_one("select 1 as yes from videos where owner_id = $1 limit 1", user.id)
+  local life = LIFE[kind == "admin" and "admin" or (creator and "creator" or "viewer")]
+  local agent = (ctx:header("user-agent") or ""):gsub("[^\32-\126]", "?"):sub(1, 300)
+  local ok, err = db.exec([[insert into sessions (token_hash, user_id, kind, ip, user_agent, idle_expires_at, expires_at, reauth_at)
+    values ($1, $2, $3, $4::inet, $5, now() + make_interval(secs => $6), now() + make_interval(secs => $7), now())]],
+    db.bytes(crypto.sha256(token)), user.id, kind, ctx.ip, agent, life[1], life[2])
+  if not ok then return nil, err end
+  local gone = db.query([[delete from sessions where id in (select id from sessions where user_id = $1
+    order by last_seen_at desc, id desc offset $2) returning encode(token_hash, 'hex') as hex]], user.id, M.MAX)
+  if gone then forget(gone) end
+  ctx:cookie(ctx:session_cookie_name(), crypto.sign("session", token),
+    { max_age = kind ~= "admin" and life[2] or nil })
+  return true
+end
+
+-- Ends the session of this request, if any, and clears the cookie.
+function M.finish(ctx)
+  local hash, hex = hash_of(ctx)
+  if hash then
+    local ok, err = db.exec("delete from sessions where token_hash = $1", db.bytes(hash))
+    cache.del("sess:" .. hex)
+    if not ok then return nil, err end
+  end
+  if ctx:has_session_cookie() then ctx:cookie(ctx:session_cookie_name(), "", { max_age = 0 }) end
+  return true
+end
+
+-- Ends all sessions of a user; keep: a session id to spare. tx: optional transaction to do it in.
+function M.revoke_all(user_id, keep, tx)
+  local rows, err = (tx or db).query([[delete from sessions where user_id = $1 and id is distinct from $2
+    returning encode(token_hash, 'hex') as hex]], user_id, keep)
+  if not rows then return nil, err end
+  forget(rows)
+  return #rows
+end
+
+-- One session of the user. Number of ended sessions.
+function M.revoke(user_id, id)
+  local rows, err = db.query([[delete from sessions where user_id = $1 and id = $2
+    returning encode(token_hash, 'hex') as hex]], user_id, id)
+  if not rows then return nil, err end
+  forget(rows)
+  return #rows
+end
+
+return M

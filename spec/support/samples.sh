@@ -1,0 +1,80 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Test clips for the media specs: samples.sh DIRECTORY
+# Makes what is missing and leaves what is there. Good clips have plain names, hostile ones begin with bad_.
+set -eu
+
+dir=${1:?usage: samples.sh DIRECTORY}
+mkdir -p "$dir"
+cd "$dir"
+
+# make NAME FFMPEG-ARGUMENTS... : written under another name first, so that a broken run leaves nothing behind.
+make() {
+    name=$1
+    shift
+    [ -e "$name" ] && return 0
+    timeout 120 ffmpeg -nostdin -v error -y "$@" "part.$name"
+    mv "part.$name" "$name"
+}
+
+# A picture with motion, detail and a clock; a tone.
+pic() { # SIZE RATE SECONDS
+    echo "testsrc2=size=$1:rate=$2:duration=$3,noise=alls=6:allf=t"
+}
+tone="sine=frequency=440:beep_factor=4:sample_rate=48000"
+x264="-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
+
+make landscape.mp4 -f lavfi -i "$(pic 1280x720 25 12)" -f lavfi -i "$tone:duration=12" $x264 -c:a aac
+make short.mp4 -f lavfi -i "$(pic 640x360 25 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
+make tiny.mp4 -f lavfi -i "$(pic 160x120 15 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
+make one_frame.mp4 -f lavfi -i "$(pic 320x240 25 1)" -frames:v 1 $x264
+make portrait.mp4 -f lavfi -i "$(pic 720x1280 30 5)" -f lavfi -i "$tone:duration=5" $x264 -c:a aac
+make silent.mp4 -f lavfi -i "$(pic 640x480 24000/1001 5)" $x264
+make odd.mkv -f lavfi -i "$(pic 641x361 25 4)" -f lavfi -i "$tone:duration=4" -c:v libx264 -preset ultrafast -pix_fmt yuv444p -c:a libvorbis
+make tenbit.mkv -f lavfi -i "$(pic 1280x720 25 3)" -c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p10le
+make fullrange.mp4 -f lavfi -i "$(pic 640x480 25 3)" -vf scale=out_range=pc -c:v libx264 -preset ultrafast -pix_fmt yuvj420p
+make vp9.webm -f lavfi -i "$(pic 640x360 30 4)" -f lavfi -i "$tone:duration=4" -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus
+make vp8.webm -f lavfi -i "$(pic 480x360 30 3)" -f lavfi -i "$tone:duration=3" -c:v libvpx -deadline realtime -cpu-used 8 -c:a libvorbis
+make h264.mkv -f lavfi -i "$(pic 854x480 30000/1001 6)" -f lavfi -i "$tone:duration=6" $x264 -c:a flac
+make stream.ts -f lavfi -i "$(pic 720x576 25 5)" -f lavfi -i "$tone:duration=5" -vf setsar=16/15 -c:v mpeg2video -q:v 4 -c:a mp2
+make interlaced.ts -f lavfi -i "$(pic 720x576 50 4)" -vf "interlace,setsar=16/15" -c:v mpeg2video -flags +ildct+ilme -q:v 4
+make pcm.avi -f lavfi -i "$(pic 320x240 15 3)" -f lavfi -i "$tone:duration=3" -c:v mpeg4 -q:v 4 -c:a pcm_s16le
+make pal60.mp4 -f lavfi -i "$(pic 1280x720 60 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
+make surround.mkv -f lavfi -i "$(pic 640x360 25 4)" -f lavfi -i "$tone:duration=4" -af "pan=5.1|FL=c0|FR=c0|FC=c0|LFE=c0|BL=c0|BR=c0" $x264 -c:a ac3
+# Frames dropped at random: a phone in the dark.
+make vfr.mp4 -f lavfi -i "$(pic 1280x720 30 8)" -f lavfi -i "$tone:duration=8" -vf "select='gt(random(1),0.35)'" -fps_mode vfr $x264 -c:a aac
+# Sound that starts later, and sound that ends earlier.
+make late_sound.mkv -f lavfi -i "$(pic 640x360 25 6)" -itsoffset 1.5 -f lavfi -i "$tone:duration=4" $x264 -c:a aac
+make early_end.mp4 -f lavfi -i "$(pic 640x360 25 8)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
+make long_sound.mp4 -f lavfi -i "$(pic 640x360 25 4)" -f lavfi -i "$tone:duration=6" $x264 -c:a aac
+make rotated.mp4 -i landscape.mp4 -t 4 -c copy -metadata:s:v:0 rotate=90
+make cover.mp4 -i landscape.mp4 -t 4 -map 0 -c copy -metadata title="<script>alert(1)</script>"
+
+make bad_audio_only.mp4 -f lavfi -i "$tone:duration=3" -c:a aac
+make bad_huge.mkv -f lavfi -i "color=black:size=8192x8192:rate=1:duration=1" -c:v mpeg4
+make bad_mjpeg.avi -f lavfi -i "$(pic 320x240 25 1)" -c:v mjpeg
+make bad_hdr.mkv -f lavfi -i "$(pic 640x360 25 1)" -c:v libx265 -preset ultrafast -pix_fmt yuv420p10le \
+    -x265-params log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc
+# Two pictures ten hours apart, under 2 KB: an encoder that fills gaps would write for hours.
+make bad_gap.mp4 -f lavfi -i "color=red:size=64x64:rate=25:duration=0.08" -vf "settb=1/1000,setpts='if(eq(N,0),0,36000000)'" \
+    -fps_mode passthrough -enc_time_base 1/1000 $x264
+make bad_long.mp4 -f lavfi -i "color=blue:size=32x32:rate=1:duration=3600" $x264
+
+: >bad_empty.mp4
+[ -e bad_random.mp4 ] || dd if=/dev/urandom of=bad_random.mp4 bs=1024 count=200 2>/dev/null
+[ -e bad_moov.mp4 ] || head -c 300000 landscape.mp4 >bad_moov.mp4
+make faststart.mp4 -i landscape.mp4 -c copy -movflags +faststart
+[ -e bad_cut.mp4 ] || head -c $(($(wc -c <faststart.mp4) / 2)) faststart.mp4 >bad_cut.mp4
+[ -e bad_playlist.mp4 ] || printf '#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n' >bad_playlist.mp4
+[ -e bad_concat.mp4 ] || printf "ffconcat version 1.0\nfile '/etc/passwd'\n" >bad_concat.mp4
+# Every 4 KiB some bytes are noise: the decoder must survive, whatever the verdict.
+[ -e damaged.mp4 ] || {
+    cp landscape.mp4 part.damaged.mp4
+    size=$(wc -c <part.damaged.mp4)
+    at=200000
+    while [ $at -lt $((size - 200000)) ]; do
+        dd if=/dev/urandom of=part.damaged.mp4 bs=1 count=32 seek=$at conv=notrunc 2>/dev/null
+        at=$((at + 400000))
+    done
+    mv part.damaged.mp4 damaged.mp4
+}

@@ -1,0 +1,399 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- The only writers of the ledger. Every public function is one transaction with an idempotency key: the same key and body hash answer
+-- the stored reply, the same key with another hash is refused (idempotency.mismatch). Refusals are 'code|sentence' (P0001).
+-- Locks: idempotency key, then entitlement, then wallets in id order.
+set local role ppv_owner;
+
+-- Null = new key, go on; else the stored reply.
+create function ppv_idem_begin(p_scope text, p_key text, p_hash text) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare r idempotency;
+begin
+    if p_key is null or length(p_key) not between 1 and 200 then
+        perform ppv_refuse('idempotency.required', 'This request needs an idempotency key of 1 to 200 characters.');
+    end if;
+    insert into idempotency (scope, key, body_hash) values (p_scope, p_key, coalesce(p_hash, ''))
+        on conflict do nothing;
+    if found then
+        return null;
+    end if;
+    select * into r from idempotency where scope = p_scope and key = p_key;
+    if r.body_hash is distinct from coalesce(p_hash, '') then
+        perform ppv_refuse('idempotency.mismatch', 'This idempotency key was used for another request.');
+    end if;
+    return r.reply;
+end $$;
+
+create function ppv_idem_end(p_scope text, p_key text, p_reply jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    update idempotency set reply = p_reply where scope = p_scope and key = p_key and reply is null;
+    if not found then
+        raise exception 'idempotency key % is not open', p_key;
+    end if;
+    return p_reply;
+end $$;
+
+-- Get or create. System accounts: ppv_account('platform', null, 'revenue', 'USD').
+create function ppv_account(p_kind text, p_owner bigint, p_name text, p_currency text) returns bigint
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_id bigint;
+begin
+    select id into v_id from ledger_accounts where kind = p_kind and owner_id is not distinct from p_owner
+        and name = p_name and currency = p_currency;
+    if v_id is null then
+        insert into ledger_accounts (kind, owner_id, name, currency, balance)
+            values (p_kind, p_owner, p_name, p_currency, case when p_kind = 'user' then 0 end)
+            on conflict do nothing;
+        select id into v_id from ledger_accounts where kind = p_kind and owner_id is not distinct from p_owner
+            and name = p_name and currency = p_currency;
+    end if;
+    return v_id;
+end $$;
+
+-- Internal: one balanced transaction. p_lines: [[account, amount, note], ...]; zero amounts are left out, several lines of one
+-- account are added up. Locks the wallets in id order, refuses to spend what is not there or on hold.
+create function ppv_post(p_kind text, p_order bigint, p_actor bigint, p_memo text, p_meta jsonb, p_lines jsonb)
+    returns bigint language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    v_txn bigint;
+    v_total numeric;
+    v_n integer;
+    r record;
+begin
+    perform id from ledger_accounts where kind = 'user'
+        and id in (select (l->>0)::bigint from jsonb_array_elements(p_lines) l where (l->>1)::bigint <> 0)
+        order by id for no key update;
+    for r in select a.id, a.balance, a.held, a.currency, sum((l->>1)::bigint) as amount
+             from jsonb_array_elements(p_lines) l join ledger_accounts a on a.id = (l->>0)::bigint
+             where a.kind = 'user' group by a.id loop
+        if r.amount < 0 and r.balance - r.held + r.amount < 0 then
+            perform ppv_refuse('wallet.insufficient', format('Your wallet has %s %s available, %s are needed.',
+                ppv_money_text(r.balance - r.held, r.currency), r.currency, ppv_money_text(-r.amount::bigint, r.currency)));
+        end if;
+    end loop;
+    insert into ledger_txns (kind, order_id, actor_id, memo, meta)
+        values (p_kind, p_order, p_actor, coalesce(p_memo, ''), coalesce(p_meta, '{}')) returning id into v_txn;
+    insert into ledger_entries (txn_id, account_id, amount, balance_after, note)
+        select v_txn, a.id, s.amount, a.balance + s.amount, s.note
+        from (select (l->>0)::bigint as account, sum((l->>1)::bigint)::bigint as amount, max(l->>2) as note
+              from jsonb_array_elements(p_lines) l group by 1) s
+        join ledger_accounts a on a.id = s.account
+        where s.amount <> 0 order by a.id;
+    get diagnostics v_n = row_count;
+    update ledger_accounts a set balance = a.balance + e.amount
+        from ledger_entries e where e.txn_id = v_txn and e.account_id = a.id and a.kind = 'user';
+    select sum(e.amount) into v_total from ledger_entries e where e.txn_id = v_txn;
+    if v_n < 2 or v_total <> 0 then
+        raise exception 'unbalanced posting: % entries, sum %', v_n, v_total using errcode = '23514';
+    end if;
+    return v_txn;
+end $$;
+
+-- '12.34' by the currency's exponent; for sentences only.
+create function ppv_money_text(p_amount bigint, p_currency text) returns text
+    language sql immutable set search_path = public, pg_temp as $$
+    select case
+        when p_currency in ('JPY', 'KRW', 'VND', 'CLP', 'ISK', 'XAF', 'XOF', 'UGX', 'PYG', 'RWF') then p_amount::text
+        when p_currency in ('BHD', 'KWD', 'JOD', 'OMR', 'TND', 'IQD', 'LYD') then to_char(p_amount / 1000.0, 'FM9999999999999990.000')
+        else to_char(p_amount / 100.0, 'FM99999999999999990.00') end
+$$;
+
+-- Balance and what can be spent: {balance, held, available, currency}. A user without a wallet has zeros.
+create function ppv_balance(p_user bigint, p_currency text default 'USD') returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select jsonb_build_object('balance', coalesce(max(balance), 0), 'held', coalesce(max(held), 0),
+        'available', coalesce(max(balance - held), 0), 'currency', p_currency)
+    from ledger_accounts where kind = 'user' and owner_id = p_user and name = 'wallet' and currency = p_currency
+$$;
+
+create function ppv_amount_check(p_amount bigint, p_min bigint) returns void
+    language plpgsql stable set search_path = public, pg_temp as $$
+begin
+    if p_amount is null or p_amount <= 0 then
+        perform ppv_refuse('amount.invalid', 'The amount must be a positive number.');
+    elsif p_amount < p_min then
+        perform ppv_refuse('amount.too_small', format('The smallest amount is %s.', ppv_money_text(p_min, 'USD')));
+    elsif p_amount > ppv_setting_int('wallet.max_amount', 100000000000) then
+        perform ppv_refuse('amount.too_large', 'The amount is above the limit.');
+    end if;
+end $$;
+
+create function ppv_active_user(p_user bigint) returns users
+    language plpgsql stable security definer set search_path = public, pg_temp as $$
+declare u users;
+begin
+    select * into u from users where id = p_user and disabled_at is null;
+    if not found then
+        perform ppv_refuse('user.unknown', 'This account does not exist or is closed.');
+    end if;
+    return u;
+end $$;
+
+-- Everything that can be refused before money is looked at. Also what a quote calls.
+create function ppv_sale_check(p_buyer bigint, p_video uuid, p_price bigint) returns videos
+    language plpgsql stable security definer set search_path = public, pg_temp as $$
+declare v videos;
+begin
+    if not ppv_setting_bool('payment.wallet_payment_enabled', true) then
+        perform ppv_refuse('wallet.disabled', 'Paying from the wallet is switched off.');
+    end if;
+    perform ppv_active_user(p_buyer);
+    select * into v from videos where id = p_video and state <> 'deleted' and visibility = 'published';
+    if not found then
+        perform ppv_refuse('video.not_found', 'This video does not exist.');
+    elsif v.owner_id = p_buyer then
+        perform ppv_refuse('sale.own_video', 'This is your own video.');
+    elsif v.price <= 0 then
+        perform ppv_refuse('sale.free', 'This video is free.');
+    elsif v.state <> 'ready' then
+        perform ppv_refuse('video.not_ready', 'This video is not ready yet.');
+    elsif v.price is distinct from p_price then
+        perform ppv_refuse('sale.price_changed', 'The price has changed. Please look at it again.');
+    elsif exists (select from creator_blocks where creator_id = v.owner_id and user_id = p_buyer
+                  and (expires_at is null or expires_at > now())) then
+        perform ppv_refuse('sale.blocked', 'The creator does not sell to you.');
+    elsif exists (select from entitlements where user_id = p_buyer and video_id = p_video and revoked_at is null
+                  and (expires_at is null or expires_at > now())) then
+        perform ppv_refuse('sale.already_owned', 'You already have access to this video.');
+    end if;
+    return v;
+end $$;
+
+-- Buys a video from the wallet. price = what the buyer saw. affiliate null = none; commission was computed by the affiliate rule
+-- (checked here: 0 .. creator's share, payee neither buyer nor creator, program enabled; broken = affiliate.* refusal, and the
+-- caller may repeat without affiliate). Split: creator_gross = floor(price x (10000 - fee_bp) / 10000), platform = rest.
+-- Reply: {order_id, order_uid, txn_id, entitlement_id, video_id, price, currency, platform, creator, commission, balance}.
+create function ppv_sale(p_buyer bigint, p_video uuid, p_price bigint, p_fee_bp integer, p_affiliate bigint,
+    p_commission bigint, p_pct integer, p_idem text, p_hash text, p_rule text default '')
+    returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    v videos;
+    o orders;
+    v_reply jsonb;
+    v_scope text := 'sale:' || p_buyer;
+    v_gross bigint;
+    v_commission bigint := coalesce(p_commission, 0);
+    v_affiliate bigint := case when coalesce(p_commission, 0) > 0 then p_affiliate end;
+    v_acct bigint;
+    v_ent bigint;
+    v_txn bigint;
+    v_lines jsonb;
+begin
+    v_reply := ppv_idem_begin(v_scope, p_idem, p_hash);
+    if v_reply is not null then
+        return v_reply;
+    end if;
+    v := ppv_sale_check(p_buyer, p_video, p_price);
+    if p_fee_bp is null or p_fee_bp not between 0 and 10000 then
+        raise exception 'fee_bp % out of range', p_fee_bp using errcode = '22023';
+    end if;
+    v_gross := div(v.price::numeric * (10000 - p_fee_bp), 10000)::bigint;
+    if v_commission < 0 or v_commission > v_gross then
+        perform ppv_refuse('affiliate.out_of_range', 'The affiliate commission is more than the creator''s share.');
+    elsif v_commission > 0 then
+        if v_affiliate is null or v_affiliate = p_buyer or v_affiliate = v.owner_id
+           or not exists (select from users where id = v_affiliate and disabled_at is null) then
+            perform ppv_refuse('affiliate.invalid', 'This affiliate cannot earn on this sale.');
+        elsif not exists (select from affiliate_programs where video_id = v.id and enabled and pct > 0) then
+            perform ppv_refuse('affiliate.disabled', 'This video has no affiliate program.');
+        end if;
+    end if;
+    insert into orders (buyer_id, video_id, creator_id, method, state, price, currency, fee_bp, platform, creator, commission,
+        affiliate_id, commission_pct, rule, paid_at)
+    values (p_buyer, v.id, v.owner_id, 'wallet', 'paid', v.price, v.currency, p_fee_bp, v.price - v_gross,
+        v_gross - v_commission, v_commission, v_affiliate, p_pct, coalesce(p_rule, ''), now()) returning * into o;
+    v_ent := ppv_entitle(o);
+    v_lines := jsonb_build_array(
+        jsonb_build_array(ppv_account('user', p_buyer, 'wallet', v.currency), -v.price, 'Video purchase: ' || v.id),
+        jsonb_build_array(ppv_account('platform', null, 'revenue', v.currency), o.platform, 'Platform fee'),
+        jsonb_build_array(ppv_account('user', v.owner_id, 'wallet', v.currency), o.creator, 'Video sale: ' || v.id));
+    if v_commission > 0 then
+        v_acct := ppv_account('user', v_affiliate, 'wallet', v.currency);
+        v_lines := v_lines || jsonb_build_array(jsonb_build_array(v_acct, v_commission, 'Commission earned: ' || v.id));
+    end if;
+    v_txn := ppv_post('sale', o.id, p_buyer, 'Sale of ' || v.id, jsonb_build_object('rule', o.rule), v_lines);
+    if v_commission > 0 then
+        insert into commissions (order_id, txn_id, account_id, video_id, affiliate_id, buyer_id, creator_id, price, amount,
+            currency, pct, rule, method)
+        values (o.id, v_txn, v_acct, v.id, v_affiliate, p_buyer, v.owner_id, v.price, v_commission, v.currency, p_pct,
+            o.rule, 'wallet');
+    end if;
+    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('order_id', o.id, 'order_uid', o.uid, 'txn_id', v_txn,
+        'entitlement_id', v_ent, 'video_id', v.id, 'price', v.price, 'currency', v.currency, 'platform', o.platform,
+        'creator', o.creator, 'commission', v_commission, 'balance',
+        (ppv_balance(p_buyer, v.currency) ->> 'balance')::bigint));
+end $$;
+
+-- Internal: the live entitlement of a paid order. Waits for a parallel purchase of the same title, then refuses.
+create function ppv_entitle(o orders) returns bigint
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_id bigint;
+begin
+    update entitlements set revoked_at = now(), revoke_reason = 'expired'
+        where user_id = o.buyer_id and video_id = o.video_id and revoked_at is null and expires_at <= now();
+    insert into entitlements (user_id, video_id, kind, source, order_id)
+        values (o.buyer_id, o.video_id, 'purchase', 'order:' || o.id, o.id)
+        on conflict (user_id, video_id) where revoked_at is null do nothing returning id into v_id;
+    if v_id is null then
+        perform ppv_refuse('sale.already_owned', 'You already have access to this video.');
+    end if;
+    return v_id;
+end $$;
+
+-- Wallet to wallet. Reply: {txn_id, amount, currency, balance}.
+create function ppv_transfer(p_from bigint, p_to bigint, p_amount bigint, p_currency text, p_note text, p_idem text, p_hash text)
+    returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    v_scope text := 'transfer:' || p_from;
+    v_reply jsonb;
+    v_txn bigint;
+begin
+    v_reply := ppv_idem_begin(v_scope, p_idem, p_hash);
+    if v_reply is not null then
+        return v_reply;
+    end if;
+    if not ppv_setting_bool('payment.wallet_transfer_enabled', true) then
+        perform ppv_refuse('wallet.transfer_disabled', 'Transfers between wallets are switched off.');
+    elsif p_from = p_to then
+        perform ppv_refuse('transfer.self', 'You cannot send money to yourself.');
+    end if;
+    perform ppv_amount_check(p_amount, ppv_setting_int('wallet.min_transfer', 100));
+    perform ppv_active_user(p_from);
+    perform ppv_active_user(p_to);
+    v_txn := ppv_post('transfer', null, p_from, left(p_note, 500), '{}', jsonb_build_array(
+        jsonb_build_array(ppv_account('user', p_from, 'wallet', p_currency), -p_amount, left(coalesce(p_note, ''), 500)),
+        jsonb_build_array(ppv_account('user', p_to, 'wallet', p_currency), p_amount, left(coalesce(p_note, ''), 500))));
+    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('txn_id', v_txn, 'amount', p_amount, 'currency', p_currency,
+        'balance', (ppv_balance(p_from, p_currency) ->> 'balance')::bigint));
+end $$;
+
+-- Asks for a deposit; no money moves. Reply: {deposit_id, state, amount, currency, balance}.
+create function ppv_deposit_request(p_user bigint, p_amount bigint, p_currency text, p_note text, p_idem text, p_hash text)
+    returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    v_scope text := 'deposit:' || p_user;
+    v_reply jsonb;
+    v_id bigint;
+begin
+    v_reply := ppv_idem_begin(v_scope, p_idem, p_hash);
+    if v_reply is not null then
+        return v_reply;
+    end if;
+    perform ppv_amount_check(p_amount, ppv_setting_int('wallet.min_deposit', 1000));
+    perform ppv_active_user(p_user);
+    insert into deposits (user_id, amount, currency, note)
+        values (p_user, p_amount, p_currency, left(coalesce(p_note, ''), 500)) returning id into v_id;
+    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('deposit_id', v_id, 'state', 'pending', 'amount', p_amount,
+        'currency', p_currency, 'balance', (ppv_balance(p_user, p_currency) ->> 'balance')::bigint));
+end $$;
+
+-- Internal: an admin who is not the owner of the request.
+create function ppv_admin_check(p_admin bigint, p_user bigint) returns void
+    language plpgsql stable security definer set search_path = public, pg_temp as $$
+begin
+    if not exists (select from users where id = p_admin and is_admin and disabled_at is null) then
+        perform ppv_refuse('auth.forbidden', 'Only an administrator can do this.');
+    elsif p_admin = p_user then
+        perform ppv_refuse('approval.self', 'Your own request must be decided by another administrator.');
+    end if;
+end $$;
+
+-- Reply: {deposit_id, state, txn_id, user_id, amount, currency, balance (the user's)}.
+create function ppv_deposit_approve(p_admin bigint, p_id bigint, p_note text, p_idem text, p_hash text)
+    returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    d deposits;
+    v_scope text := 'deposit_decide:' || p_admin;
+    v_reply jsonb;
+    v_txn bigint;
+    v_balance bigint;
+begin
+    v_reply := ppv_idem_begin(v_scope, p_idem, p_hash);
+    if v_reply is not null then
+        return v_reply;
+    end if;
+    select * into d from deposits where id = p_id for update;
+    if not found then
+        perform ppv_refuse('deposit.not_found', 'This deposit does not exist.');
+    end if;
+    perform ppv_admin_check(p_admin, d.user_id);
+    if d.state <> 'pending' then
+        perform ppv_refuse('deposit.decided', 'This deposit was already ' || d.state || '.');
+    end if;
+    v_txn := ppv_post('deposit', null, p_admin, left(p_note, 500), jsonb_build_object('deposit_id', d.id), jsonb_build_array(
+        jsonb_build_array(ppv_account('clearing', null, 'deposits', d.currency), -d.amount, 'Deposit ' || d.id),
+        jsonb_build_array(ppv_account('user', d.user_id, 'wallet', d.currency), d.amount, 'Deposit')));
+    v_balance := (ppv_balance(d.user_id, d.currency) ->> 'balance')::bigint;
+    update deposits set state = 'approved', decided_by = p_admin, decided_at = now(), txn_id = v_txn,
+        admin_note = left(coalesce(p_note, ''), 500), balance_after = v_balance where id = d.id;
+    perform ppv_audit(p_admin, 'deposit.approve', 'deposit:' || d.id,
+        jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id, 'txn_id', v_txn));
+    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('deposit_id', d.id, 'state', 'approved', 'txn_id', v_txn,
+        'user_id', d.user_id, 'amount', d.amount, 'currency', d.currency, 'balance', v_balance));
+end $$;
+
+-- Reply: {deposit_id, state, user_id, amount, currency}.
+create function ppv_deposit_reject(p_admin bigint, p_id bigint, p_note text, p_idem text, p_hash text)
+    returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    d deposits;
+    v_scope text := 'deposit_decide:' || p_admin;
+    v_reply jsonb;
+begin
+    v_reply := ppv_idem_begin(v_scope, p_idem, p_hash);
+    if v_reply is not null then
+        return v_reply;
+    end if;
+    select * into d from deposits where id = p_id for update;
+    if not found then
+        perform ppv_refuse('deposit.not_found', 'This deposit does not exist.');
+    end if;
+    perform ppv_admin_check(p_admin, d.user_id);
+    if d.state <> 'pending' then
+        perform ppv_refuse('deposit.decided', 'This deposit was already ' || d.state || '.');
+    end if;
+    update deposits set state = 'rejected', decided_by = p_admin, decided_at = now(),
+        admin_note = left(coalesce(p_note, ''), 500) where id = d.id;
+    perform ppv_audit(p_admin, 'deposit.reject', 'deposit:' || d.id,
+        jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id));
+    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('deposit_id', d.id, 'state', 'rejected',
+        'user_id', d.user_id, 'amount', d.amount, 'currency', d.currency));
+end $$;
+
+-- Lines of a wallet as people see them: movements plus open and refused requests. txn_type: deposit, withdrawal, transfer_in, transfer_out,
+-- payment, commission, sale, refund, adjustment.
+create view wallet_lines as
+    select e.id, a.owner_id as user_id, a.currency,
+        case t.kind
+            when 'transfer' then case when e.amount < 0 then 'transfer_out' else 'transfer_in' end
+            when 'sale' then case when e.amount < 0 then 'payment'
+                when o.affiliate_id = a.owner_id then 'commission' else 'sale' end
+            else t.kind end as txn_type,
+        abs(e.amount) as amount, e.amount as signed_amount, e.balance_after, 'completed'::text as status,
+        case t.kind
+            when 'transfer' then (select a2.owner_id from ledger_entries e2 join ledger_accounts a2 on a2.id = e2.account_id
+                where e2.txn_id = t.id and e2.account_id <> e.account_id limit 1)
+            when 'sale' then case when e.amount < 0 then o.creator_id else o.buyer_id end end as ref_user_id,
+        e.note, ''::text as admin_note, e.created_at
+    from ledger_entries e
+    join ledger_accounts a on a.id = e.account_id and a.kind = 'user'
+    join ledger_txns t on t.id = e.txn_id and t.kind not in ('deposit', 'payout')
+    left join orders o on o.id = t.order_id
+    union all
+    select d.id, d.user_id, d.currency, 'deposit', d.amount, case when d.state = 'approved' then d.amount else 0 end,
+        d.balance_after, d.state, null, d.note, d.admin_note, d.created_at
+    from deposits d
+    union all
+    select p.id, p.user_id, p.currency, 'withdrawal', p.amount, case when p.state = 'rejected' then 0 else -p.amount end,
+        null, case p.state when 'paid' then 'completed' when 'rejected' then 'rejected' else 'pending' end, null, p.note,
+        p.admin_note, p.created_at
+    from payouts p;
+
+grant select on wallet_lines to ppv_app, ppv_ro;
+grant execute on function ppv_idem_begin(text, text, text), ppv_idem_end(text, text, jsonb), ppv_balance(bigint, text),
+    ppv_money_text(bigint, text), ppv_sale_check(bigint, uuid, bigint),
+    ppv_sale(bigint, uuid, bigint, integer, bigint, bigint, integer, text, text, text),
+    ppv_transfer(bigint, bigint, bigint, text, text, text, text),
+    ppv_deposit_request(bigint, bigint, text, text, text, text),
+    ppv_deposit_approve(bigint, bigint, text, text, text), ppv_deposit_reject(bigint, bigint, text, text, text) to ppv_app;

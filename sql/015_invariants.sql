@@ -1,0 +1,82 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Proof by query: every row is a breach, no row = whole. Names follow the list of money invariants.
+set local role ppv_owner;
+
+create function ppv_invariants() returns table (name text, detail text)
+    language sql stable security definer set search_path = public, pg_temp as $$
+    with e as (select e.*, a.currency, a.kind as akind from ledger_entries e join ledger_accounts a on a.id = e.account_id)
+    select 'M1 balanced', format('txn %s %s off by %s', e.txn_id, e.currency, sum(e.amount))
+        from e group by e.txn_id, e.currency having sum(e.amount) <> 0
+    union all
+    select 'M2 hollow', format('txn %s has %s entries', t.id, count(e.id))
+        from ledger_txns t left join ledger_entries e on e.txn_id = t.id group by t.id having count(e.id) < 2
+    union all
+    select 'M3 zero', format('%s off by %s', e.currency, sum(e.amount)) from e group by e.currency having sum(e.amount) <> 0
+    union all
+    select 'M4 cached', format('account %s caches %s, entries say %s', a.id, a.balance, coalesce(sum(e.amount), 0))
+        from ledger_accounts a left join ledger_entries e on e.account_id = a.id where a.kind = 'user'
+        group by a.id having a.balance <> coalesce(sum(e.amount), 0)
+    union all
+    select 'M5 negative', format('account %s: balance %s, held %s', id, balance, held)
+        from ledger_accounts where kind = 'user' and (balance < 0 or held < 0 or held > balance)
+    union all
+    select 'M6 append-only', format('%s has %s on %s', r.r, p.p, t.t)
+        from unnest(array['ppv_app', 'ppv_worker', 'ppv_ro', 'ppv_plugin']) r(r),
+            unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p(p),
+            unnest(array['ledger_txns', 'ledger_entries', 'ledger_accounts', 'commissions', 'audit_log', 'audit_chain']) t(t)
+        where has_table_privilege(r.r, 'public.' || t.t, p.p)
+    union all
+    select 'M6 append-only', format('trigger %s is missing or off', w.w)
+        from unnest(array['ledger_txns_frozen', 'ledger_entries_frozen', 'ledger_txns_balanced', 'ledger_entries_fresh',
+            'audit_log_frozen', 'audit_chain_frozen', 'commissions_frozen', 'payment_events_frozen']) w(w)
+        where not exists (select from pg_trigger g where g.tgname = w.w and g.tgenabled in ('O', 'A'))
+    union all
+    select 'M7 idempotent', format('%s %s has no reply', scope, key) from idempotency where reply is null
+    union all
+    select 'M8 one live', format('user %s video %s has %s', user_id, video_id, count(*))
+        from entitlements where revoked_at is null group by user_id, video_id having count(*) > 1
+    union all
+    select 'M9 funded', format('entitlement %s order %s: %s sale postings', n.id, n.order_id, count(t.id))
+        from entitlements n left join ledger_txns t on t.order_id = n.order_id and t.kind = 'sale'
+        where n.kind = 'purchase' group by n.id, n.order_id having count(t.id) <> 1
+    union all
+    select 'M9 funded', format('order %s: price %s, debited %s', o.id, o.price, coalesce(-sum(e.amount), 0))
+        from orders o left join ledger_txns t on t.order_id = o.id and t.kind = 'sale'
+        left join e on e.txn_id = t.id and e.amount < 0
+        where o.state in ('paid', 'refunded', 'disputed') group by o.id, o.price having coalesce(-sum(e.amount), 0) <> o.price
+    union all
+    select 'M10 split', format('order %s: %s + %s + %s <> %s', id, platform, creator, commission, price)
+        from orders where platform + creator + commission <> price or platform < 0 or creator < 0 or commission < 0
+    union all
+    select 'M10 split', format('order %s: rounding', id)
+        from orders where creator + commission <> div(price::numeric * (10000 - fee_bp), 10000)
+    union all
+    select 'M10 split', format('order %s: posted %s to %s, expected %s', o.id, coalesce(sum(e.amount), 0), w.who, w.amount)
+        from orders o join ledger_txns t on t.order_id = o.id and t.kind = 'sale',
+            lateral (values ('platform', o.platform, null::bigint), ('creator', o.creator, o.creator_id),
+                ('affiliate', o.commission, o.affiliate_id)) w(who, amount, owner)
+        left join lateral (select x.amount from ledger_entries x join ledger_accounts a on a.id = x.account_id
+            where x.txn_id = t.id and x.amount > 0 and (case w.who when 'platform' then a.kind = 'platform'
+                else a.kind = 'user' and a.owner_id = w.owner end)) e on true
+        group by o.id, w.who, w.amount having coalesce(sum(e.amount), 0) <> w.amount
+    union all
+    select 'M11 commission', format('commission %s is not in txn %s', c.id, c.txn_id)
+        from commissions c left join ledger_entries e
+            on e.txn_id = c.txn_id and e.account_id = c.account_id and e.amount = c.amount
+        left join ledger_txns t on t.id = c.txn_id and t.kind = 'sale' and t.order_id = c.order_id
+        where e.id is null or t.id is null
+    union all
+    select 'M11 commission', format('order %s owes %s, rows say %s', o.id, o.commission, coalesce(sum(c.amount), 0))
+        from orders o left join commissions c on c.order_id = o.id where o.state in ('paid', 'refunded', 'disputed')
+        group by o.id, o.commission having coalesce(sum(c.amount), 0) <> o.commission
+    union all
+    select 'M16 holds', format('account %s holds %s, open holds say %s', a.id, a.held, coalesce(sum(h.amount), 0))
+        from ledger_accounts a left join holds h on h.account_id = a.id and h.state = 'open'
+        group by a.id having a.held <> coalesce(sum(h.amount), 0)
+    union all
+    select 'M22 amounts', format('entry %s is zero', id) from ledger_entries where amount = 0
+    union all
+    select 'M22 amounts', format('txn %s goes from an account to itself', txn_id)
+        from ledger_entries group by txn_id having count(distinct account_id) < 2
+$$;
+grant execute on function ppv_invariants() to ppv_app, ppv_ro;

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Site settings, payment switches, the exchange rate, the administrator's password.
+import { get, post } from "../api.js";
+import { $, badge, checkbox, field, h, invalid, load, money, onSubmit, parseMoney, plainMoney, table, toast } from "../ui.js";
+import { requireAdmin } from "./common.js";
+
+const admin = await requireAdmin();
+
+load($("#site"), () => get("/admin/settings"), (r) => {
+  const s = r.settings, cur = r.currency || "USD";
+  const choice = (name, list) => h("select", { name }, [...new Set([s[name], ...(list || [])])].filter(Boolean).map((v) => h("option", { value: v, selected: v === s[name] }, v)));
+  const cash = (name) => h("input", { name, inputmode: "decimal", value: plainMoney(s[name], cur) });
+  const form = h("form", { novalidate: true },
+    field("Our share of a sale in percent", h("input", { name: "payment_platform_fee_bp", inputmode: "decimal", value: String(s.payment_platform_fee_bp / 100) }), "Two decimals at most. The creator gets the rest."),
+    field("Affiliate rule", choice("affiliate_plugin", r.affiliate_rules)), field("Exchange-rate source", choice("rate_plugin", r.rate_sources)),
+    field(`Smallest deposit in ${cur}`, cash("wallet_min_deposit")), field(`Smallest transfer in ${cur}`, cash("wallet_min_transfer")),
+    field("Streams at once per account", h("input", { name: "playback_max_streams", type: "number", min: 1, max: 100, value: s.playback_max_streams })),
+    h("div", { class: "form-actions" }, h("button", { type: "submit", class: "btn btn-brand" }, "Save")));
+  onSubmit(form, async (v) => {
+    const bp = /^\d{1,3}(\.\d{1,2})?$/.test(v.payment_platform_fee_bp.trim()) ? Math.round(Number(v.payment_platform_fee_bp) * 100) : -1;
+    if (bp < 0 || bp > 10000) { invalid(form.elements.payment_platform_fee_bp, "A percentage from 0 to 100."); return; }
+    const body = { payment_platform_fee_bp: bp, affiliate_plugin: v.affiliate_plugin, rate_plugin: v.rate_plugin, playback_max_streams: Number(v.playback_max_streams) };
+    for (const name of ["wallet_min_deposit", "wallet_min_transfer"]) {
+      body[name] = parseMoney(v[name], cur);
+      if (!body[name]) { invalid(form.elements[name], `An amount like ${money(1000, cur)}.`); return; }
+    }
+    await post("/admin/settings", body);
+    toast("Saved.");
+  });
+  return form;
+});
+
+const NAMES = { wallet_payment: "Buying from the wallet", wallet_transfer: "Transfers between members", paypal: "PayPal", stripe: "Stripe", xendit: "Xendit", midtrans: "Midtrans", x402: "Crypto (x402)" };
+load($("#payment"), () => get("/admin/payment_settings"), (r) => {
+  const known = new Map(r.providers.map((p) => [p.provider, p]));
+  const switches = Object.keys(NAMES).map((name) => {
+    const own = name.startsWith("wallet"), p = known.get(name), usable = own || p?.configured;
+    const box = checkbox(name + "_enabled", r.settings[name + "_enabled"]);
+    box.disabled = !usable && !box.checked;
+    return field(NAMES[name], box, usable ? null : p ? `Not set up. Missing: ${p.missing_env.join(", ")}` : "No plugin for it is installed.");
+  });
+  const form = h("form", { novalidate: true }, switches,
+    field("First choice", h("select", { name: "default_provider" }, h("option", { value: "" }, "None"), r.providers.map((p) => h("option", { value: p.provider, selected: p.provider === r.settings.default_provider }, p.display_name)))),
+    h("div", { class: "form-actions" }, h("button", { type: "submit", class: "btn btn-brand" }, "Save")));
+  onSubmit(form, async (v) => {
+    const body = {};
+    for (const name of Object.keys(NAMES)) if (!form.elements[name + "_enabled"].disabled) body[name + "_enabled"] = v[name + "_enabled"];
+    if (v.default_provider) body.default_provider = v.default_provider;
+    await post("/admin/payment_settings", body);
+    toast("Saved.");
+  });
+  const t = table([{ head: "Provider", cell: (p) => p.display_name }, { head: "Mode", cell: (p) => p.environment || "" },
+    { head: "State", cell: (p) => (p.enabled ? badge("On", "success") : p.configured ? badge("Off") : badge("Not set up", "warning")) },
+    { head: "Missing", class: "wrap", cell: (p) => p.missing_env.join(", ") }], "Payment providers");
+  t.body.replaceChildren(...r.providers.map(t.row));
+  return [form, r.providers.length > 0 && h("div", { class: "card mt-4" }, t.el)];
+});
+
+load($("#rate"), () => get("/api/kurs"), (r) => h("p", { class: "mb-0" }, "1 USD = ", h("strong", {}, money(Math.round(r.usd_to_idr * 100), "IDR")), r.source && h("span", { class: "text-body-secondary" }, ` (source: ${r.source})`)));
+
+const form = $("#password");
+form.elements.username.value = admin.email;
+onSubmit(form, async (v) => {
+  if (v.new_password !== v.again) { invalid(form.elements.again, "The two are not the same."); return; }
+  await post("/admin/change_password", { current_password: v.current_password, new_password: v.new_password });
+  form.reset();
+  form.elements.username.value = admin.email;
+  toast("The password is changed. All other sessions are signed out.");
+});

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Earnings by recommending, links, and the terms of one's own videos.
+import { get, post, query, requireUser } from "./api.js";
+import "./nav.js";
+import { film, price } from "./film.js";
+import { perDay, plot } from "./plot.js";
+import { $, checkbox, copyText, empty, field, fill, h, invalid, load, money, onSubmit, paged, params, skeletonLines, table, time, toast } from "./ui.js";
+
+const user = await requireUser();
+
+load($("#summary"), () => get("/api/affiliate/summary"), (s) => {
+  const tile = (name, n) => h("div", { class: "col-6 col-lg-3" }, h("div", { class: "tile" }, h("div", { class: "small text-body-secondary" }, name), h("div", { class: "n" }, n)));
+  return [tile("Earned in all", s.total_display || money(s.total_earnings_cents)), tile("This month", s.month_display || money(s.month_earnings_cents)),
+    tile("Sales brought", String(s.total_referrals ?? 0)), tile("Visits brought", String(s.total_clicks ?? 0))];
+}, [skeletonLines(2)]);
+
+const t = table([
+  { head: "When", cell: (x) => time(x.created_at) },
+  { head: "Video", class: "wrap", cell: (x) => x.video_title },
+  { head: "Buyer", cell: (x) => x.buyer_username },
+  { head: "Price", end: true, cell: (x) => h("span", { class: "amount" }, money(x.purchase_price_cents, x.currency || "USD")) },
+  { head: "You earned", end: true, cell: (x) => h("strong", { class: "amount in" }, money(x.commission_cents, x.currency || "USD")) },
+], "Your commissions");
+fill($("#earnings"), h("div", { class: "card" }, t.el));
+let all = [];
+paged(t.body, {
+  fetchPage: async (cursor) => {
+    const r = await get("/api/affiliate/earnings", { limit: 100, cursor });
+    const rows = r.items || r.earnings;
+    all = all.concat(rows);
+    const days = perDay(all, (x) => x.created_at, (x) => x.commission_cents);
+    $("#plot").hidden = days.length < 2;
+    if (days.length >= 2) plot($("#plot-body"), { points: days, label: "Earned per day", bars: true, show: (v) => money(Math.round(v), all[0]?.currency || "USD") });
+    return { rows, next: r.next_cursor };
+  },
+  row: t.row, skeleton: t.skeleton, none: () => t.none("No earnings yet", "Share a link: when somebody buys through it, you earn."),
+});
+
+function linkRow(raw) {
+  const v = film(raw);
+  const url = location.origin + "/public/watch.html" + query({ video_id: v.id, ref: user.username });
+  const input = h("input", { class: "form-control", readonly: true, value: url, "aria-label": `Link to ${v.title}`, onfocus: (e) => e.target.select() });
+  const copy = h("button", { type: "button", class: "btn btn-outline-secondary", onclick: () => copyText(url, copy) }, "Copy");
+  return h("li", { class: "list-group-item" }, h("div", { class: "d-flex flex-wrap justify-content-between gap-2 mb-2" },
+    h("span", { class: "wrap" }, h("strong", {}, v.title), h("span", { class: "text-body-secondary" }, ` by ${v.owner_name}`)),
+    h("span", {}, `${v.commission_pct}% of ${price(v)} = `, h("strong", { class: "amount" }, money(Math.floor((v.price_cents * v.commission_pct) / 100), v.currency)))),
+  h("div", { class: "input-group" }, input, copy));
+}
+const links = $("#links-list");
+paged(links, {
+  fetchPage: async (cursor) => {
+    const r = await get("/api/videos", { limit: 100, cursor });
+    const rows = r.videos.filter((v) => v.has_affiliate && v.owner_id !== user.id && v.price_cents > 0);
+    return { rows, next: r.next_cursor };
+  },
+  row: linkRow, skeleton: () => skeletonLines(4),
+  none: () => h("li", { class: "list-group-item" }, empty("No programmes yet", "No creator pays a commission at the moment. Come back later.")),
+});
+
+function termsRow(raw) {
+  const v = film(raw);
+  const pct = h("input", { type: "number", name: "commission_pct", min: 0, max: 90, step: 1, value: v.commission_pct || 0 });
+  const box = h("div", {});
+  const li = h("li", { class: "list-group-item" }, h("div", { class: "d-flex justify-content-between gap-2 mb-2" }, h("strong", { class: "wrap" }, v.title), h("span", { class: "amount" }, price(v))), box);
+  load(box, () => get("/api/affiliate/settings", { video_id: v.id }), (s) => {
+    pct.value = s.commission_pct;
+    const form = h("form", { class: "row g-2 align-items-end", novalidate: true },
+      h("div", { class: "col-sm-5" }, field("Others may earn on it", checkbox("is_enabled", s.is_enabled))), h("div", { class: "col-8 col-sm-4" }, field("Percent", pct)),
+      h("div", { class: "col-4 col-sm-3" }, h("button", { type: "submit", class: "btn btn-brand w-100 mb-3" }, "Save")));
+    onSubmit(form, async (values) => {
+      const n = Number(values.commission_pct);
+      if (!Number.isInteger(n) || n < 0 || n > 90) { invalid(pct, "A whole number from 0 to 90."); return; }
+      await post("/api/affiliate/settings", { video_id: v.id, commission_pct: n, is_enabled: values.is_enabled });
+      toast("Saved.");
+    });
+    return form;
+  }, [skeletonLines(1)]);
+  return li;
+}
+let termsDrawn = false;
+function drawTerms() {
+  if (termsDrawn) return;
+  termsDrawn = true;
+  paged($("#terms-list"), {
+    fetchPage: async (cursor) => {
+      const r = await get("/api/my_videos", { limit: 20, cursor });
+      return { rows: r.videos.filter((v) => v.price_cents > 0 && !v.deleted), next: r.next_cursor };
+    },
+    row: termsRow, skeleton: () => skeletonLines(4),
+    none: () => h("li", { class: "list-group-item" }, empty("Nothing to set", "You have no paid videos.", h("a", { class: "btn btn-brand", href: "/public/upload.html" }, "Upload a video"))),
+  });
+}
+$("[data-bs-target='#tab-terms']").addEventListener("shown.bs.tab", drawTerms);
+const tab = params.get("tab"), opener = tab && document.querySelector(`[data-bs-target="#tab-${CSS.escape(tab)}"]`);
+if (opener) window.bootstrap.Tab.getOrCreateInstance(opener).show();

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// Watch page: price, one Buy button, then the film, without leaving the page.
+import { ApiError, get, newKey, pay, post, query, signInUrl } from "./api.js";
+import { nav } from "./nav.js";
+import { film, poster, price } from "./film.js";
+import { createPlayer } from "./player.js";
+import { $, badge, busy, clock, date, empty, fill, h, icon, money, notice, params, problem, sentence, skeletonLines } from "./ui.js";
+
+const id = params.get("video_id") || params.get("id") || "";
+const stage = $("#stage"), panel = $("#panel"), about = $("#about");
+const ref = keptRef();
+let user = null, video = null, options = null, player = null, playing = null, stopped = false;
+
+// The affiliate's name survives signing in and topping up.
+function keptRef() {
+  const given = params.get("ref");
+  try {
+    if (given) sessionStorage.setItem("ref:" + id, given);
+    return given || sessionStorage.getItem("ref:" + id) || "";
+  } catch { return given || ""; }
+}
+function here() { return "/public/watch.html" + query({ video_id: id, ref }); }
+
+function cover(...veil) {
+  const img = video.poster && h("img", { class: "cover", src: video.poster, alt: "" });
+  if (img) img.addEventListener("error", () => img.remove());
+  fill(stage, img || poster({ ...video, poster: null, seconds: null }), h("div", { class: "veil" }, ...veil));
+}
+
+function mayWatch() {
+  if (!user) return false;
+  return !!(video.access || options?.access || options?.already_purchased);
+}
+
+async function playback() {
+  return get("/api/request_play", { video_id: id });
+}
+
+// Where the viewer is, and how long was really watched since the last report.
+let lastAt = 0;
+function remember(seconds, leaving) {
+  const watched = Math.min(600, Math.max(0, seconds - lastAt));
+  const completed = !!video.seconds && seconds > video.seconds - 10;
+  lastAt = seconds;
+  post(`/api/videos/${id}/progress`, { position_ms: Math.round(seconds * 1000), watched_ms: watched < 20 ? Math.round(watched * 1000) : 0, completed },
+    { keepalive: leaving }).catch(() => {});
+  if (leaving && playing) {
+    post("/api/playback/stop", { session: playing }, { keepalive: true }).catch(() => {});
+    stopped = true;
+  }
+}
+// Back from the browser's page cache: the session was given up on leaving.
+window.addEventListener("pageshow", (e) => { if (e.persisted && stopped) location.reload(); });
+
+async function start(button) {
+  const open = async () => {
+    const session = await playback();
+    const at = (session.resume_ms || 0) / 1000;
+    playing = session.session;
+    player?.destroy();
+    player = createPlayer(stage, {
+      playlist: session.playlist, title: video.title, poster: video.poster, viewer: session.viewer || user.username, duration: video.seconds,
+      startAt: video.seconds && at > video.seconds - 10 ? 0 : at,
+      onProgress: remember,
+      renew: async () => {
+        const fresh = await playback();
+        playing = fresh.session;
+        return fresh.playlist;
+      },
+    });
+    window.player = player;
+    await player.start(true);
+  };
+  const failed = (error) => cover(h("div", { class: "narrow" }, problem(error, () => start(null))));
+  if (button) return busy(button, open, failed);
+  cover(h("span", { class: "spinner-border", role: "status", "aria-label": "Starting" }));
+  try { return await open(); } catch (error) { return failed(error); }
+}
+
+function readyToPlay() {
+  const button = h("button", { type: "button", class: "bigplay", id: "play", "aria-label": `Play ${video.title}`, onclick: () => start(button) }, icon("play", 44));
+  cover(button);
+}
+
+function notReady() {
+  cover(h("div", {}, h("span", { class: "spinner-border mb-3", "aria-hidden": "true" }), h("p", { class: "mb-0" },
+    video.state === "failed" ? "This video could not be prepared." : "This video is being prepared. Come back in a few minutes.")));
+}
+
+// ---- the panel
+
+function ownedPanel() {
+  const owner = video.owner_id === user.id;
+  const why = owner ? "This is your video." : { free: "This video is free.", purchase: "You own this video. It is in your library.",
+    grant: "The creator lets you watch this video." }[video.access] || "You may watch this video.";
+  fill(panel, h("div", { class: "card-body" }, h("p", { class: "mb-2" }, why),
+    owner ? h("a", { class: "btn btn-outline-secondary", href: "/public/dashboard.html" }, "Edit in my videos")
+      : h("a", { class: "btn btn-outline-secondary", href: "/public/library.html" }, "My library")));
+}
+
+function guestPanel() {
+  fill(panel, h("div", { class: "card-body" }, h("div", { class: "price amount mb-2", id: "price" }, price(video)),
+    h("p", {}, video.price_cents > 0 ? "Pay once, watch as often as you like." : "Free to watch with an account."),
+    h("a", { class: "btn btn-brand btn-lg w-100", id: "sign-in", href: signInUrl(here()) }, video.price_cents > 0 ? "Sign in to buy" : "Sign in to watch"),
+    h("p", { class: "small mt-3 mb-0" }, "New here? ", h("a", { href: "/public/auth/register.html" + query({ return: here() }) }, "Create an account"))));
+}
+
+function missing() {
+  const have = options.wallet?.balance_cents ?? 0;
+  return Math.max(0, video.price_cents - have);
+}
+
+let intent = null;
+function buyPanel() {
+  const wallet = options.wallet || {};
+  const body = h("div", { class: "card-body", "aria-live": "polite" }, h("div", { class: "price amount mb-1", id: "price" }, price(video)));
+  if (!wallet.available) {
+    body.append(notice("Buying from the wallet is switched off at the moment.", "warning"));
+  } else if (wallet.can_afford === false || missing() > 0) {
+    body.append(h("p", { class: "mb-2" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents || 0, video.currency))),
+      h("div", { class: "alert alert-warning py-2", id: "missing" }, "You need ", h("strong", { class: "amount" }, money(missing(), video.currency)), " more."),
+      h("a", { class: "btn btn-brand btn-lg w-100", id: "top-up", href: "/public/wallet.html" + query({ tab: "deposit", amount: missing(), return: here() }) }, "Top up your wallet"));
+  } else {
+    body.append(h("p", { class: "mb-3" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents || 0, video.currency))), buyButton());
+  }
+  if (options.fiat?.available && options.fiat.providers?.length) body.append(h("div", { class: "d-grid gap-2 mt-3" }, options.fiat.providers.map(providerButton)));
+  body.append(h("p", { class: "small text-body-secondary mt-3 mb-0" }, "Pay once, watch as often as you like."));
+  fill(panel, body);
+}
+
+function providerButton(name) {
+  const button = h("button", { type: "button", class: "btn btn-outline-secondary", onclick: () => busy(button, async () => {
+    const r = await pay(`/api/pay/${encodeURIComponent(name)}/start`, { video_id: id, affiliate_ref: ref || undefined, success_url: location.href, cancel_url: location.href }, newKey());
+    const url = r.invoice?.payment_url;
+    if (!url || !/^https?:\/\//.test(url)) throw new ApiError("This way of paying did not answer with a page to pay on.", {});
+    location.assign(url);
+  }) }, "Pay with " + name.charAt(0).toUpperCase() + name.slice(1));
+  return button;
+}
+
+function buyButton() {
+  const box = h("div", {});
+  const buy = h("button", { type: "button", class: "btn btn-brand btn-lg w-100", id: "buy", onclick: confirm }, `Buy for ${price(video)}`);
+  function confirm() {
+    const yes = h("button", { type: "button", class: "btn btn-brand btn-lg flex-grow-1", id: "confirm", onclick: () => busy(yes, purchase, failed) }, `Pay ${price(video)} now`);
+    const no = h("button", { type: "button", class: "btn btn-outline-secondary btn-lg", onclick: () => { fill(box, buy); buy.focus(); } }, "Cancel");
+    fill(box, h("p", { class: "small mb-2" }, "Left in your wallet after this: ", h("strong", { class: "amount" },
+      money((options.wallet.balance_cents || 0) - video.price_cents, video.currency))), h("div", { class: "d-flex gap-2" }, yes, no));
+    yes.focus();
+  }
+  async function failed(error) {
+    if (error.code === "sale.already_owned") return bought();
+    if (["wallet.insufficient", "sale.price_changed"].includes(error.code)) {
+      intent = null;
+      await refresh();
+      panel.firstElementChild?.prepend(notice(sentence(error), "warning"));
+      return undefined;
+    }
+    // The same key goes with the second try, so it cannot pay twice.
+    if (!error.retry) intent = null;
+    const again = h("button", { type: "button", class: "btn btn-outline-danger btn-sm mt-2", onclick: () => busy(again, purchase, failed) }, "Try again");
+    fill(box, h("div", { class: "alert alert-danger", role: "alert" }, sentence(error),
+      error.requestId && h("div", { class: "small opacity-75" }, "Request ", h("code", {}, error.requestId)), h("div", {}, again)));
+    return undefined;
+  }
+  fill(box, buy);
+  return box;
+}
+
+async function purchase() {
+  intent = intent || newKey();
+  await pay("/api/wallet/pay", { video_id: id, ref_code: ref || undefined, price_cents: video.price_cents }, intent);
+  intent = null;
+  await bought();
+}
+
+async function bought() {
+  video.access = "purchase";
+  ownedPanel();
+  panel.firstElementChild.prepend(h("div", { class: "alert alert-success", role: "status", id: "bought" }, "Paid. Enjoy the film."));
+  if (video.state === "ready") await start(null); else notReady();
+}
+
+async function refresh() {
+  options = await get("/api/pay/all_options", { video_id: id });
+  if (options.price_cents !== undefined) video.price_cents = options.price_cents;
+  draw();
+}
+
+function draw() {
+  if (mayWatch()) {
+    ownedPanel();
+    if (video.state === "ready") readyToPlay(); else notReady();
+    return;
+  }
+  if (video.state !== "ready") {
+    notReady();
+    fill(panel, h("div", { class: "card-body" }, h("div", { class: "price amount", id: "price" }, price(video)),
+      h("p", { class: "mb-0" }, "You can get it as soon as it is ready.")));
+    return;
+  }
+  if (user) cover(h("span", {}, icon("lock", 44), h("span", { class: "visually-hidden" }, "Buy to watch")));
+  else cover(h("a", { class: "bigplay", href: signInUrl(here()), "aria-label": "Sign in to watch" }, icon("play", 44)));
+  if (user) buyPanel(); else guestPanel();
+}
+
+function drawAbout() {
+  document.title = video.title;
+  const bio = h("p", { class: "text-body-secondary small mb-0 pre" }, video.owner_profile_desc || "");
+  fill(about, h("h1", { class: "wrap mb-1" }, video.title),
+    h("p", { class: "text-body-secondary mb-3" }, "by ", h("strong", {}, video.owner_name), video.seconds ? ` · ${clock(video.seconds)}` : "", " · ", date(video.created_at)),
+    video.description && h("p", { class: "pre" }, video.description), bio);
+}
+
+// Tells the server who sent this visitor; nothing on the page waits for it.
+async function arrived() {
+  try {
+    const r = await post("/api/affiliate/click", { video_id: id, ref, landed: document.referrer.slice(0, 300) });
+    if (r.remembered) $("#about h1")?.after(h("p", { class: "mb-1" }, badge(`Recommended by ${r.username}`, "secondary")));
+  } catch { /* a lost click is no reason to disturb anybody */ }
+}
+
+async function main() {
+  user = await nav();
+  if (!/^[0-9a-f-]{36}$/i.test(id)) {
+    fill(stage);
+    fill($("#main"), empty("No video chosen", "The link is incomplete.", h("a", { class: "btn btn-brand", href: "/public/browse.html" }, "Browse videos")));
+    return;
+  }
+  try {
+    video = film((await get("/api/videos/" + encodeURIComponent(id))).video);
+    if (ref) arrived();
+    if (user && !video.access && video.state === "ready") options = await get("/api/pay/all_options", { video_id: id });
+    drawAbout();
+    draw();
+  } catch (error) {
+    if (error.status === 404) {
+      fill($("#main"), empty("This video does not exist", "It may have been taken down by its creator.", h("a", { class: "btn btn-brand", href: "/public/browse.html" }, "Browse videos")));
+      return;
+    }
+    fill(stage);
+    fill(panel);
+    fill(about, problem(error, () => { fill(about, skeletonLines(4)); main(); }));
+  }
+}
+main();
