@@ -1,94 +1,122 @@
-# Two commands do it all: `make run` and `make test`. See README.md.
-SHELL := /bin/bash
-CC ?= gcc
-BUILD := build$(if $(SAN),-$(SAN))$(if $(SPEC),-spec)
-PKGS := libmicrohttpd luajit libpq libcurl openssl libargon2 libsecp256k1 libavformat libavcodec libavutil libswscale \
-        libswresample libseccomp
-SRC := $(wildcard engine/*/*.c)
-OBJ := $(SRC:%.c=$(BUILD)/%.o)
-LIBOBJ := $(filter-out $(BUILD)/engine/app/main.o,$(OBJ))
-CTEST := $(patsubst spec/c/%.c,$(BUILD)/ctest/%,$(wildcard spec/c/test_*.c))
-FUZZ := $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/fuzz_*.c))
+# SPDX-License-Identifier: Apache-2.0
+#   make run | test         everything from nothing: packages, build, assets, then serve / every test
+#   make | check | spec | bench | fuzz | vendor | format | clean
+#   V=1 shows commands, DEBUG=1 is unoptimised, SAN=address|undefined|thread builds with a sanitizer in its own directory
+#   make spec T=tag F=spec/http/x_spec.lua   a part of the specs
 
-CFLAGS += -std=gnu17 -O2 -g -Wall -Wextra -Wshadow -Werror -D_GNU_SOURCE -Iengine -MMD -MP -fvisibility=hidden -fPIE \
-          -fstack-protector-strong -fno-strict-overflow $(if $(SPEC),-DSPEC=1)
-LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack
-ifdef SAN
-CC := clang-14
-CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer -O1
-LDFLAGS += -fsanitize=$(SAN)
-else
-CFLAGS += -D_FORTIFY_SOURCE=2 -fcf-protection
-endif
-PKGCF = $(shell pkg-config --cflags $(PKGS))
-LIBS = $(shell pkg-config --libs $(PKGS)) -lpthread -ldl -lm
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
 Q := $(if $(V),,@)
+say = @$(if $(V),:,printf '  %-6s %s\n' $(1) $(2))
 
-.PHONY: all setup deps vendor run test ctest spec browser check docs bench fuzz install clean
-all: $(BUILD)/ppv
+B := build$(if $(DEBUG),/debug)$(if $(SAN),/$(SAN))
+PACKAGES := libmicrohttpd luajit libpq libcurl openssl libargon2 libsecp256k1 libavformat libavcodec \
+            libavutil libswscale libswresample libseccomp
 
-$(BUILD)/ppv: $(OBJ)
-	@echo "  LINK  $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(OBJ) $(LIBS)
+# Asked once, and only when something is compiled: `make run` starts before the packages are there.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PACKAGES)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PACKAGES)))$(PKG_LIBS)
 
-$(BUILD)/%.o: %.c
+CC := gcc
+WARN := -Wall -Wextra -Wshadow -Werror
+OPT := $(if $(DEBUG),-O0 -g3,-O2 -g)
+ifeq ($(SAN),)
+  HARDEN := $(if $(DEBUG),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fstack-clash-protection
+else ifeq ($(SAN),fuzz)
+  CC := clang-14
+  OPT := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer
+  LINK_SAN := -fsanitize=address,undefined
+else
+  OPT := -O1 -g -fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
+  LINK_SAN := -fsanitize=$(SAN)
+endif
+CFLAGS := -std=gnu17 -D_GNU_SOURCE= $(OPT) $(WARN) $(HARDEN) -fPIE -fvisibility=hidden -pthread -Iengine
+LDFLAGS := -pie -pthread $(LINK_SAN) -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
+
+SRC := $(sort $(wildcard engine/*/*.c))
+OBJ := $(SRC:%.c=$B/obj/%.o)
+LIB_OBJ := $(filter-out $B/obj/engine/app/main.o,$(OBJ))
+TEST_OBJ := $(patsubst %.c,$B/obj/%.o,$(sort $(wildcard spec/c/*.c)))
+FUZZ := $(patsubst spec/fuzz/%.c,%,$(sort $(wildcard spec/fuzz/fuzz_*.c)))
+FUZZ_TIME ?= 20
+JOBS := -j$(shell nproc 2>/dev/null || echo 1)
+FORMATTED = $(wildcard engine/*/*.[ch] spec/c/*.[ch] spec/fuzz/*.[ch])
+
+.PHONY: all ctest check run test spec bench fuzz fuzzers vendor format clean deps ready
+all: $B/ppv
+
+$B/ppv: $(OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(OBJ) $(PKG_LIBS) -lm
+
+# Test programs take from here what they need.
+$B/engine.a: $(LIB_OBJ)
+	$(Q)rm -f $@ && ar rcs $@ $(LIB_OBJ)
+
+ctest: $B/ctest
+$B/ctest: $(TEST_OBJ) $B/engine.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(TEST_OBJ) $B/engine.a $(PKG_LIBS) -lm
+
+$B/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	@echo "  CC    $<"
-	$(Q)$(CC) $(CFLAGS) $(PKGCF) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/ctest/%: spec/c/%.c $(LIBOBJ)
-	@mkdir -p $(@D)
-	@echo "  CC    $<"
-	$(Q)$(CC) $(CFLAGS) $(PKGCF) -Ispec/c $(LDFLAGS) -o $@ $< $(LIBOBJ) $(LIBS)
+-include $(OBJ:.o=.d) $(TEST_OBJ:.o=.d)
 
-# Set-up: what is missing is installed; what is there is left alone. A second make reads pkg-config afresh.
+# ---- front-end assets: exactly the versions of the lock file, never from a CDN at run time ----
+vendor: static/vendor/.stamp
+static/vendor/.stamp: static/package.json static/package-lock.json static/vendor.sh
+	@echo "Fetching the browser libraries named in static/package-lock.json (once, some seconds) ..."
+	$(Q)npm ci --prefix static --ignore-scripts --no-audit --no-fund --loglevel=error
+	$(Q)sh static/vendor.sh
+	@touch $@
+
+# ---- the two commands of the README ----
 deps:
 	@deploy/install-deps.sh
-vendor: static/vendor/.done
-static/vendor/.done: static/package-lock.json static/vendor.sh
-	@echo "  fetching the front-end libraries named in static/package-lock.json"
-	$(Q)static/vendor.sh && touch $@
-setup: deps
-	@$(MAKE) --no-print-directory -j$(shell nproc) all vendor
 
-run: setup
-	@$(BUILD)/ppv serve --demo
+ready: deps
+	@echo "Building the engine (the first time about two minutes on two cores) ..."
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@$(MAKE) --no-print-directory vendor
 
-test: setup
-	@$(MAKE) --no-print-directory -j$(shell nproc) $(BUILD)/ctest/.all
-	@BUILD=$(BUILD) spec/run.sh
-$(BUILD)/ctest/.all: $(CTEST)
-	@mkdir -p $(@D) && touch $@
-# One part or one file: make spec F=spec/http/wallet_spec.lua
-ctest: $(BUILD)/ctest/.all
-	@BUILD=$(BUILD) spec/run.sh c
-spec: all
-	@BUILD=$(BUILD) spec/run.sh lua $(F)
-browser: all vendor
-	@BUILD=$(BUILD) spec/run.sh browser
+run: ready
+	@exec build/ppv serve --demo $(ARGS)
 
-check: all docs-fresh
-	@BUILD=$(BUILD) spec/check/check.sh
-docs-fresh:
-	@luajit scripts/cli/apidoc.lua --check
-docs:
-	@luajit scripts/cli/apidoc.lua
+test: ready
+	@$(MAKE) --no-print-directory $(JOBS) ctest
+	@spec/run.sh
 
-bench: all
-	@BUILD=$(BUILD) bench/run.sh
+spec: all vendor
+	@T='$(T)' F='$(F)' spec/run.sh $(F)
 
-$(BUILD)/fuzz/%: spec/fuzz/%.c $(SRC)
-	@mkdir -p $(@D)
-	$(Q)clang-14 -std=gnu17 -O1 -g -D_GNU_SOURCE -Iengine $(PKGCF) -fsanitize=fuzzer,address,undefined \
-	  -o $@ $< $(filter-out engine/app/main.c,$(SRC)) $(LIBS)
-fuzz: $(FUZZ)
-	@set -e; for f in $(FUZZ); do echo "  FUZZ  $$f"; mkdir -p $$f.corpus; $$f -max_total_time=$(or $(T),60) $$f.corpus 2>&1 | tail -3; done
+# ---- checks ----
+check: all
+	@B=$B; failed=0; export B; \
+	for c in spec/check/*.sh; do [ -e "$$c" ] || continue; bash "$$c" || failed=1; done; \
+	for c in spec/check/*.lua; do [ -e "$$c" ] || continue; echo "$$c"; luajit "$$c" || failed=1; done; \
+	[ $$failed = 0 ] && echo "check: ok"
 
-install: all
-	install -D $(BUILD)/ppv $(DESTDIR)/opt/ppv/build/ppv
-	cp -r scripts plugins sql static ppv.conf $(DESTDIR)/opt/ppv/
+format:
+	@clang-format-14 -i $(FORMATTED)
+
+bench: all vendor
+	@bench/run.sh
+
+fuzzers: $(FUZZ:%=$B/%)
+$B/fuzz_%: $B/obj/spec/fuzz/fuzz_%.o $B/engine.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $B/engine.a $(PKG_LIBS) -lm
+
+fuzz:
+	@$(MAKE) --no-print-directory $(JOBS) SAN=fuzz fuzzers
+	@for f in $(FUZZ); do echo "$$f: $(FUZZ_TIME) s"; mkdir -p build/fuzz/corpus/$$f; \
+	  seeds=; [ -d spec/fuzz/seeds/$$f ] && seeds=spec/fuzz/seeds/$$f; \
+	  build/fuzz/$$f -max_total_time=$(FUZZ_TIME) -timeout=5 -rss_limit_mb=1024 -print_final_stats=0 -verbosity=0 \
+	    -artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f $$seeds || exit 1; done
 
 clean:
-	rm -rf build build-* static/vendor
-
--include $(OBJ:.o=.d)
+	rm -rf build

@@ -18,8 +18,8 @@
 #include "run/loop.h"
 
 enum { MEMBERS_MAX = 320 };
-#define BEAT_PLUGIN_US 2000000  /* stuck inside a plugin's C call */
-#define BEAT_US 5000000         /* stuck anywhere else; a trusted script may use 2 s of CPU */
+#define BEAT_PLUGIN_US 2000000 /* stuck inside a plugin's C call */
+#define BEAT_US 5000000        /* stuck anywhere else; a trusted script may use 2 s of CPU */
 #define START_US 60000000
 #define BACKOFF_MAX_US 10000000
 #define LOAD_US 10000000
@@ -27,8 +27,8 @@ enum { MEMBERS_MAX = 320 };
 struct member {
     enum worker_kind kind;
     int index, slot, port;
-    pid_t pid;         /* 0 = not running */
-    int fd;            /* -1 = none */
+    pid_t pid; /* 0 = not running */
+    int fd;    /* -1 = none */
     struct watch watch;
     bool ready, ever_ready, waiting, killed;
     int64_t started, restart_at, backoff;
@@ -128,8 +128,7 @@ static void start_member(struct member *m)
     pid_t pid = fork();
     if (pid == 0) {
         static struct worker w;
-        w = (struct worker){.kind = m->kind, .index = m->index, .slot = m->slot, .root = crew.c.root,
-                            .conninfo = crew.c.conninfo, .ctl_fd = fds[1], .bundle = bundle_ref(crew.bundle)};
+        w = (struct worker){.kind = m->kind, .index = m->index, .slot = m->slot, .root = crew.c.root, .conninfo = crew.c.conninfo, .ctl_fd = fds[1], .bundle = bundle_ref(crew.bundle)};
         _exit(worker_main(&w, master));
     }
     close(fds[1]);

@@ -236,7 +236,7 @@ static int launch(struct embpg *p, struct err *e) {
     snprintf(bin, sizeof bin, "%s/postgres", p->bin);
     snprintf(sock, sizeof sock, "unix_socket_directories=%s", p->sock);
     snprintf(conns, sizeof conns, "max_connections=%ld", n > 60 ? n : 60);
-    if (embpg_proc_kill_all(p->data, e) < 0)
+    if (embpg_proc_kill_all(p->data, p->sock, e) < 0)
         return -1;
     p->pid = spawn(p, argv, e);
     if (p->pid < 0) {
@@ -297,7 +297,7 @@ pid_t embpg_pid(const struct embpg *p) {
 void embpg_exited(struct embpg *p) {
     struct err e = {0};
     p->pid = 0;
-    if (embpg_proc_kill_all(p->data, &e) < 0)
+    if (embpg_proc_kill_all(p->data, p->sock, &e) < 0)
         log_err(LOG_ERROR, "pg.leftovers", &e);
 }
 
@@ -331,7 +331,7 @@ void embpg_stop(struct embpg *p) {
                 wait_end(p->pid, 5000000);
             }
         }
-        if (embpg_proc_kill_all(p->data, &e) < 0)
+        if (embpg_proc_kill_all(p->data, p->sock, &e) < 0)
             log_err(LOG_ERROR, "pg.leftovers", &e);
     }
     free(p);

@@ -35,7 +35,7 @@ static bool is_postgres(const char *pid) {
     return strcmp(comm, "postgres") == 0 || strcmp(comm, "postmaster") == 0;
 }
 
-static bool is_zombie(const char *pid) {
+static bool is_zombie(const char *pid) { /* or gone */
     char path[64], state = '?';
     FILE *f;
     snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
@@ -81,12 +81,9 @@ static bool gone(const struct stat *data, pid_t only, int ms) {
     return true;
 }
 
-static pid_t postmaster_of(const char *data) {
-    char path[PATH_MAX + 24];
+static pid_t pid_in(const char *path) {
     long pid = 0;
-    FILE *f;
-    snprintf(path, sizeof path, "%s/postmaster.pid", data);
-    f = fopen(path, "re");
+    FILE *f = fopen(path, "re");
     if (f == NULL)
         return 0;
     if (fscanf(f, "%ld", &pid) != 1 || pid < 2)
@@ -95,25 +92,49 @@ static pid_t postmaster_of(const char *data) {
     return (pid_t)pid;
 }
 
-int embpg_proc_kill_all(const char *data, struct err *e) {
+/* A dead postmaster that its parent has not reaped still looks alive to the next one. Nobody else may use the directory
+ * (our lock) and nothing lives in it (checked before), so its lock file can go. Everything else PostgreSQL judges itself. */
+static int forget_zombie(const char *path, struct err *e) {
+    char pid[24];
+    pid_t boss = pid_in(path);
+    snprintf(pid, sizeof pid, "%d", (int)boss);
+    for (int i = 0; boss && i < 50; i++) {
+        if ((kill(boss, 0) < 0 && errno == ESRCH) || !is_zombie(pid))
+            return 0;
+        usleep(10000);
+    }
+    if (boss == 0)
+        return 0;
+    log_event(LOG_WARN, "pg.stale_pid", "si", "file", path, "pid", (int64_t)boss);
+    if (unlink(path) < 0 && errno != ENOENT)
+        return err_errno(e, path);
+    return 0;
+}
+
+static int end_all(const struct stat *st, pid_t boss) {
+    if (boss && each(st, boss, SIGINT) > 0 && !gone(st, boss, 15000)) {
+        each(st, boss, SIGQUIT);
+        gone(st, boss, 5000);
+    }
+    each(st, 0, SIGKILL);
+    return gone(st, 0, 10000) ? 0 : -1;
+}
+
+int embpg_proc_kill_all(const char *data, const char *sock, struct err *e) {
+    char pid_file[PATH_MAX + 24], sock_lock[PATH_MAX + 24];
     struct stat st;
-    pid_t boss;
     int n;
     if (stat(data, &st) < 0)
         return errno == ENOENT ? 0 : err_errno(e, data);
+    snprintf(pid_file, sizeof pid_file, "%s/postmaster.pid", data);
+    snprintf(sock_lock, sizeof sock_lock, "%s/.s.PGSQL.5432.lock", sock);
     n = each(&st, 0, 0);
-    if (n == 0)
-        return 0;
-    log_event(LOG_WARN, "pg.leftovers", "i", "processes", (int64_t)n);
-    boss = postmaster_of(data);
-    if (boss && each(&st, boss, SIGINT) > 0 && !gone(&st, boss, 15000)) {
-        each(&st, boss, SIGQUIT);
-        gone(&st, boss, 5000);
+    if (n > 0) {
+        log_event(LOG_WARN, "pg.leftovers", "i", "processes", (int64_t)n);
+        if (end_all(&st, pid_in(pid_file)) < 0)
+            return ERR(e, ERR_IO, "old PostgreSQL processes on %s cannot be ended", data);
     }
-    each(&st, 0, SIGKILL);
-    if (!gone(&st, 0, 10000))
-        return ERR(e, ERR_IO, "old PostgreSQL processes on %s cannot be ended", data);
-    return 0;
+    return forget_zombie(pid_file, e) < 0 ? -1 : forget_zombie(sock_lock, e);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {

@@ -123,8 +123,7 @@ static int run_lua(const char *file, bool full, bool db)
     }
     if (db && token_init(conf_str("secret_file"), &e) < 0)
         return fail(&e);
-    struct tool t = {.root = cl.root, .conninfo = db ? conninfo : NULL, .bundle = b, .file = file, .argv = cl.argv,
-                     .argc = cl.argc, .full = full};
+    struct tool t = {.root = cl.root, .conninfo = db ? conninfo : NULL, .bundle = b, .file = file, .argv = cl.argv, .argc = cl.argc, .full = full};
     int status = tool_run(&t);
     if (own)
         master_close_db();

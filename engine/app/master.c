@@ -139,7 +139,8 @@ static void put_status(struct buf *out)
 {
     buf_printf(out, "{\"ok\":true,\"pid\":%d,\"uptime_s\":%lld,\"port\":%d,\"database\":\"%s\",", (int)getpid(),
                (long long)((clock_mono() - m.started) / 1000000), crew_port(),
-               !m.pg ? "external" : m.pg_down ? "down" : "private");
+               !m.pg ? "external" : m.pg_down ? "down"
+                                              : "private");
     reload_json(out);
     buf_puts(out, ",\"workers\":");
     crew_json(out);
@@ -312,8 +313,7 @@ static int start(struct err *e)
     loop_watch(m.loop, &m.signals, EPOLLIN);
     if (control_listen(m.loop, m.sock_path, on_control, NULL, e) < 0)
         return -1;
-    struct crew_conf c = {.loop = m.loop, .root = m.o->root, .conninfo = m.conninfo, .web = web, .job = job,
-                          .strike = reload_strike, .ready = on_ready};
+    struct crew_conf c = {.loop = m.loop, .root = m.o->root, .conninfo = m.conninfo, .web = web, .job = job, .strike = reload_strike, .ready = on_ready};
     crew_start(&c, b);
     if (conf_bool("development"))
         reload_watch(m.loop);

@@ -24,7 +24,9 @@
 #include "run/board.h"
 #include "run/loop.h"
 
-enum { KEEP = 5, STRIKES_MAX = 32, STRIKES_OUT = 3 };
+enum { KEEP = 5,
+       STRIKES_MAX = 32,
+       STRIKES_OUT = 3 };
 #define STRIKE_WINDOW_US 600000000
 #define CANARY_US 15000000
 #define QUIET_US 200000
@@ -34,9 +36,9 @@ static struct {
     struct bundle *kept[KEEP]; /* newest first, [0] = current */
     int64_t next_id;
     bool cold;
-    struct buf problems;       /* of the current bundle */
-    struct buf refused;        /* of the last refused one, "" = none */
-    char disabled[1024];       /* name,name */
+    struct buf problems; /* of the current bundle */
+    struct buf refused;  /* of the last refused one, "" = none */
+    char disabled[1024]; /* name,name */
     struct {
         char plugin[64];
         int64_t at[STRIKES_OUT];

@@ -13,9 +13,9 @@ int reload_canary(struct bundle *b, bool cold, struct buf *problems, struct err 
 int reload_first(const char *root, const char *var, struct bundle **out, struct err *e);
 /* Each appends one JSON object {"ok":...,"bundle":...,"problems":[...]}. */
 void reload_now(struct buf *reply);
-void reload_rollback(const char *id, struct buf *reply);  /* "" = the one before */
+void reload_rollback(const char *id, struct buf *reply); /* "" = the one before */
 void reload_plugin(const char *name, bool enable, struct buf *reply);
-void reload_json(struct buf *out);                         /* members "bundle":..., "problems":... without braces */
+void reload_json(struct buf *out); /* members "bundle":..., "problems":... without braces */
 /* A plugin broke a limit or took a worker with it; the third time within ten minutes switches it off. */
 void reload_strike(const char *plugin, const char *what);
 /* Called from the loop when quiet: switches off what has three strikes. */

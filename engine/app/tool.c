@@ -38,7 +38,8 @@ static void task_done(struct task *t, bool ok, lua_State *co, int n)
     lua_State *L = t->gen->L;
     lua_getglobal(L, "TOOL_STATUS");
     bool asked = lua_isnumber(L, -1);
-    x.status = asked ? (int)lua_tointeger(L, -1) : ok ? 0 : 1;
+    x.status = asked ? (int)lua_tointeger(L, -1) : ok ? 0
+                                                      : 1;
     lua_pop(L, 1);
     if (ok && !asked && n > 0 && lua_isnumber(co, 1))
         x.status = (int)lua_tointeger(co, 1);
@@ -118,8 +119,7 @@ int tool_run(const struct tool *t)
     struct err e = {0};
     memset(&x, 0, sizeof x);
     x.t = t;
-    x.w = (struct worker){.kind = t->spec ? WORKER_SPEC : WORKER_TOOL, .root = t->root, .conninfo = t->conninfo,
-                          .ctl_fd = -1, .bundle = bundle_ref(t->bundle)};
+    x.w = (struct worker){.kind = t->spec ? WORKER_SPEC : WORKER_TOOL, .root = t->root, .conninfo = t->conninfo, .ctl_fd = -1, .bundle = bundle_ref(t->bundle)};
     if (worker_start(&x.w, t->full || t->spec, &e) < 0) {
         fprintf(stderr, "ppv: %s\n", e.msg);
         return 1;

@@ -8,11 +8,11 @@ struct bundle;
 struct tool {
     const char *root, *conninfo; /* conninfo NULL = no database */
     struct bundle *bundle;
-    const char *file;            /* Lua file to run; from the bundle when it starts with scripts/ and is there, else from disk */
-    char *const *argv;           /* its arguments */
+    const char *file;  /* Lua file to run; from the bundle when it starts with scripts/ and is there, else from disk */
+    char *const *argv; /* its arguments */
     int argc;
-    bool spec;                   /* server on a free port, every standard library, busted with argv; file is ignored */
-    bool full;                   /* every standard library */
+    bool spec; /* server on a free port, every standard library, busted with argv; file is ignored */
+    bool full; /* every standard library */
 };
 /* In this process; returns the exit status. Prints problems. */
 int tool_run(const struct tool *t);

@@ -266,8 +266,7 @@ int worker_start(struct worker *w, bool full, struct err *e)
                w->kind == WORKER_WEB || w->kind == WORKER_JOB ? TRUSTED_BUDGET_US : TOOL_BUDGET_US);
     sched_on_strike(on_strike);
     w->threads = threads_new(w->loop, (int)conf_int("argon2_threads") + 1, 256);
-    env = (struct bind_env){.loop = w->loop, .threads = w->threads, .worker = w->index, .role = role, .root = w->root,
-                            .var = conf_str("var_dir"), .control = control_from_lua};
+    env = (struct bind_env){.loop = w->loop, .threads = w->threads, .worker = w->index, .role = role, .root = w->root, .var = conf_str("var_dir"), .control = control_from_lua};
     bind_init(&env);
     gen_set_opener(jobworker_open);
     if (open_roots(w->root, e) < 0)

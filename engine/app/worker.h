@@ -12,15 +12,18 @@ struct db;
 struct fetch;
 struct threads;
 struct http_server;
-enum worker_kind { WORKER_WEB, WORKER_JOB, WORKER_SPEC, WORKER_TOOL };
+enum worker_kind { WORKER_WEB,
+                   WORKER_JOB,
+                   WORKER_SPEC,
+                   WORKER_TOOL };
 /* What a worker process owns; one per process. */
 struct worker {
     enum worker_kind kind;
-    int index;    /* number within its kind */
-    int slot;     /* board slot */
+    int index; /* number within its kind */
+    int slot;  /* board slot */
     const char *root;
     const char *conninfo;
-    int ctl_fd;   /* socketpair to the master, -1 = none */
+    int ctl_fd; /* socketpair to the master, -1 = none */
     struct loop *loop;
     struct db *db;
     struct fetch *fetch;
@@ -28,7 +31,7 @@ struct worker {
     struct http_server *http;
     struct bundle *bundle;
     bool draining;
-    int port;     /* after start: the bound port */
+    int port; /* after start: the bound port */
 };
 /* The conf key `listen` taken apart. */
 int worker_listen(char *addr, size_t cap, int *port, struct err *e);

@@ -199,7 +199,7 @@ static int statement(lua_State *L, enum bind_db_mode mode)
 {
     struct task *t = lx_task(L, PHASE_IO);
     struct txh *h = lua_touserdata(L, lua_upvalueindex(1));
-    if (lua_istable(L, 1)) /* tx:query(...) as well as tx.query(...) */
+    if (lua_istable(L, 1)) /* both tx.query(...) and tx:query(...) */
         lua_remove(L, 1);
     if (!h->tx)
         return luaL_error(L, "the transaction is over");

@@ -33,7 +33,7 @@ int blob_remove_tree(const char *root, const char *rel, struct err *e);
 int blob_write(const char *root, const char *rel, const void *p, size_t n, struct err *e);
 /* Appends to out; more than max bytes is ERR_TOO_LARGE. */
 int blob_read(const char *root, const char *rel, size_t max, struct buf *out, struct err *e);
-/* Calls fn for each entry of a directory (not . and ..), unordered. fn returns -1 to stop. */
+/* Calls fn for each entry of a directory (not . and ..), unordered; rel "" is the root. fn returns -1 to stop. */
 int blob_list(const char *root, const char *rel, int (*fn)(void *arg, const char *name, bool is_dir), void *arg,
               struct err *e);
 int blob_free_bytes(const char *root, int64_t *bytes, struct err *e);

@@ -4,6 +4,7 @@
 #define HTTP_CORE_H
 #include <microhttpd.h>
 #include "http/files.h"
+#include "http/gate.h"
 #include "http/server.h"
 #include "run/loop.h"
 
@@ -111,6 +112,8 @@ void server_wake(struct conn *c);             /* resumes if suspended */
 void server_suspend(struct conn *c);
 void server_later(struct req *r);             /* req_later runs in this turn's hook */
 void server_kill(struct conn *c);             /* ends the connection without an answer */
+/* intake.c */
+enum gate_reason intake_read(struct req *r, const char *method, const char *version); /* headers are complete */
 /* sweep.c */
 void sweep_run(struct http_server *s);        /* deadlines, rates, clients that left; twice a second */
 /* msg.c */

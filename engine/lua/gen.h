@@ -18,10 +18,10 @@ struct bundle_file {
 };
 struct bundle {
     int refs;
-    int64_t id;         /* given by the master, counts up */
-    int64_t read_at;    /* wall us */
-    char hash[65];      /* SHA-256 over sorted paths and bytes, hex */
-    char *disabled;     /* ",name,name," plugins switched off, never NULL */
+    int64_t id;      /* given by the master, counts up */
+    int64_t read_at; /* wall us */
+    char hash[65];   /* SHA-256 over sorted paths and bytes, hex */
+    char *disabled;  /* ",name,name," plugins switched off, never NULL */
     int nfiles;
     struct bundle_file *files; /* sorted by path */
 };
@@ -56,14 +56,17 @@ struct buf;
 void problems_json(const struct problems *p, struct buf *out); /* appends a JSON array */
 
 enum { GEN_SLOTS = 4 };
-enum gen_slot { GEN_SLOT_HTTP, GEN_SLOT_JOBS, GEN_SLOT_A, GEN_SLOT_B };
+enum gen_slot { GEN_SLOT_HTTP,
+                GEN_SLOT_JOBS,
+                GEN_SLOT_A,
+                GEN_SLOT_B };
 struct gen {
     int refs;
     int64_t id; /* the bundle's id */
     struct vm *vm;
     lua_State *L;
     struct bundle *bundle;
-    int boot_ref;  /* registry: the BOOT table */
+    int boot_ref;       /* registry: the BOOT table */
     int64_t retired_at; /* clock_mono when another took its place, 0 = current */
     bool cold;          /* built at cold start */
     bool recycle;       /* hit its memory cap: build it again from the same bundle */
@@ -78,9 +81,9 @@ void gen_set_opener(void (*fn)(lua_State *L));
  * -1: problems lists why (also e). The result has one reference, the caller's. */
 struct gen_opts {
     bool cold;
-    bool full;        /* specs: every standard library */
-    bool no_boot;     /* do not run boot.lua (ppv lua on a bare state) */
-    size_t cap;       /* bytes, 0 = default */
+    bool full;         /* specs: every standard library */
+    bool no_boot;      /* do not run boot.lua (ppv lua on a bare state) */
+    size_t cap;        /* bytes, 0 = default */
     int64_t budget_us; /* 0 = 500 ms */
 };
 int gen_build(struct bundle *b, const struct gen_opts *o, struct problems *p, struct gen **out, struct err *e);

@@ -297,10 +297,8 @@ static void open_boundary(lua_State *L, int prim)
 /* scripts/sandbox/env.lua gets the primitives and fills in load, load_manifest, check, readonly, copy. */
 static int open_host(lua_State *L)
 {
-    static const luaL_Reg prims[] = {{"compile", l_compile}, {"setfenv", l_setfenv}, {"module", l_module},
-                                     {"exists", l_exists},   {"fail_message", l_fail_message}, {NULL, NULL}};
-    static const luaL_Reg host[] = {{"plugins", l_plugins}, {"files", l_files}, {"source_hash", l_source_hash},
-                                    {"bundle", l_bundle},   {"fail", l_fail},   {NULL, NULL}};
+    static const luaL_Reg prims[] = {{"compile", l_compile}, {"setfenv", l_setfenv}, {"module", l_module}, {"exists", l_exists}, {"fail_message", l_fail_message}, {NULL, NULL}};
+    static const luaL_Reg host[] = {{"plugins", l_plugins}, {"files", l_files}, {"source_hash", l_source_hash}, {"bundle", l_bundle}, {"fail", l_fail}, {NULL, NULL}};
     lx_module(L, host);
     int h = lua_gettop(L);
     lua_pushboolean(L, gen_of(L)->cold);

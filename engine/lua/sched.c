@@ -12,7 +12,11 @@
 #include "lua/vm.h"
 #include "lua/watchdog.h"
 
-enum { T_NEW, T_READY, T_RUNNING, T_WAITING, T_DEAD };
+enum { T_NEW,
+       T_READY,
+       T_RUNNING,
+       T_WAITING,
+       T_DEAD };
 
 static char deadline_key, await_key;
 static struct {

@@ -20,10 +20,10 @@
 
 struct gen;
 enum phase {
-    PHASE_LOAD = 1,     /* declare only: no I/O, no yield */
+    PHASE_LOAD = 1, /* declare only: no I/O, no yield */
     PHASE_REQUEST = 2,
     PHASE_WEBHOOK = 4,
-    PHASE_TX = 8,       /* inside a money rule: no I/O, no yield */
+    PHASE_TX = 8, /* inside a money rule: no I/O, no yield */
     PHASE_JOB = 16,
     PHASE_TICK = 32,
     PHASE_IO = PHASE_REQUEST | PHASE_WEBHOOK | PHASE_JOB | PHASE_TICK,
@@ -41,11 +41,11 @@ struct task {
     struct arena *arena; /* freed with the task, after done */
     struct gen *gen;     /* pinned */
     lua_State *co;
-    int phase;           /* bind code may narrow it for a while (PHASE_TX) and must restore it */
-    int64_t deadline;    /* clock_mono us, 0 = none; reaching it cancels with ERR_TIMEOUT */
+    int phase;        /* bind code may narrow it for a while (PHASE_TX) and must restore it */
+    int64_t deadline; /* clock_mono us, 0 = none; reaching it cancels with ERR_TIMEOUT */
     struct err err;
     void *user;
-    const char *plugin;  /* name of the plugin whose code is running or awaited, NULL = trusted code */
+    const char *plugin; /* name of the plugin whose code is running or awaited, NULL = trusted code */
     /* private to sched.c */
     sched_done done;
     sched_push push;

@@ -171,8 +171,8 @@ static void open_lib(lua_State *L, const char *name, lua_CFunction fn)
 
 static void drop_globals(lua_State *L)
 {
-    static const char *const gone[] = {"dofile", "loadfile", "load",   "loadstring", "newproxy", "getfenv",
-                                       "setfenv", "gcinfo",  "module", "jit",        NULL};
+    static const char *const gone[] = {"dofile", "loadfile", "load", "loadstring", "newproxy", "getfenv",
+                                       "setfenv", "gcinfo", "module", "jit", NULL};
     for (int i = 0; gone[i]; i++) {
         lua_pushnil(L);
         lua_setglobal(L, gone[i]);

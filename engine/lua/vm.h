@@ -26,7 +26,7 @@ struct vm {
 
 /* cap 0 = 64 MiB. full: open every standard library (specs). Aborts when out of memory. */
 struct vm *vm_new(size_t cap, bool full);
-void vm_free(struct vm *v); /* NULL is fine */
+void vm_free(struct vm *v);    /* NULL is fine */
 void vm_recover(struct vm *v); /* after the cap was hit: collects */
 struct vm *vm_of(lua_State *L);
 /* Registers a C module: `require(name)` calls open(L) once, which leaves the module's table on the stack (return 1).

@@ -7,7 +7,7 @@ import { createPlayer } from "./player.js";
 import { $, badge, busy, clock, date, empty, fill, h, icon, money, notice, params, problem, sentence, skeletonLines } from "./ui.js";
 
 const id = params.get("video_id") || params.get("id") || "";
-const stage = $("#stage"), panel = $("#panel"), about = $("#about");
+const stage = $("#stage"), panel = $("#panel"), head = $("#head"), about = $("#about");
 const ref = keptRef();
 let user = null, video = null, options = null, player = null, playing = null, stopped = false;
 
@@ -207,16 +207,16 @@ function draw() {
 function drawAbout() {
   document.title = video.title;
   const bio = h("p", { class: "text-body-secondary small mb-0 pre" }, video.owner_profile_desc || "");
-  fill(about, h("h1", { class: "wrap mb-1" }, video.title),
-    h("p", { class: "text-body-secondary mb-3" }, "by ", h("strong", {}, video.owner_name), video.seconds ? ` · ${clock(video.seconds)}` : "", " · ", date(video.created_at)),
-    video.description && h("p", { class: "pre" }, video.description), bio);
+  fill(head, h("h1", { class: "wrap mb-1" }, video.title),
+    h("p", { class: "text-body-secondary mb-0" }, "by ", h("strong", {}, video.owner_name), video.seconds ? ` · ${clock(video.seconds)}` : "", " · ", date(video.created_at)));
+  fill(about, video.description && h("p", { class: "pre" }, video.description), bio);
 }
 
 // Tells the server who sent this visitor; nothing on the page waits for it.
 async function arrived() {
   try {
     const r = await post("/api/affiliate/click", { video_id: id, ref, landed: document.referrer.slice(0, 300) });
-    if (r.remembered) $("#about h1")?.after(h("p", { class: "mb-1" }, badge(`Recommended by ${r.username}`, "secondary")));
+    if (r.remembered) head.append(h("p", { class: "mt-2 mb-0" }, badge(`Recommended by ${r.username}`, "secondary")));
   } catch { /* a lost click is no reason to disturb anybody */ }
 }
 
@@ -240,7 +240,7 @@ async function main() {
     }
     fill(stage);
     fill(panel);
-    fill(about, problem(error, () => { fill(about, skeletonLines(4)); main(); }));
+    fill(head, problem(error, () => { fill(head, skeletonLines(2)); main(); }));
   }
 }
 main();
