@@ -1,122 +1,142 @@
 # SPDX-License-Identifier: Apache-2.0
-#   make run | test         everything from nothing: packages, build, assets, then serve / every test
-#   make | check | spec | bench | fuzz | vendor | format | clean
-#   V=1 shows commands, DEBUG=1 is unoptimised, SAN=address|undefined|thread builds with a sanitizer in its own directory
-#   make spec T=tag F=spec/http/x_spec.lua   a part of the specs
-
+#   make run | test              everything from nothing: packages, build, assets; then serve / all tests
+#   make spec | ctest | browser  one part of the tests; make spec F=spec/http/wallet_spec.lua: one file
+#   make | check | docs | bench | fuzz | vendor | format | install | clean
+#   V=1 shows commands, DEBUG=1 and SAN=address|undefined|thread build in their own directories, SPEC=1 with fault points
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
+SHELL := /bin/bash
 Q := $(if $(V),,@)
-say = @$(if $(V),:,printf '  %-6s %s\n' $(1) $(2))
+say = @$(if $(V),:,printf '  %-5s %s\n' $(1) $(2))
 
-B := build$(if $(DEBUG),/debug)$(if $(SAN),/$(SAN))
-PACKAGES := libmicrohttpd luajit libpq libcurl openssl libargon2 libsecp256k1 libavformat libavcodec \
-            libavutil libswscale libswresample libseccomp
-
+BUILD := build$(if $(DEBUG),-debug)$(if $(SAN),-$(SAN))$(if $(SPEC),-spec)
+PKGS := libmicrohttpd luajit libpq libcurl openssl libargon2 libsecp256k1 libavformat libavcodec libavutil \
+        libswscale libswresample libseccomp
 # Asked once, and only when something is compiled: `make run` starts before the packages are there.
-PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PACKAGES)))$(PKG_CFLAGS)
-PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PACKAGES)))$(PKG_LIBS)
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 
 CC := gcc
-WARN := -Wall -Wextra -Wshadow -Werror
 OPT := $(if $(DEBUG),-O0 -g3,-O2 -g)
 ifeq ($(SAN),)
-  HARDEN := $(if $(DEBUG),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fstack-clash-protection
+  HARDEN := $(if $(DEBUG),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fstack-clash-protection -fcf-protection
 else ifeq ($(SAN),fuzz)
   CC := clang-14
   OPT := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer
-  LINK_SAN := -fsanitize=address,undefined
+  SANLINK := -fsanitize=address,undefined
 else
   OPT := -O1 -g -fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
-  LINK_SAN := -fsanitize=$(SAN)
+  OPT += -Wno-error=format-truncation -Wno-error=maybe-uninitialized # checks inserted by the sanitizer confuse them
+  SANLINK := -fsanitize=$(SAN)
 endif
-CFLAGS := -std=gnu17 -D_GNU_SOURCE= $(OPT) $(WARN) $(HARDEN) -fPIE -fvisibility=hidden -pthread -Iengine
-LDFLAGS := -pie -pthread $(LINK_SAN) -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
+# -D_GNU_SOURCE= is the very text of `#define _GNU_SOURCE`, so files may say it themselves.
+CFLAGS := -std=gnu17 -D_GNU_SOURCE= $(if $(SPEC),-DSPEC=1) $(OPT) -Wall -Wextra -Wshadow -Werror $(HARDEN) \
+          -fno-strict-overflow -fPIE -fvisibility=hidden -pthread -Iengine
+LDFLAGS := -pie -pthread $(SANLINK) -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
+LIBS = $(PKG_LIBS) -lm
 
 SRC := $(sort $(wildcard engine/*/*.c))
-OBJ := $(SRC:%.c=$B/obj/%.o)
-LIB_OBJ := $(filter-out $B/obj/engine/app/main.o,$(OBJ))
-TEST_OBJ := $(patsubst %.c,$B/obj/%.o,$(sort $(wildcard spec/c/*.c)))
+OBJ := $(SRC:%.c=$(BUILD)/obj/%.o)
+LIBOBJ := $(filter-out $(BUILD)/obj/engine/app/main.o,$(OBJ))
+CTEST := $(patsubst spec/c/%.c,$(BUILD)/ctest/%,$(sort $(wildcard spec/c/test_*.c)))
 FUZZ := $(patsubst spec/fuzz/%.c,%,$(sort $(wildcard spec/fuzz/fuzz_*.c)))
-FUZZ_TIME ?= 20
 JOBS := -j$(shell nproc 2>/dev/null || echo 1)
-FORMATTED = $(wildcard engine/*/*.[ch] spec/c/*.[ch] spec/fuzz/*.[ch])
+SUB = $(MAKE) --no-print-directory $(JOBS)
 
-.PHONY: all ctest check run test spec bench fuzz fuzzers vendor format clean deps ready
-all: $B/ppv
+.PHONY: all deps setup vendor run test ctest spec browser check docs docs-fresh bench fuzz fuzzers format install clean
+.PHONY: $(BUILD)/ctest
+.SECONDARY:
+all: $(BUILD)/ppv
 
-$B/ppv: $(OBJ)
+$(BUILD)/ppv: $(OBJ)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(OBJ) $(PKG_LIBS) -lm
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(OBJ) $(LIBS)
 
-# Test programs take from here what they need.
-$B/engine.a: $(LIB_OBJ)
-	$(Q)rm -f $@ && ar rcs $@ $(LIB_OBJ)
-
-ctest: $B/ctest
-$B/ctest: $(TEST_OBJ) $B/engine.a
-	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(TEST_OBJ) $B/engine.a $(PKG_LIBS) -lm
-
-$B/obj/%.o: %.c Makefile
+$(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(OBJ:.o=.d) $(TEST_OBJ:.o=.d)
+# Test and fuzz programs take from here what they need.
+$(BUILD)/engine.a: $(LIBOBJ)
+	$(Q)rm -f $@ && ar rcs $@ $(LIBOBJ)
 
-# ---- front-end assets: exactly the versions of the lock file, never from a CDN at run time ----
-vendor: static/vendor/.stamp
-static/vendor/.stamp: static/package.json static/package-lock.json static/vendor.sh
-	@echo "Fetching the browser libraries named in static/package-lock.json (once, some seconds) ..."
-	$(Q)npm ci --prefix static --ignore-scripts --no-audit --no-fund --loglevel=error
-	$(Q)sh static/vendor.sh
-	@touch $@
+$(BUILD)/ctest/%: $(BUILD)/obj/spec/c/%.o $(BUILD)/engine.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/engine.a $(LIBS)
 
-# ---- the two commands of the README ----
+$(BUILD)/ctest/.all: $(CTEST)
+	@mkdir -p $(@D) && touch $@
+
+# Builds and runs the C tests; all of them run, also after a failure.
+$(BUILD)/ctest: $(BUILD)/ctest/.all
+	@failed=0; for t in $(CTEST); do $$t || failed=1; done; exit $$failed
+ctest: $(BUILD)/ctest
+
+# ---- set-up: what is missing is installed, what is there is left alone ----
 deps:
 	@deploy/install-deps.sh
 
-ready: deps
-	@echo "Building the engine (the first time about two minutes on two cores) ..."
-	@$(MAKE) --no-print-directory $(JOBS) all
-	@$(MAKE) --no-print-directory vendor
+# Browser libraries: the versions of the lock file, never from a CDN at run time, never committed.
+vendor: static/vendor/.done
+static/vendor/.done: static/package.json static/package-lock.json static/vendor.sh
+	@echo "Fetching the browser libraries named in static/package-lock.json (once, some seconds) ..."
+	$(Q)npm ci --prefix static --ignore-scripts --no-audit --no-fund --loglevel=error
+	$(Q)sh static/vendor.sh && touch $@
 
-run: ready
-	@exec build/ppv serve --demo $(ARGS)
+# A second make asks pkg-config afresh.
+setup: deps
+	@[ -e $(BUILD)/ppv ] || echo "Building the engine (about two minutes on two cores, the first time only) ..."
+	@$(SUB) all vendor
 
-test: ready
-	@$(MAKE) --no-print-directory $(JOBS) ctest
-	@spec/run.sh
+# ---- the commands of the README ----
+run: setup
+	@exec $(BUILD)/ppv serve --demo $(ARGS)
 
-spec: all vendor
-	@T='$(T)' F='$(F)' spec/run.sh $(F)
+test: setup
+	@$(SUB) $(BUILD)/ctest/.all
+	@BUILD=$(BUILD) spec/run.sh
 
-# ---- checks ----
-check: all
-	@B=$B; failed=0; export B; \
-	for c in spec/check/*.sh; do [ -e "$$c" ] || continue; bash "$$c" || failed=1; done; \
-	for c in spec/check/*.lua; do [ -e "$$c" ] || continue; echo "$$c"; luajit "$$c" || failed=1; done; \
+spec: all
+	@BUILD=$(BUILD) T='$(T)' spec/run.sh lua $(F)
+browser: all vendor
+	@BUILD=$(BUILD) spec/run.sh browser
+
+check: all docs-fresh
+	@failed=0; export BUILD=$(BUILD); \
+	for c in spec/check/*.sh; do [ ! -e "$$c" ] || bash "$$c" || failed=1; done; \
+	for c in spec/check/*.lua; do [ ! -e "$$c" ] || luajit "$$c" || failed=1; done; \
 	[ $$failed = 0 ] && echo "check: ok"
-
-format:
-	@clang-format-14 -i $(FORMATTED)
+docs-fresh:
+	@[ ! -e scripts/cli/apidoc.lua ] || luajit scripts/cli/apidoc.lua --check
+docs:
+	@luajit scripts/cli/apidoc.lua
 
 bench: all vendor
-	@bench/run.sh
+	@BUILD=$(BUILD) bench/run.sh
 
-fuzzers: $(FUZZ:%=$B/%)
-$B/fuzz_%: $B/obj/spec/fuzz/fuzz_%.o $B/engine.a
+fuzzers: $(FUZZ:%=$(BUILD)/%)
+$(BUILD)/fuzz_%: $(BUILD)/obj/spec/fuzz/fuzz_%.o $(BUILD)/engine.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $B/engine.a $(PKG_LIBS) -lm
-
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(BUILD)/engine.a $(LIBS)
+# T = seconds for each driver.
 fuzz:
-	@$(MAKE) --no-print-directory $(JOBS) SAN=fuzz fuzzers
-	@for f in $(FUZZ); do echo "$$f: $(FUZZ_TIME) s"; mkdir -p build/fuzz/corpus/$$f; \
-	  seeds=; [ -d spec/fuzz/seeds/$$f ] && seeds=spec/fuzz/seeds/$$f; \
-	  build/fuzz/$$f -max_total_time=$(FUZZ_TIME) -timeout=5 -rss_limit_mb=1024 -print_final_stats=0 -verbosity=0 \
-	    -artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f $$seeds || exit 1; done
+	@$(SUB) SAN=fuzz fuzzers
+	@set -e; for f in $(FUZZ); do echo "$$f: $(or $(T),20) s"; mkdir -p build-fuzz/corpus/$$f; \
+	  build-fuzz/$$f -max_total_time=$(or $(T),20) -timeout=5 -rss_limit_mb=1024 -verbosity=0 \
+	    -artifact_prefix=build-fuzz/$$f- build-fuzz/corpus/$$f $$(ls -d spec/fuzz/seeds/$$f 2>/dev/null); done
+
+format:
+	@clang-format-14 -i $(wildcard engine/*/*.[ch] spec/c/*.[ch] spec/fuzz/*.[ch])
+
+install: all vendor
+	install -D $(BUILD)/ppv $(DESTDIR)/opt/ppv/build/ppv
+	cp -r scripts plugins sql static $(DESTDIR)/opt/ppv/
+	rm -rf $(DESTDIR)/opt/ppv/static/node_modules
 
 clean:
-	rm -rf build
+	rm -rf build build-* static/vendor
+
+-include $(OBJ:.o=.d) $(CTEST:$(BUILD)/ctest/%=$(BUILD)/obj/spec/c/%.d)

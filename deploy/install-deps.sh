@@ -10,7 +10,7 @@ packages=(
     libsecp256k1-dev libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libswresample-dev libseccomp-dev
     lua-cjson postgresql-15
     lua-busted lua-check clang-format-14 clang-14 libclang-rt-14-dev
-    chromium nginx-light wrk ffmpeg curl forensics-samples-files fonts-dejavu-core
+    chromium nginx-light wrk ffmpeg curl jq forensics-samples-files fonts-dejavu-core
 )
 # A Node.js from elsewhere is as good as Debian's, and the two do not mix.
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
@@ -46,7 +46,7 @@ quiet() { # the output only when it goes wrong
 
 echo "Installing ${#missing[@]} packages (minutes on a fresh machine): ${missing[*]}"
 echo "  reading package lists ..."
-quiet "${as_root[@]}" apt-get update
+quiet "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 update
 # Debian's postgresql package would start a cluster of its own on port 5432; ours is private, in var/.
 if [ ! -e /etc/postgresql-common/createcluster.conf ] && [[ " ${missing[*]} " == *" postgresql-15 "* ]]; then
     "${as_root[@]}" mkdir -p /etc/postgresql-common
@@ -54,5 +54,5 @@ if [ ! -e /etc/postgresql-common/createcluster.conf ] && [[ " ${missing[*]} " ==
 fi
 echo "  downloading and unpacking ..."
 quiet "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y --no-install-recommends -o Dpkg::Options::=--force-confold "${missing[@]}"
+    apt-get install -y -o DPkg::Lock::Timeout=300 --no-install-recommends -o Dpkg::Options::=--force-confold "${missing[@]}"
 echo "  done"

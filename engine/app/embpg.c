@@ -36,13 +36,15 @@ struct embpg {
 
 /* --- who and where --- */
 
-static int find_user(struct embpg *p, const char *user, struct err *e) {
+static int find_user(struct embpg *p, const char *user, struct err *e)
+{
     const char *names[] = {user && user[0] ? user : "ppv", user && user[0] ? user : "postgres"};
     p->uid = geteuid();
     p->gid = getegid();
     if (p->uid != 0) {
         if (getpwuid(p->uid) == NULL)
-            return ERR(e, ERR_CONFIG, "uid %d has no passwd entry, which PostgreSQL needs", (int)p->uid);
+            return ERR(e, ERR_CONFIG, "uid %d has no passwd entry, which PostgreSQL needs",
+                       (int)p->uid);
         return 0;
     }
     for (int i = 0; i < 2; i++) {
@@ -54,11 +56,13 @@ static int find_user(struct embpg *p, const char *user, struct err *e) {
             return 0;
         }
     }
-    return ERR(e, ERR_CONFIG, "no user '%s' to run PostgreSQL as (it refuses to run as root)", names[1]);
+    return ERR(e, ERR_CONFIG, "no user '%s' to run PostgreSQL as (it refuses to run as root)",
+               names[1]);
 }
 
 /* The version of the data when there is some, else the newest installed. */
-static int find_bin(struct embpg *p, struct err *e) {
+static int find_bin(struct embpg *p, struct err *e)
+{
     char path[PATH_MAX + 16], want[16] = "*", pattern[64];
     FILE *f;
     glob_t g;
@@ -88,7 +92,8 @@ static int find_bin(struct embpg *p, struct err *e) {
     return 0;
 }
 
-static int make_dir(struct embpg *p, const char *path, struct err *e) {
+static int make_dir(struct embpg *p, const char *path, struct err *e)
+{
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return err_errno(e, path);
     if (p->user[0] && chown(path, p->uid, p->gid) < 0)
@@ -96,7 +101,8 @@ static int make_dir(struct embpg *p, const char *path, struct err *e) {
     return 0;
 }
 
-static int find_paths(struct embpg *p, const char *var_dir, struct err *e) {
+static int find_paths(struct embpg *p, const char *var_dir, struct err *e)
+{
     char var[PATH_MAX];
     if (mkdir(var_dir, 0755) < 0 && errno != EEXIST)
         return err_errno(e, var_dir);
@@ -112,7 +118,8 @@ static int find_paths(struct embpg *p, const char *var_dir, struct err *e) {
 /* --- children --- */
 
 /* In the child: only async-signal-safe things plus what single-threaded callers allow. */
-static void become(const struct embpg *p, pid_t parent, int log_fd) {
+static void become(const struct embpg *p, pid_t parent, int log_fd)
+{
     sigset_t none;
     int null = open("/dev/null", O_RDWR);
     sigemptyset(&none);
@@ -135,7 +142,8 @@ static void become(const struct embpg *p, pid_t parent, int log_fd) {
         _exit(113);
 }
 
-static int open_log(const struct embpg *p, struct err *e) {
+static int open_log(const struct embpg *p, struct err *e)
+{
     char path[PATH_MAX + 32];
     int fd;
     snprintf(path, sizeof path, "%s/postgres.log", p->sock);
@@ -149,7 +157,8 @@ static int open_log(const struct embpg *p, struct err *e) {
     return fd;
 }
 
-static pid_t spawn(const struct embpg *p, char *const argv[], struct err *e) {
+static pid_t spawn(const struct embpg *p, char *const argv[], struct err *e)
+{
     int log_fd = open_log(p, e);
     pid_t parent = getpid(), pid;
     if (log_fd < 0)
@@ -166,20 +175,34 @@ static pid_t spawn(const struct embpg *p, char *const argv[], struct err *e) {
     return pid;
 }
 
-static int why_ended(const struct embpg *p, const char *what, int status, struct err *e) {
+static int why_ended(const struct embpg *p, const char *what, int status, struct err *e)
+{
     char tail[200] = "";
     embpg_proc_tail(p->sock, tail, sizeof tail);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 113)
-        return ERR(e, ERR_CONFIG, "%s: user %s cannot reach %s (its parents must be traversable)", what, p->user, p->sock);
+        return ERR(e, ERR_CONFIG, "%s: user %s cannot reach %s (its parents must be traversable)",
+                   what, p->user, p->sock);
     return ERR(e, ERR_IO, "%s ended with status %d; %s/postgres.log: %s", what,
                WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), p->sock, tail);
 }
 
 /* Into pg.new, renamed when whole: a crash half-way leaves no half-made data directory. */
-static int init_data(struct embpg *p, struct err *e) {
+static int init_data(struct embpg *p, struct err *e)
+{
     char fresh[PATH_MAX + 8], bin[PATH_MAX + 16];
-    char *argv[] = {bin, "-D", fresh, "-U", "ppv", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-instructions",
-                    "-k", NULL};
+    char *argv[] = {bin,
+                    "-D",
+                    fresh,
+                    "-U",
+                    "ppv",
+                    "-A",
+                    "trust",
+                    "-E",
+                    "UTF8",
+                    "--no-locale",
+                    "--no-instructions",
+                    "-k",
+                    NULL};
     int64_t t0 = clock_mono();
     int status = 0;
     pid_t pid;
@@ -200,7 +223,8 @@ static int init_data(struct embpg *p, struct err *e) {
 
 /* --- the server --- */
 
-static int wait_ready(struct embpg *p, struct err *e) {
+static int wait_ready(struct embpg *p, struct err *e)
+{
     int64_t t0 = clock_mono(), limit = READY_US;
     const char *ci = embpg_conninfo(p, "ppv");
     char info[sizeof p->conninfo + 64];
@@ -218,21 +242,52 @@ static int wait_ready(struct embpg *p, struct err *e) {
         if (ping == PQPING_REJECT)
             limit = RECOVERY_US;
         if (clock_mono() - t0 > limit)
-            return ERR(e, ERR_TIMEOUT, "PostgreSQL did not become ready in %d s", (int)(limit / 1000000));
+            return ERR(e, ERR_TIMEOUT, "PostgreSQL did not become ready in %d s",
+                       (int)(limit / 1000000));
         usleep(5000);
     }
     log_event(LOG_INFO, "pg.ready", "ii", "pid", (int64_t)p->pid, "ms", (clock_mono() - t0) / 1000);
     return 0;
 }
 
-static int launch(struct embpg *p, struct err *e) {
+static int launch(struct embpg *p, struct err *e)
+{
     char bin[PATH_MAX + 16], sock[PATH_MAX + 40], conns[40];
     long ncpu = sysconf(_SC_NPROCESSORS_ONLN), n = 34 + 13 * (ncpu > 0 ? ncpu : 1);
-    char *argv[] = {bin, "-D", p->data, "-c", sock, "-c", conns, "-c", "listen_addresses=", "-c",
-                    "unix_socket_permissions=0700", "-c", "synchronous_commit=on", "-c", "fsync=on", "-c",
-                    "full_page_writes=on", "-c", "shared_buffers=128MB", "-c", "jit=off", "-c", "logging_collector=off",
-                    "-c", "log_line_prefix=%m [%p] %a ", "-c", "wal_compression=on", "-c", "max_wal_size=1GB",
-                    "-c", "random_page_cost=1.5", "-c", "tcp_keepalives_idle=30", NULL};
+    char *argv[] = {bin,
+                    "-D",
+                    p->data,
+                    "-c",
+                    sock,
+                    "-c",
+                    conns,
+                    "-c",
+                    "listen_addresses=",
+                    "-c",
+                    "unix_socket_permissions=0700",
+                    "-c",
+                    "synchronous_commit=on",
+                    "-c",
+                    "fsync=on",
+                    "-c",
+                    "full_page_writes=on",
+                    "-c",
+                    "shared_buffers=128MB",
+                    "-c",
+                    "jit=off",
+                    "-c",
+                    "logging_collector=off",
+                    "-c",
+                    "log_line_prefix=%m [%p] %a ",
+                    "-c",
+                    "wal_compression=on",
+                    "-c",
+                    "max_wal_size=1GB",
+                    "-c",
+                    "random_page_cost=1.5",
+                    "-c",
+                    "tcp_keepalives_idle=30",
+                    NULL};
     snprintf(bin, sizeof bin, "%s/postgres", p->bin);
     snprintf(sock, sizeof sock, "unix_socket_directories=%s", p->sock);
     snprintf(conns, sizeof conns, "max_connections=%ld", n > 60 ? n : 60);
@@ -246,7 +301,8 @@ static int launch(struct embpg *p, struct err *e) {
     return wait_ready(p, e);
 }
 
-static int create_db(struct embpg *p, struct err *e) {
+static int create_db(struct embpg *p, struct err *e)
+{
     char info[sizeof p->conninfo + 64];
     PGconn *c;
     PGresult *r;
@@ -265,7 +321,8 @@ static int create_db(struct embpg *p, struct err *e) {
     return rc;
 }
 
-int embpg_start(const char *var_dir, const char *user, struct embpg **out, struct err *e) {
+int embpg_start(const char *var_dir, const char *user, struct embpg **out, struct err *e)
+{
     char version[PATH_MAX + 16];
     struct embpg *p = calloc(1, sizeof *p);
     must(p != NULL);
@@ -285,28 +342,33 @@ fail:
     return -1;
 }
 
-const char *embpg_conninfo(struct embpg *p, const char *role) {
+const char *embpg_conninfo(struct embpg *p, const char *role)
+{
     snprintf(p->conninfo, sizeof p->conninfo, "host=%s user=%s dbname=ppv", p->sock, role);
     return p->conninfo;
 }
 
-pid_t embpg_pid(const struct embpg *p) {
+pid_t embpg_pid(const struct embpg *p)
+{
     return p->pid;
 }
 
-void embpg_exited(struct embpg *p) {
+void embpg_exited(struct embpg *p)
+{
     struct err e = {0};
     p->pid = 0;
     if (embpg_proc_kill_all(p->data, p->sock, &e) < 0)
         log_err(LOG_ERROR, "pg.leftovers", &e);
 }
 
-int embpg_restart(struct embpg *p, struct err *e) {
+int embpg_restart(struct embpg *p, struct err *e)
+{
     return launch(p, e);
 }
 
 /* True when it ended within us. */
-static bool wait_end(pid_t pid, int64_t us) {
+static bool wait_end(pid_t pid, int64_t us)
+{
     int64_t until = clock_mono() + us;
     do {
         int status;
@@ -318,7 +380,8 @@ static bool wait_end(pid_t pid, int64_t us) {
     return false;
 }
 
-void embpg_stop(struct embpg *p) {
+void embpg_stop(struct embpg *p)
+{
     struct err e = {0};
     if (p == NULL)
         return;

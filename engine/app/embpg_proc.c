@@ -17,12 +17,14 @@
 #include "base/log.h"
 
 /* The kernel's name of the data directory, so that links and relative names compare equal. */
-static bool same_dir(const char *link, const struct stat *want) {
+static bool same_dir(const char *link, const struct stat *want)
+{
     struct stat st;
     return stat(link, &st) == 0 && st.st_dev == want->st_dev && st.st_ino == want->st_ino;
 }
 
-static bool is_postgres(const char *pid) {
+static bool is_postgres(const char *pid)
+{
     char path[64], comm[32] = "";
     FILE *f;
     snprintf(path, sizeof path, "/proc/%.20s/comm", pid);
@@ -35,7 +37,8 @@ static bool is_postgres(const char *pid) {
     return strcmp(comm, "postgres") == 0 || strcmp(comm, "postmaster") == 0;
 }
 
-static bool is_zombie(const char *pid) { /* or gone */
+static bool is_zombie(const char *pid)
+{ /* or gone */
     char path[64], state = '?';
     FILE *f;
     snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
@@ -48,8 +51,10 @@ static bool is_zombie(const char *pid) { /* or gone */
     return state == 'Z' || state == 'X';
 }
 
-/* Sends sig (0 = only count) to all of them, or to `only` when it is not 0. Returns how many there are. */
-static int each(const struct stat *data, pid_t only, int sig) {
+/* Sends sig (0 = only count) to all of them, or to `only` when it is not 0. Returns how many
+ * there are. */
+static int each(const struct stat *data, pid_t only, int sig)
+{
     DIR *d = opendir("/proc");
     struct dirent *de;
     int n = 0;
@@ -71,7 +76,8 @@ static int each(const struct stat *data, pid_t only, int sig) {
     return n;
 }
 
-static bool gone(const struct stat *data, pid_t only, int ms) {
+static bool gone(const struct stat *data, pid_t only, int ms)
+{
     int64_t until = clock_mono() + ms * 1000LL;
     while (each(data, only, 0) > 0) {
         if (clock_mono() >= until)
@@ -81,7 +87,8 @@ static bool gone(const struct stat *data, pid_t only, int ms) {
     return true;
 }
 
-static pid_t pid_in(const char *path) {
+static pid_t pid_in(const char *path)
+{
     long pid = 0;
     FILE *f = fopen(path, "re");
     if (f == NULL)
@@ -92,9 +99,11 @@ static pid_t pid_in(const char *path) {
     return (pid_t)pid;
 }
 
-/* A dead postmaster that its parent has not reaped still looks alive to the next one. Nobody else may use the directory
- * (our lock) and nothing lives in it (checked before), so its lock file can go. Everything else PostgreSQL judges itself. */
-static int forget_zombie(const char *path, struct err *e) {
+/* A dead postmaster that its parent has not reaped still looks alive to the next one. Nobody
+ * else may use the directory (our lock) and nothing lives in it (checked before), so its lock
+ * file can go. Everything else PostgreSQL judges itself. */
+static int forget_zombie(const char *path, struct err *e)
+{
     char pid[24];
     pid_t boss = pid_in(path);
     snprintf(pid, sizeof pid, "%d", (int)boss);
@@ -111,7 +120,8 @@ static int forget_zombie(const char *path, struct err *e) {
     return 0;
 }
 
-static int end_all(const struct stat *st, pid_t boss) {
+static int end_all(const struct stat *st, pid_t boss)
+{
     if (boss && each(st, boss, SIGINT) > 0 && !gone(st, boss, 15000)) {
         each(st, boss, SIGQUIT);
         gone(st, boss, 5000);
@@ -120,7 +130,8 @@ static int end_all(const struct stat *st, pid_t boss) {
     return gone(st, 0, 10000) ? 0 : -1;
 }
 
-int embpg_proc_kill_all(const char *data, const char *sock, struct err *e) {
+int embpg_proc_kill_all(const char *data, const char *sock, struct err *e)
+{
     char pid_file[PATH_MAX + 24], sock_lock[PATH_MAX + 24];
     struct stat st;
     int n;
@@ -137,14 +148,16 @@ int embpg_proc_kill_all(const char *data, const char *sock, struct err *e) {
     return forget_zombie(pid_file, e) < 0 ? -1 : forget_zombie(sock_lock, e);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
     (void)st;
     (void)type;
     (void)ftw;
     return remove(path);
 }
 
-int embpg_proc_remove(const char *dir, struct err *e) {
+int embpg_proc_remove(const char *dir, struct err *e)
+{
     struct stat st;
     if (lstat(dir, &st) < 0)
         return errno == ENOENT ? 0 : err_errno(e, dir);
@@ -153,7 +166,8 @@ int embpg_proc_remove(const char *dir, struct err *e) {
     return 0;
 }
 
-void embpg_proc_tail(const char *sock, char *out, size_t cap) {
+void embpg_proc_tail(const char *sock, char *out, size_t cap)
+{
     char path[PATH_MAX + 24], line[512];
     FILE *f;
     out[0] = '\0';

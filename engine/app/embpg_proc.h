@@ -4,9 +4,10 @@
 #define APP_EMBPG_PROC_H
 #include <stddef.h>
 #include "base/err.h"
-/* Ends every PostgreSQL process whose working directory is data: a postmaster is asked first (SIGINT, SIGQUIT), backends
- * without one are killed. They keep the shared memory busy otherwise and the next start is refused. Its own children are not
- * reaped; their lock files go when only a zombie holds them. The caller owns the data directory (lock on var). */
+/* Ends every PostgreSQL process whose working directory is data: a postmaster is asked first
+ * (SIGINT, SIGQUIT), backends without one are killed. They keep the shared memory busy otherwise
+ * and the next start is refused. Its own children are not reaped; their lock files go when only
+ * a zombie holds them. The caller owns the data directory (lock on var). */
 int embpg_proc_kill_all(const char *data, const char *sock, struct err *e);
 /* Removes a directory tree without following links; missing is fine. */
 int embpg_proc_remove(const char *dir, struct err *e);

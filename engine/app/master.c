@@ -268,9 +268,7 @@ static void on_ready(void)
         snprintf(url, sizeof url, "http://localhost:%d", crew_port());
     fprintf(stdout, "\n  %s is running at %s   (%.1f s)\n\n", conf_str("site_name"), url,
             (double)(clock_mono() - m.started) / 1e6);
-    if (m.o->demo)
-        fprintf(stdout, "  Demo accounts, password \"demo demo demo\":  admin  creator  viewer\n");
-    else
+    if (!m.o->demo)
         fprintf(stdout, "  First:   ppv admin create NAME        make the first administrator\n");
     fprintf(stdout, "  Try:     open %s/              the catalogue\n", url);
     fprintf(stdout, "           ppv status                   workers, bundle, problems\n");

@@ -33,16 +33,19 @@ struct plan {
 /* --- the files --- */
 
 /* 001_topic.sql */
-static int version_of(const char *name) {
+static int version_of(const char *name)
+{
     size_t n = strlen(name);
-    if (n < 9 || n >= NAME_MAX_LEN || !isdigit((unsigned char)name[0]) || !isdigit((unsigned char)name[1])
-        || !isdigit((unsigned char)name[2]) || name[3] != '_' || strcmp(name + n - 4, ".sql") != 0
-        || strspn(name + 4, "abcdefghijklmnopqrstuvwxyz0123456789_") != n - 8)
+    if (n < 9 || n >= NAME_MAX_LEN || !isdigit((unsigned char)name[0]) ||
+        !isdigit((unsigned char)name[1]) || !isdigit((unsigned char)name[2]) || name[3] != '_' ||
+        strcmp(name + n - 4, ".sql") != 0 ||
+        strspn(name + 4, "abcdefghijklmnopqrstuvwxyz0123456789_") != n - 8)
         return 0;
     return atoi(name);
 }
 
-static int read_file(const char *dir, struct file *f, struct err *e) {
+static int read_file(const char *dir, struct file *f, struct err *e)
+{
     char path[1024], chunk[16384];
     uint8_t sha[32];
     struct buf hex = {0};
@@ -64,11 +67,13 @@ static int read_file(const char *dir, struct file *f, struct err *e) {
     return 0;
 }
 
-static int by_name(const void *a, const void *b) {
+static int by_name(const void *a, const void *b)
+{
     return strcmp(((const struct file *)a)->name, ((const struct file *)b)->name);
 }
 
-static int read_dir(struct plan *p, const char *dir, struct err *e) {
+static int read_dir(struct plan *p, const char *dir, struct err *e)
+{
     DIR *d = opendir(dir);
     struct dirent *de;
     if (d == NULL)
@@ -87,7 +92,8 @@ static int read_dir(struct plan *p, const char *dir, struct err *e) {
     qsort(p->files, (size_t)p->n, sizeof p->files[0], by_name);
     for (int i = 0; i < p->n; i++) {
         if (i && p->files[i].version == p->files[i - 1].version)
-            return ERR(e, ERR_CONFIG, "two migrations with one number: %s, %s", p->files[i - 1].name, p->files[i].name);
+            return ERR(e, ERR_CONFIG, "two migrations with one number: %s, %s",
+                       p->files[i - 1].name, p->files[i].name);
         if (read_file(dir, &p->files[i], e) < 0)
             return -1;
     }
@@ -96,7 +102,8 @@ static int read_dir(struct plan *p, const char *dir, struct err *e) {
 
 /* --- the database --- */
 
-static int fail_sql(PGconn *c, PGresult *r, const char *what, const char *sql, struct err *e) {
+static int fail_sql(PGconn *c, PGresult *r, const char *what, const char *sql, struct err *e)
+{
     const char *pos = r ? PQresultErrorField(r, PG_DIAG_STATEMENT_POSITION) : NULL;
     const char *msg = r ? PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : NULL;
     const char *state = r ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
@@ -105,7 +112,9 @@ static int fail_sql(PGconn *c, PGresult *r, const char *what, const char *sql, s
     for (long i = pos ? atol(pos) : 0; i > 1 && sql && *sql; i--, sql++)
         line += *sql == '\n';
     if (state && strcmp(state, "55P03") == 0)
-        ERR(e, ERR_DB_RETRY, "migration %s: a table it must change was busy for 5 s; nothing was changed, try again", what);
+        ERR(e, ERR_DB_RETRY,
+            "migration %s: a table it must change was busy for 5 s; nothing was changed, try again",
+            what);
     else if (pos)
         ERR(e, ERR_DB, "migration %s, line %d: %s", what, line, msg);
     else
@@ -114,7 +123,8 @@ static int fail_sql(PGconn *c, PGresult *r, const char *what, const char *sql, s
     return -1;
 }
 
-static int run_sql(PGconn *c, const char *what, const char *sql, struct err *e) {
+static int run_sql(PGconn *c, const char *what, const char *sql, struct err *e)
+{
     PGresult *r = PQexec(c, sql);
     ExecStatusType st = PQresultStatus(r);
     if (st != PGRES_COMMAND_OK && st != PGRES_TUPLES_OK)
@@ -123,17 +133,24 @@ static int run_sql(PGconn *c, const char *what, const char *sql, struct err *e) 
     return 0;
 }
 
-static int prepare_db(PGconn *c, struct err *e) {
-    if (run_sql(c, "set-up", "set client_min_messages = warning; set lock_timeout = '120s'; set statement_timeout = 0", e) < 0
-        || run_sql(c, "lock", "select pg_advisory_lock(823740)", e) < 0)
+static int prepare_db(PGconn *c, struct err *e)
+{
+    if (run_sql(c, "set-up",
+                "set client_min_messages = warning; set lock_timeout = '120s'; set "
+                "statement_timeout = 0",
+                e) < 0 ||
+        run_sql(c, "lock", "select pg_advisory_lock(823740)", e) < 0)
         return -1;
-    return run_sql(c, "set-up",
-                   "set lock_timeout = '5s'; create table if not exists public.schema_migrations ("
-                   "version integer primary key, name text not null, sha256 text not null, "
-                   "applied_at timestamptz not null default now(), took_ms integer not null default 0)", e);
+    return run_sql(
+        c, "set-up",
+        "set lock_timeout = '5s'; create table if not exists public.schema_migrations ("
+        "version integer primary key, name text not null, sha256 text not null, "
+        "applied_at timestamptz not null default now(), took_ms integer not null default 0)",
+        e);
 }
 
-static struct file *find(struct plan *p, int version) {
+static struct file *find(struct plan *p, int version)
+{
     for (int i = 0; i < p->n; i++) {
         if (p->files[i].version == version)
             return &p->files[i];
@@ -141,22 +158,31 @@ static struct file *find(struct plan *p, int version) {
     return NULL;
 }
 
-static int check_row(struct plan *p, int version, const char *name, const char *sha, struct err *e) {
+static int check_row(struct plan *p, int version, const char *name, const char *sha, struct err *e)
+{
     struct file *f = find(p, version);
     if (version > p->files[p->n - 1].version)
-        return ERR(e, ERR_CONFIG, "the database is newer than this program: it has %s, the newest migration here is %s; "
-                   "start the newer version or restore an older backup", name, p->files[p->n - 1].name);
+        return ERR(
+            e, ERR_CONFIG,
+            "the database is newer than this program: it has %s, the newest migration here is %s; "
+            "start the newer version or restore an older backup",
+            name, p->files[p->n - 1].name);
     if (f == NULL)
         return ERR(e, ERR_CONFIG, "migration %s was applied but its file is missing", name);
     if (strcmp(f->sha, sha) != 0)
-        return ERR(e, ERR_CONFIG, "migration %s was edited after it was applied (sha256 %.12s..., applied %.12s...); "
-                   "restore the file and put the change into a new one", f->name, f->sha, sha);
+        return ERR(
+            e, ERR_CONFIG,
+            "migration %s was edited after it was applied (sha256 %.12s..., applied %.12s...); "
+            "restore the file and put the change into a new one",
+            f->name, f->sha, sha);
     f->applied = true;
     return 0;
 }
 
-static int check_history(PGconn *c, struct plan *p, struct err *e) {
-    PGresult *r = PQexec(c, "select version, name, sha256 from public.schema_migrations order by version");
+static int check_history(PGconn *c, struct plan *p, struct err *e)
+{
+    PGresult *r =
+        PQexec(c, "select version, name, sha256 from public.schema_migrations order by version");
     int rc = 0, seen = 0;
     if (PQresultStatus(r) != PGRES_TUPLES_OK)
         return fail_sql(c, r, "history", NULL, e);
@@ -167,18 +193,23 @@ static int check_history(PGconn *c, struct plan *p, struct err *e) {
         if (p->files[i].applied)
             seen = 1;
         else if (seen)
-            rc = ERR(e, ERR_CONFIG, "migration %s is older than what is applied; give it a new number", p->files[i].name);
+            rc = ERR(e, ERR_CONFIG,
+                     "migration %s is older than what is applied; give it a new number",
+                     p->files[i].name);
     }
     return rc;
 }
 
-static int record(PGconn *c, const struct file *f, int64_t ms, struct err *e) {
+static int record(PGconn *c, const struct file *f, int64_t ms, struct err *e)
+{
     char version[16], took[24];
     const char *params[] = {version, f->name, f->sha, took};
     PGresult *r;
     snprintf(version, sizeof version, "%d", f->version);
     snprintf(took, sizeof took, "%lld", (long long)ms);
-    r = PQexecParams(c, "insert into public.schema_migrations (version, name, sha256, took_ms) values ($1, $2, $3, $4)",
+    r = PQexecParams(c,
+                     "insert into public.schema_migrations (version, name, sha256, took_ms) values "
+                     "($1, $2, $3, $4)",
                      4, NULL, params, NULL, NULL, 0);
     if (PQresultStatus(r) != PGRES_COMMAND_OK)
         return fail_sql(c, r, f->name, NULL, e);
@@ -186,7 +217,8 @@ static int record(PGconn *c, const struct file *f, int64_t ms, struct err *e) {
     return 0;
 }
 
-static int apply(PGconn *c, const struct file *f, struct err *e) {
+static int apply(PGconn *c, const struct file *f, struct err *e)
+{
     int64_t t0 = clock_mono();
     if (run_sql(c, f->name, "begin", e) < 0)
         return -1;
@@ -197,8 +229,8 @@ static int apply(PGconn *c, const struct file *f, struct err *e) {
         goto undo;
     }
     /* the file may have switched roles; the history is the caller's */
-    if (run_sql(c, f->name, "reset role", e) < 0 || record(c, f, (clock_mono() - t0) / 1000, e) < 0
-        || run_sql(c, f->name, "commit", e) < 0)
+    if (run_sql(c, f->name, "reset role", e) < 0 ||
+        record(c, f, (clock_mono() - t0) / 1000, e) < 0 || run_sql(c, f->name, "commit", e) < 0)
         goto undo;
     log_event(LOG_INFO, "migrate.applied", "si", "file", f->name, "ms", (clock_mono() - t0) / 1000);
     return 0;
@@ -207,7 +239,8 @@ undo:
     return -1;
 }
 
-static int run_all(PGconn *c, struct plan *p, struct err *e) {
+static int run_all(PGconn *c, struct plan *p, struct err *e)
+{
     int applied = 0;
     if (prepare_db(c, e) < 0 || check_history(c, p, e) < 0)
         return -1;
@@ -218,13 +251,17 @@ static int run_all(PGconn *c, struct plan *p, struct err *e) {
             return -1;
         applied++;
     }
-    if (applied && run_sql(c, "grants", "grant select on public.schema_migrations to ppv_app, ppv_worker, ppv_ro", e) < 0)
+    if (applied &&
+        run_sql(c, "grants",
+                "grant select on public.schema_migrations to ppv_app, ppv_worker, ppv_ro", e) < 0)
         return -1;
-    log_event(LOG_INFO, "migrate.current", "si", "version", p->files[p->n - 1].name, "applied", (int64_t)applied);
+    log_event(LOG_INFO, "migrate.current", "si", "version", p->files[p->n - 1].name, "applied",
+              (int64_t)applied);
     return 0;
 }
 
-int migrate_run(const char *conninfo, const char *sql_dir, struct err *e) {
+int migrate_run(const char *conninfo, const char *sql_dir, struct err *e)
+{
     struct plan *p = calloc(1, sizeof *p);
     const char *keys[] = {"dbname", "application_name", "client_encoding", "connect_timeout", NULL};
     const char *vals[] = {conninfo, "ppv migrate", "UTF8", "10", NULL};

@@ -211,13 +211,22 @@ static void answer(struct buf *reply, bool ok, const char *problems, const char 
     buf_puts(reply, "}");
 }
 
-/* Takes b. */
-static void adopt(struct bundle *b, bool cold, const char *what, struct buf *reply)
+static bool names_plugin(const struct buf *problems, const char *plugin)
+{
+    char quoted[96];
+    snprintf(quoted, sizeof quoted, "\"plugin\":\"%s\"", plugin);
+    return problems->p && strstr(problems->p, quoted);
+}
+
+/* Takes b. needed: this plugin must be fine even when others may be left out; NULL = none. */
+static bool adopt(struct bundle *b, bool cold, const char *needed, const char *what, struct buf *reply)
 {
     struct err e = {0};
     struct buf problems = {0};
     int64_t start = clock_mono();
     int rc = reload_canary(b, cold, &problems, &e);
+    if (rc == 0 && needed && names_plugin(&problems, needed))
+        rc = ERR(&e, ERR_CONFIG, "the plugin %s has problems", needed);
     if (rc == 0 && (rc = crew_load(b, cold, &e)) < 0) {
         struct err back = {0}; /* some may have it already: all return to the one before */
         if (crew_load(r.kept[0], r.cold, &back) < 0)
@@ -241,6 +250,7 @@ static void adopt(struct bundle *b, bool cold, const char *what, struct buf *rep
     }
     board_count(rc == 0 ? "reload_total{result=\"ok\"}" : "reload_total{result=\"refused\"}", 1);
     buf_fini(&problems);
+    return rc == 0;
 }
 
 static int read_new(struct bundle **out, struct err *e)
@@ -252,15 +262,14 @@ static int read_new(struct bundle **out, struct err *e)
     return 0;
 }
 
-static bool missing_required(const struct bundle *b, const char *problems, struct err *e)
+static bool missing_required(const struct bundle *b, const struct buf *problems, struct err *e)
 {
-    char copy[512], quoted[96];
+    char copy[512];
     snprintf(copy, sizeof copy, "%s", conf_str("require_plugins"));
     for (char *save = NULL, *p = strtok_r(copy, " ,", &save); p; p = strtok_r(NULL, " ,", &save)) {
-        snprintf(quoted, sizeof quoted, "\"plugin\":\"%s\"", p);
         char path[160];
         snprintf(path, sizeof path, "plugins/%s/manifest.lua", p);
-        if (!bundle_find(b, path) || bundle_is_disabled(b, p) || strstr(problems, quoted)) {
+        if (!bundle_find(b, path) || bundle_is_disabled(b, p) || names_plugin(problems, p)) {
             ERR(e, ERR_CONFIG, "the required plugin %s is missing or broken", p);
             return true;
         }
@@ -278,7 +287,7 @@ int reload_first(const char *root, const char *var, struct bundle **out, struct 
         return -1;
     r.cold = true;
     buf_clear(&r.problems);
-    if (reload_canary(b, true, &r.problems, e) < 0 || missing_required(b, r.problems.p, e)) {
+    if (reload_canary(b, true, &r.problems, e) < 0 || missing_required(b, &r.problems, e)) {
         bundle_unref(b);
         return -1;
     }
@@ -302,7 +311,7 @@ void reload_now(struct buf *reply)
         answer(reply, true, r.problems.n ? r.problems.p : "[]", NULL, clock_mono());
         return;
     }
-    adopt(b, false, "reload", reply);
+    adopt(b, false, NULL, "reload", reply);
 }
 
 void reload_rollback(const char *id, struct buf *reply)
@@ -313,31 +322,31 @@ void reload_rollback(const char *id, struct buf *reply)
             continue;
         struct bundle *b = bundle_ref(r.kept[i]);
         /* the older one was accepted before, perhaps with a plugin left out */
-        adopt(b, true, "rollback", reply);
+        adopt(b, true, NULL, "rollback", reply);
         return;
     }
     answer(reply, false, "[]", "there is no such earlier bundle", clock_mono());
 }
 
 /* The current files under another list of switched-off plugins. */
-static void readopt(const char *what, struct buf *reply)
+static bool readopt(const char *needed, const char *what, struct buf *reply)
 {
     struct err e = {0};
     struct bundle *b;
     int fd;
     if (bundle_to_fd(r.kept[0], &fd, &e) < 0) {
         answer(reply, false, "[]", e.msg, clock_mono());
-        return;
+        return false;
     }
     int rc = bundle_from_fd(fd, &b, &e);
     close(fd);
     if (rc < 0) {
         answer(reply, false, "[]", e.msg, clock_mono());
-        return;
+        return false;
     }
     b->id = ++r.next_id;
     bundle_set_disabled(b, r.disabled);
-    adopt(b, true, what, reply);
+    return adopt(b, true, needed, what, reply);
 }
 
 static bool is_name(const char *s)
@@ -353,7 +362,8 @@ void reload_plugin(const char *name, bool enable, struct buf *reply)
         return;
     }
     set_disabled(name, !enable);
-    readopt(enable ? "enable" : "disable", reply);
+    if (!readopt(enable ? name : NULL, enable ? "enable" : "disable", reply) && enable)
+        set_disabled(name, true); /* still off, as it was */
 }
 
 void reload_json(struct buf *out)

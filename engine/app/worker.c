@@ -219,6 +219,13 @@ int worker_listen(char *addr, size_t cap, int *port, struct err *e)
     return 0;
 }
 
+/* Reachable from other machines, but nobody said under which name: any name will do. */
+static bool is_open_without_name(const char *addr, const char *base_url)
+{
+    bool local = strncmp(addr, "127.", 4) == 0 || strcmp(addr, "::1") == 0 || strcmp(addr, "localhost") == 0;
+    return !local && strncmp(base_url, "http://localhost", 16) == 0;
+}
+
 static int open_http(struct worker *w, struct err *e)
 {
     struct http_conf c;
@@ -234,6 +241,9 @@ static int open_http(struct worker *w, struct err *e)
     c.header_us = conf_int("http_header_timeout") * 1000000;
     c.idle_us = conf_int("http_idle_timeout") * 1000000;
     c.base_url = conf_str("base_url");
+    c.hosts = "localhost,127.0.0.1,[::1]"; /* the machine itself, whatever name the site has */
+    if (is_open_without_name(c.addr, c.base_url))
+        c.base_url = c.hosts = "";
     c.trusted_proxies = conf_str("trusted_proxies");
     c.threads = w->threads;
     if (http_server_new(w->loop, &c, bind_http_handler(), &w->http, e) < 0)

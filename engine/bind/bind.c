@@ -28,12 +28,15 @@ void bind_open_all(lua_State *L)
         const char *name;
         lua_CFunction open;
     } modules[] = {
-        {"ppv.log", bind_core_log},         {"ppv.conf", bind_core_conf},      {"ppv.time", bind_core_time},
-        {"ppv.cache", bind_core_cache},     {"ppv.metrics", bind_core_metrics}, {"ppv.money", bind_money_open},
-        {"ppv.json", bind_json_open},       {"ppv.crypto", bind_crypto_open},  {"ppv.db", bind_db_open},
-        {"ppv.plugin_db", bind_db_open_plugin}, {"ppv.http", bind_http_open},  {"ppv.fetch", bind_net_fetch},
-        {"ppv.mail", bind_net_mail},        {"ppv.ledger", bind_ledger_open},  {"ppv.media", bind_media_open},
-        {"ppv.blob", bind_media_blob},      {"ppv.events", bind_events_open},  {"ppv.plugin", bind_plugin_open},
+        {"ppv.log", bind_core_log},         {"ppv.conf", bind_core_conf},
+        {"ppv.time", bind_core_time},       {"ppv.cache", bind_core_cache},
+        {"ppv.metrics", bind_core_metrics}, {"ppv.money", bind_money_open},
+        {"ppv.json", bind_json_open},       {"ppv.crypto", bind_crypto_open},
+        {"ppv.db", bind_db_open},           {"ppv.plugin_db", bind_db_open_plugin},
+        {"ppv.http", bind_http_open},       {"ppv.fetch", bind_net_fetch},
+        {"ppv.mail", bind_net_mail},        {"ppv.ledger", bind_ledger_open},
+        {"ppv.media", bind_media_open},     {"ppv.blob", bind_media_blob},
+        {"ppv.events", bind_events_open},   {"ppv.plugin", bind_plugin_open},
     };
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
         vm_module(L, modules[i].name, modules[i].open);

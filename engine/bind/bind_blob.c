@@ -197,8 +197,9 @@ static int l_free(lua_State *L)
 
 int bind_media_blob(lua_State *L)
 {
-    static const luaL_Reg reg[] = {{"exists", l_exists}, {"size", l_size},   {"remove_tree", l_remove_tree},
-                                   {"rename", l_rename}, {"read", l_read},   {"write", l_write},
-                                   {"free", l_free},     {NULL, NULL}};
+    static const luaL_Reg reg[] = {
+        {"exists", l_exists}, {"size", l_size}, {"remove_tree", l_remove_tree},
+        {"rename", l_rename}, {"read", l_read}, {"write", l_write},
+        {"free", l_free},     {NULL, NULL}};
     return lx_module(L, reg);
 }

@@ -24,13 +24,9 @@ struct field {
 static const char *field_text(lua_State *L, int idx, char tmp[40])
 {
     switch (lua_type(L, idx)) {
-    case LUA_TSTRING:
-        return lua_tostring(L, idx);
-    case LUA_TNUMBER:
-        snprintf(tmp, 40, "%.14g", lua_tonumber(L, idx));
-        return tmp;
-    case LUA_TBOOLEAN:
-        return lua_toboolean(L, idx) ? "true" : "false";
+    case LUA_TSTRING: return lua_tostring(L, idx);
+    case LUA_TNUMBER: snprintf(tmp, 40, "%.14g", lua_tonumber(L, idx)); return tmp;
+    case LUA_TBOOLEAN: return lua_toboolean(L, idx) ? "true" : "false";
     case LUA_TTABLE:
         lua_pushliteral(L, "message"); /* an err */
         lua_rawget(L, idx);
@@ -41,8 +37,7 @@ static const char *field_text(lua_State *L, int idx, char tmp[40])
         }
         lua_pop(L, 1);
         return "(table)";
-    default:
-        return luaL_typename(L, idx);
+    default: return luaL_typename(L, idx);
     }
 }
 
@@ -53,7 +48,8 @@ static void emit(enum log_level lv, const char *event, const struct field *f, in
     memset(fmt, 's', LOG_FIELDS);
     fmt[n] = 0;
 #define F(i) f[i].key, f[i].value
-    log_event(lv, event, fmt, F(0), F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11));
+    log_event(lv, event, fmt, F(0), F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10),
+              F(11));
 #undef F
 }
 
@@ -111,7 +107,8 @@ static int l_error(lua_State *L)
 
 int bind_core_log(lua_State *L)
 {
-    static const luaL_Reg reg[] = {{"debug", l_debug}, {"info", l_info}, {"warn", l_warn}, {"error", l_error}, {NULL, NULL}};
+    static const luaL_Reg reg[] = {
+        {"debug", l_debug}, {"info", l_info}, {"warn", l_warn}, {"error", l_error}, {NULL, NULL}};
     return lx_module(L, reg);
 }
 
@@ -125,18 +122,10 @@ static int l_conf_get(lua_State *L)
     lx_str(L, 1, 1, 60);
     const char *key = lua_tostring(L, 1);
     switch (conf_type(key)) {
-    case CONF_STRING:
-        lua_pushstring(L, conf_str(key));
-        break;
-    case CONF_INT:
-        bind_money_push(L, conf_int(key));
-        break;
-    case CONF_BOOL:
-        lua_pushboolean(L, conf_bool(key));
-        break;
-    default:
-        lua_pushnil(L);
-        break;
+    case CONF_STRING: lua_pushstring(L, conf_str(key)); break;
+    case CONF_INT: bind_money_push(L, conf_int(key)); break;
+    case CONF_BOOL: lua_pushboolean(L, conf_bool(key)); break;
+    default: lua_pushnil(L); break;
     }
     return 1;
 }
@@ -189,7 +178,8 @@ static int l_sleep(lua_State *L)
 
 int bind_core_time(lua_State *L)
 {
-    static const luaL_Reg reg[] = {{"now", l_now}, {"mono", l_mono}, {"iso", l_iso}, {"sleep", l_sleep}, {NULL, NULL}};
+    static const luaL_Reg reg[] = {
+        {"now", l_now}, {"mono", l_mono}, {"iso", l_iso}, {"sleep", l_sleep}, {NULL, NULL}};
     return lx_module(L, reg);
 }
 
@@ -315,6 +305,7 @@ static int l_render(lua_State *L)
 
 int bind_core_metrics(lua_State *L)
 {
-    static const luaL_Reg reg[] = {{"count", l_count}, {"gauge", l_gauge}, {"render", l_render}, {NULL, NULL}};
+    static const luaL_Reg reg[] = {
+        {"count", l_count}, {"gauge", l_gauge}, {"render", l_render}, {NULL, NULL}};
     return lx_module(L, reg);
 }

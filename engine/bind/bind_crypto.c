@@ -284,7 +284,7 @@ static int l_verify_password(lua_State *L)
     struct task *t = lx_task(L, PHASE_IO);
     struct str plain = lx_str(L, 1, 0, 1024), phc = lx_opt_str(L, 2, 512, NULL);
     struct pass_work *p = pass_new(t, plain);
-    p->phc = phc.p ? arena_strndup(p->w.arena, phc.p, phc.n) : NULL;
+    p->phc = phc.n ? arena_strndup(p->w.arena, phc.p, phc.n) : NULL;
     p->w.work = verify_work;
     p->w.push = verify_push;
     return bind_work_run(L, &p->w);

@@ -33,7 +33,8 @@ static void op_stop(void *p)
 static int op_push(lua_State *L, struct task *t, void *p)
 {
     struct bind_db_op *op = p;
-    int n = op->q.err.code != ERR_NONE ? lx_fail(L, &op->q.err) : bind_db_push(L, op->q.res, op->mode);
+    int n =
+        op->q.err.code != ERR_NONE ? lx_fail(L, &op->q.err) : bind_db_push(L, op->q.res, op->mode);
     arena_undefer(t->arena, op->token);
     op_free(op);
     return n;
@@ -55,7 +56,7 @@ int bind_db_op_run(lua_State *L, struct bind_db_op *op, struct db_tx *tx)
 {
     struct err e = {0};
     struct db *db = bind_env()->db;
-    int rc = !db ? ERR(&e, ERR_DB_DOWN, "no database in this process")
+    int rc = !db  ? ERR(&e, ERR_DB_DOWN, "no database in this process")
              : tx ? db_tx_submit(tx, &op->q, &e)
                   : db_submit(db, &op->q, &e);
     if (rc < 0) {
@@ -66,7 +67,8 @@ int bind_db_op_run(lua_State *L, struct bind_db_op *op, struct db_tx *tx)
     return sched_await(L, op->task, op_push, op_stop, op);
 }
 
-int bind_db_run(lua_State *L, struct task *t, struct db_tx *tx, enum db_lane lane, enum bind_db_mode mode, int first)
+int bind_db_run(lua_State *L, struct task *t, struct db_tx *tx, enum db_lane lane,
+                enum bind_db_mode mode, int first)
 {
     struct str sql = lx_str(L, first, 1, SQL_MAX);
     luaL_argcheck(L, !memchr(sql.p, 0, sql.n), first, "NUL in SQL");
@@ -149,9 +151,10 @@ static int l_notify(lua_State *L)
 
 static int open_as(lua_State *L, bool plugin)
 {
-    static const luaL_Reg reg[] = {{"query", l_query},       {"one", l_one},           {"exec", l_exec},
-                                   {"read", l_read},         {"read_one", l_read_one}, {"notify", l_notify},
-                                   {"array", bind_db_array}, {"bytes", bind_db_bytes}, {NULL, NULL}};
+    static const luaL_Reg reg[] = {
+        {"query", l_query},       {"one", l_one},           {"exec", l_exec},
+        {"read", l_read},         {"read_one", l_read_one}, {"notify", l_notify},
+        {"array", bind_db_array}, {"bytes", bind_db_bytes}, {NULL, NULL}};
     lua_newtable(L);
     for (const luaL_Reg *r = reg; r->name; r++) {
         lua_pushboolean(L, plugin);

@@ -16,7 +16,12 @@ int bind_db_open_plugin(lua_State *L);
 void bind_dbtx_push(lua_State *L, bool plugin);
 
 /* The shape of a statement's answer. */
-enum bind_db_mode { BIND_DB_ROWS, BIND_DB_ONE, BIND_DB_COUNT, BIND_DB_JSON /* first column of the first row, decoded */ };
+enum bind_db_mode {
+    BIND_DB_ROWS,
+    BIND_DB_ONE,
+    BIND_DB_COUNT,
+    BIND_DB_JSON /* first column of the first row, decoded */
+};
 /* One awaited statement in an arena of its own, so that a job of a million statements does not
  * grow. */
 struct bind_db_op {
@@ -32,7 +37,8 @@ struct bind_db_op *bind_db_op_new(struct task *t, enum bind_db_mode mode);
 /* `return bind_db_op_run(...)`: awaits, or gives nil, err. tx NULL = q.lane. Takes op. */
 int bind_db_op_run(lua_State *L, struct bind_db_op *op, struct db_tx *tx);
 /* SQL at first, parameters behind it: all of the above. */
-int bind_db_run(lua_State *L, struct task *t, struct db_tx *tx, enum db_lane lane, enum bind_db_mode mode, int first);
+int bind_db_run(lua_State *L, struct task *t, struct db_tx *tx, enum db_lane lane,
+                enum bind_db_mode mode, int first);
 
 /* bind_dbval.c: values. Pushes what mode asks for and returns the number of values; r may have no
  * rows. */

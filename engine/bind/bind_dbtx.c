@@ -104,7 +104,8 @@ static int l_begin(lua_State *L)
     if (!db)
         return lx_failf(L, ERR_DB_DOWN, "no database in this process");
     struct err e = {0};
-    if (db_tx_begin(db, lua_toboolean(L, lua_upvalueindex(1)) ? DB_PLUGIN : DB_WRITE, begin_ready, h, &h->tx, &e) < 0) {
+    if (db_tx_begin(db, lua_toboolean(L, lua_upvalueindex(1)) ? DB_PLUGIN : DB_WRITE, begin_ready,
+                    h, &h->tx, &e) < 0) {
         h->tx = NULL;
         return lx_fail(L, &e);
     }
@@ -226,7 +227,8 @@ static int l_tx_exec(lua_State *L)
 /* face(handle) -> {query, one, exec} */
 static int l_face(lua_State *L)
 {
-    static const luaL_Reg reg[] = {{"query", l_tx_query}, {"one", l_tx_one}, {"exec", l_tx_exec}, {NULL, NULL}};
+    static const luaL_Reg reg[] = {
+        {"query", l_tx_query}, {"one", l_tx_one}, {"exec", l_tx_exec}, {NULL, NULL}};
     luaL_checkudata(L, 1, TX_META);
     lua_createtable(L, 0, 3);
     for (const luaL_Reg *r = reg; r->name; r++) {

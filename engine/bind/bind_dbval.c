@@ -38,14 +38,12 @@ static void check_element(lua_State *L, int arg)
 {
     switch (lua_type(L, -1)) {
     case LUA_TSTRING:
-    case LUA_TBOOLEAN:
-        return;
+    case LUA_TBOOLEAN: return;
     case LUA_TNUMBER:
         if (!isnan(lua_tonumber(L, -1)))
             return;
         break;
-    default:
-        break;
+    default: break;
     }
     luaL_argerror(L, arg, "array elements are strings, numbers or booleans");
 }
@@ -99,7 +97,8 @@ void bind_db_check(lua_State *L, int first)
             continue;
         }
         if (!has_mark(L, i, MARK_ARRAY) && !has_mark(L, i, MARK_BYTES))
-            luaL_argerror(L, i, "nil, boolean, number, string, ppv.db.array or ppv.db.bytes expected");
+            luaL_argerror(L, i,
+                          "nil, boolean, number, string, ppv.db.array or ppv.db.bytes expected");
     }
 }
 
@@ -165,18 +164,14 @@ static const char *param_text(lua_State *L, int i, struct arena *a)
 {
     size_t n;
     switch (lua_type(L, i)) {
-    case LUA_TBOOLEAN:
-        return lua_toboolean(L, i) ? "t" : "f";
-    case LUA_TNUMBER:
-        return number_text(a, lua_tonumber(L, i));
+    case LUA_TBOOLEAN: return lua_toboolean(L, i) ? "t" : "f";
+    case LUA_TNUMBER: return number_text(a, lua_tonumber(L, i));
     case LUA_TSTRING: {
         const char *p = lua_tolstring(L, i, &n);
         return arena_strndup(a, p, n);
     }
-    case LUA_TTABLE:
-        return array_text(L, i, a);
-    default:
-        return NULL;
+    case LUA_TTABLE: return array_text(L, i, a);
+    default: return NULL;
     }
 }
 
@@ -217,15 +212,9 @@ static void push_cell(lua_State *L, const struct db_result *r, int row, int col)
         else
             lua_pushlstring(L, p, n);
         break;
-    case DBV_BOOL:
-        lua_pushboolean(L, db_result_bool(r, row, col));
-        break;
-    case DBV_FLOAT:
-        lua_pushnumber(L, strtod(p, NULL));
-        break;
-    default:
-        lua_pushlstring(L, p, n);
-        break;
+    case DBV_BOOL: lua_pushboolean(L, db_result_bool(r, row, col)); break;
+    case DBV_FLOAT: lua_pushnumber(L, strtod(p, NULL)); break;
+    default: lua_pushlstring(L, p, n); break;
     }
 }
 

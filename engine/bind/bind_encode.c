@@ -96,11 +96,13 @@ static int l_base64_decode(lua_State *L)
 
 void bind_encode_add(lua_State *L)
 {
-    static const luaL_Reg reg[] = {
-        {"hex_encode", l_hex_encode},       {"hex_decode", l_hex_decode},
-        {"base64url_encode", l_base64url_encode}, {"base64url_decode", l_base64url_decode},
-        {"base64_encode", l_base64_encode}, {"base64_decode", l_base64_decode},
-        {NULL, NULL}};
+    static const luaL_Reg reg[] = {{"hex_encode", l_hex_encode},
+                                   {"hex_decode", l_hex_decode},
+                                   {"base64url_encode", l_base64url_encode},
+                                   {"base64url_decode", l_base64url_decode},
+                                   {"base64_encode", l_base64_encode},
+                                   {"base64_decode", l_base64_decode},
+                                   {NULL, NULL}};
     for (const luaL_Reg *r = reg; r->name; r++) {
         lua_pushcfunction(L, r->func);
         lua_setfield(L, -2, r->name);

@@ -161,7 +161,8 @@ static int l_subscribe(lua_State *L)
         return lx_fail(L, &e);
     }
     struct sub *s = arena_alloc(t->arena, sizeof *s);
-    *s = (struct sub){.ch = c, .task = t, .next = c->subs, .handle = handle, .L = t->gen->L, .ref = ref};
+    *s = (struct sub){
+        .ch = c, .task = t, .next = c->subs, .handle = handle, .L = t->gen->L, .ref = ref};
     s->timer.fn = on_timer;
     s->timer.arg = s;
     s->token = arena_defer(t->arena, sub_close, s);

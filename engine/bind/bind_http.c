@@ -44,13 +44,15 @@ static const char *field(lua_State *L, int idx, const char *name, struct arena *
     return s;
 }
 
-static int read_route(lua_State *L, int idx, int i, struct table *t, struct router_entry *out, struct err *e)
+static int read_route(lua_State *L, int idx, int i, struct table *t, struct router_entry *out,
+                      struct err *e)
 {
     lua_rawgeti(L, idx, i + 1);
     if (!lua_istable(L, -1))
         return ERR(e, ERR_CONFIG, "route %d is not a table", i + 1);
     int row = lua_gettop(L);
-    *out = (struct router_entry){field(L, row, "method", t->arena), field(L, row, "path", t->arena), i};
+    *out = (struct router_entry){field(L, row, "method", t->arena), field(L, row, "path", t->arena),
+                                 i};
     if (!out->method || !out->pattern)
         return ERR(e, ERR_CONFIG, "route %d has no method or path", i + 1);
     const char *body = field(L, row, "body", t->arena);
@@ -117,15 +119,17 @@ static void on_task_done(struct task *t, bool ok, lua_State *co, int nresults)
 {
     struct bind_http *h = t->user;
     if (!ok && t->err.code != ERR_CANCELLED) {
-        log_event(LOG_ERROR, "http.failed", "sssss", "request_id", h->r->id, "method", h->r->method, "path",
-                  h->r->path, "code", err_name(t->err.code), "message", t->err.msg);
+        enum log_level lv = err_status(t->err.code) >= 500 ? LOG_ERROR : LOG_INFO;
+        log_event(lv, "http.failed", "sssss", "request_id", h->r->id, "method", h->r->method,
+                  "path", h->r->path, "code", err_name(t->err.code), "message", t->err.msg);
         board_count("lua_errors_total", 1);
     }
     if (h->gone) {
         finish(h);
         return;
     }
-    if (!ok && t->err.code == ERR_CANCELLED) /* by us: drain or reload, so the client may try again */
+    if (!ok &&
+        t->err.code == ERR_CANCELLED) /* by us: drain or reload, so the client may try again */
         t->err.code = ERR_BUSY;
     if (h->streaming)
         http_stream_end(h->r);
@@ -185,8 +189,8 @@ static void push_req(lua_State *L, struct bind_http *h)
     set_str(L, "scheme", r->https ? "https" : "http");
     push_params(L, h);
     push_headers(L, r);
-    if (h->body_taken && r->body.p) {
-        lua_pushlstring(L, r->body.p, r->body.n);
+    if (h->in_memory) {
+        lua_pushlstring(L, r->body.p ? r->body.p : "", r->body.n);
         lua_setfield(L, -2, "body");
     }
 }
@@ -242,13 +246,12 @@ static int on_start(void *arg, struct http_req *r)
     struct route none = {BODY_NONE, 0};
     struct route *route = h->match.status == 200 ? &t->routes[h->match.id] : &none;
     h->max_body = route->max_body;
-    if (route->body == BODY_MEMORY && r->has_body) {
-        h->body_taken = true;
+    h->in_memory = route->body == BODY_MEMORY;
+    h->body_taken = route->body != BODY_STREAM;
+    if (h->in_memory && r->has_body)
         http_body_memory(r, (size_t)route->max_body, on_body, h);
-    } else {
-        h->body_taken = route->body != BODY_STREAM;
+    else
         spawn(h);
-    }
     return 0;
 }
 

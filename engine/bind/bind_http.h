@@ -17,11 +17,11 @@ enum { BIND_HTTP_TIMEOUT_US = 60000000 };
 /* One request being handled; lives in the request's arena. */
 struct bind_http {
     struct http_req *r;
-    struct gen *g;      /* pinned from routing to the end */
-    struct task *task;  /* NULL before the body is there */
+    struct gen *g;     /* pinned from routing to the end */
+    struct task *task; /* NULL before the body is there */
     struct router_match match;
     int64_t max_body;
-    bool gone, streaming, body_taken;
+    bool gone, streaming, in_memory, body_taken;
 };
 /* The request of the running task, or raises. */
 struct bind_http *bind_http_current(lua_State *L, struct task **t);

@@ -125,8 +125,7 @@ static int enc_key(struct enc *c, int idx)
             return -1;
         buf_put(c->out, "\"", 1);
         break;
-    default:
-        return ERR(c->e, ERR_INVALID, "json: a %s cannot be a key", luaL_typename(c->L, idx));
+    default: return ERR(c->e, ERR_INVALID, "json: a %s cannot be a key", luaL_typename(c->L, idx));
     }
     buf_put(c->out, ":", 1);
     return 0;
@@ -175,7 +174,8 @@ static int count_members(lua_State *L, int idx)
 static int enc_object(struct enc *c, int idx, int depth)
 {
     lua_State *L = c->L;
-    size_t *ends = c->sorted ? arena_alloc(c->tmp, sizeof *ends * (size_t)(count_members(L, idx) + 1)) : NULL;
+    size_t *ends =
+        c->sorted ? arena_alloc(c->tmp, sizeof *ends * (size_t)(count_members(L, idx) + 1)) : NULL;
     int n = 0;
     buf_put(c->out, "{", 1);
     size_t start = c->out->n;
@@ -216,29 +216,22 @@ static int enc_value(struct enc *c, int idx, int depth)
     lua_State *L = c->L;
     size_t n;
     switch (lua_type(L, idx)) {
-    case LUA_TNIL:
-        buf_puts(c->out, "null");
-        return 0;
-    case LUA_TBOOLEAN:
-        buf_puts(c->out, lua_toboolean(L, idx) ? "true" : "false");
-        return 0;
-    case LUA_TNUMBER:
-        return enc_number(c, lua_tonumber(L, idx));
+    case LUA_TNIL: buf_puts(c->out, "null"); return 0;
+    case LUA_TBOOLEAN: buf_puts(c->out, lua_toboolean(L, idx) ? "true" : "false"); return 0;
+    case LUA_TNUMBER: return enc_number(c, lua_tonumber(L, idx));
     case LUA_TSTRING: {
         const char *p = lua_tolstring(L, idx, &n);
         enc_string(c, p, n);
         return 0;
     }
-    case LUA_TTABLE:
-        return enc_table(c, idx, depth);
+    case LUA_TTABLE: return enc_table(c, idx, depth);
     case LUA_TLIGHTUSERDATA:
         if (!lua_touserdata(L, idx)) {
             buf_puts(c->out, "null");
             return 0;
         }
         break;
-    default:
-        break;
+    default: break;
     }
     return ERR(c->e, ERR_INVALID, "json: cannot encode a %s", luaL_typename(L, idx));
 }

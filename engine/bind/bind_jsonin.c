@@ -35,7 +35,9 @@ static int hex4(const char *p)
     int v = 0;
     for (int i = 0; i < 4; i++) {
         char c = p[i];
-        int x = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+        int x = c >= '0' && c <= '9'                 ? c - '0'
+                : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                     : -1;
         if (x < 0)
             return -1;
         v = v * 16 + x;
@@ -52,7 +54,8 @@ static void put_utf8(unsigned cp)
     } else if (cp < 0x800) {
         o[0] = (char)(0xC0 | cp >> 6), o[1] = (char)(0x80 | (cp & 63)), n = 2;
     } else if (cp < 0x10000) {
-        o[0] = (char)(0xE0 | cp >> 12), o[1] = (char)(0x80 | (cp >> 6 & 63)), o[2] = (char)(0x80 | (cp & 63)), n = 3;
+        o[0] = (char)(0xE0 | cp >> 12), o[1] = (char)(0x80 | (cp >> 6 & 63)),
+        o[2] = (char)(0x80 | (cp & 63)), n = 3;
     } else {
         o[0] = (char)(0xF0 | cp >> 18), o[1] = (char)(0x80 | (cp >> 12 & 63));
         o[2] = (char)(0x80 | (cp >> 6 & 63)), o[3] = (char)(0x80 | (cp & 63)), n = 4;
@@ -149,7 +152,8 @@ static int push_number(struct dec *d, const char *from, bool integer)
     double v = strtod(tmp, NULL);
     if (!isfinite(v))
         return bad(d, "number out of range");
-    if (integer && fabs(v) >= 9007199254740992.0 && strcmp(tmp + (tmp[0] == '-'), "9007199254740992") != 0)
+    if (integer && fabs(v) >= 9007199254740992.0 &&
+        strcmp(tmp + (tmp[0] == '-'), "9007199254740992") != 0)
         lua_pushlstring(d->L, tmp, n);
     else
         lua_pushnumber(d->L, v);
@@ -316,7 +320,8 @@ static int l_decode(lua_State *L)
  * Phases: any. Since 1.0 */
 static int l_encode(lua_State *L)
 {
-    static struct buf out; /* kept between calls: an out-of-memory error while pushing cannot leak it */
+    static struct buf
+        out; /* kept between calls: an out-of-memory error while pushing cannot leak it */
     struct err e = {0};
     luaL_checkany(L, 1);
     buf_clear(&out);
@@ -347,7 +352,8 @@ static int l_array(lua_State *L)
  * Encodes as null. Phases: any. Since 1.0 */
 int bind_json_open(lua_State *L)
 {
-    static const luaL_Reg reg[] = {{"decode", l_decode}, {"encode", l_encode}, {"array", l_array}, {NULL, NULL}};
+    static const luaL_Reg reg[] = {
+        {"decode", l_decode}, {"encode", l_encode}, {"array", l_array}, {NULL, NULL}};
     lx_module(L, reg);
     lua_pushlightuserdata(L, NULL);
     lua_setfield(L, -2, "null");

@@ -34,9 +34,11 @@ static void check_field(lua_State *L, const struct ledger_arg *arg)
     } else if (arg->type == LEDGER_INT) {
         lua_Number v = lua_tonumber(L, -1);
         int64_t i;
-        bool fine = type == LUA_TNUMBER ? v == floor(v) && fabs(v) <= 9007199254740992.0
-                                        : type == LUA_TSTRING &&
-                                              str_to_int64((struct str){lua_tostring(L, -1), lua_objlen(L, -1)}, &i) == 0;
+        bool fine =
+            type == LUA_TNUMBER
+                ? v == floor(v) && fabs(v) <= 9007199254740992.0
+                : type == LUA_TSTRING &&
+                      str_to_int64((struct str){lua_tostring(L, -1), lua_objlen(L, -1)}, &i) == 0;
         if (!fine)
             luaL_error(L, "field '%s': integer expected", arg->name);
     } else {

@@ -115,7 +115,8 @@ static void dress_error(lua_State *L)
     if (lua_istable(L, -1)) {
         lua_getfield(L, -1, "code");
         lua_getfield(L, -2, "message");
-        snprintf(e.detail, sizeof e.detail, "%s", lua_tostring(L, -2) ? lua_tostring(L, -2) : "media.internal");
+        snprintf(e.detail, sizeof e.detail, "%s",
+                 lua_tostring(L, -2) ? lua_tostring(L, -2) : "media.internal");
         snprintf(e.msg, sizeof e.msg, "%s", lua_tostring(L, -1) ? lua_tostring(L, -1) : "");
         lua_pop(L, 2);
     }
@@ -202,19 +203,19 @@ static int l_cancel(lua_State *L)
     return 1;
 }
 
-static const char RUN[] =
-    "local start = ...\n"
-    "return function(kind, spec, on_progress)\n"
-    "  local job, err = start(kind, spec)\n"
-    "  if not job then return nil, err end\n"
-    "  while true do\n"
-    "    local ev, e = job:next()\n"
-    "    if not ev then return nil, e or { code = 'media.internal', message = 'the job gave no result', retry = true } end\n"
-    "    if ev.error then return nil, ev.error end\n"
-    "    if ev.result then return ev.result end\n"
-    "    if on_progress and on_progress(ev) == false then job:cancel() end\n"
-    "  end\n"
-    "end\n";
+static const char RUN[] = "local start = ...\n"
+                          "return function(kind, spec, on_progress)\n"
+                          "  local job, err = start(kind, spec)\n"
+                          "  if not job then return nil, err end\n"
+                          "  while true do\n"
+                          "    local ev, e = job:next()\n"
+                          "    if not ev then return nil, e or { code = 'media.internal', message "
+                          "= 'the job gave no result', retry = true } end\n"
+                          "    if ev.error then return nil, ev.error end\n"
+                          "    if ev.result then return ev.result end\n"
+                          "    if on_progress and on_progress(ev) == false then job:cancel() end\n"
+                          "  end\n"
+                          "end\n";
 
 /* ppv.media.run(kind: string, spec: table, on_progress?: function(event)) -> result: table | nil, err
  * start and next in one: on_progress gets {progress, eta_s, stage}, may yield, and cancels the job

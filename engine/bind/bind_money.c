@@ -127,8 +127,9 @@ static int l_exponent(lua_State *L)
 
 int bind_money_open(lua_State *L)
 {
-    static const luaL_Reg reg[] = {{"add", l_add},       {"mul", l_mul},     {"bp", l_bp},
-                                   {"split", l_split},   {"format", l_format}, {"parse", l_parse},
-                                   {"exponent", l_exponent}, {NULL, NULL}};
+    static const luaL_Reg reg[] = {
+        {"add", l_add},           {"mul", l_mul},       {"bp", l_bp},
+        {"split", l_split},       {"format", l_format}, {"parse", l_parse},
+        {"exponent", l_exponent}, {NULL, NULL}};
     return lx_module(L, reg);
 }

@@ -129,7 +129,8 @@ static void put_form(struct buf *b, const char *p, size_t n)
     static const char hex[] = "0123456789ABCDEF";
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)p[i];
-        bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c);
+        bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                     strchr("-._~", c);
         if (plain && c) {
             buf_put(b, &p[i], 1);
         } else {
@@ -196,10 +197,12 @@ static void read_body(lua_State *L, struct fetch_op *op)
 
 static void read_user(lua_State *L, struct fetch_op *op)
 {
-    struct str user = lx_field_str(L, 1, "user", 1024, false), pass = lx_field_str(L, 1, "password", 1024, false);
+    struct str user = lx_field_str(L, 1, "user", 1024, false),
+               pass = lx_field_str(L, 1, "password", 1024, false);
     if (!user.p)
         return;
-    char *plain = arena_printf(op->arena, "%.*s:%.*s", (int)user.n, user.p, (int)pass.n, pass.p ? pass.p : "");
+    char *plain = arena_printf(op->arena, "%.*s:%.*s", (int)user.n, user.p, (int)pass.n,
+                               pass.p ? pass.p : "");
     struct buf b = {0};
     buf_puts(&b, "Basic ");
     buf_put_base64(&b, plain, strlen(plain));
@@ -235,8 +238,10 @@ static int request(lua_State *L, const char *method)
     struct fetch_op *op = arena_alloc(a, sizeof *op);
     op->arena = a;
     op->task = t;
-    op->token = arena_defer(t->arena, fetch_op_free, op); /* from here a raised error cannot leak it */
-    struct str url = lx_field_str(L, 1, "url", URL_MAX, true), verb = lx_field_str(L, 1, "method", 16, false);
+    op->token =
+        arena_defer(t->arena, fetch_op_free, op); /* from here a raised error cannot leak it */
+    struct str url = lx_field_str(L, 1, "url", URL_MAX, true),
+               verb = lx_field_str(L, 1, "method", 16, false);
     op->r.url = arena_strndup(a, url.p, url.n);
     op->r.method = verb.p ? arena_strndup(a, verb.p, verb.n) : method;
     read_headers(L, op);
@@ -284,7 +289,8 @@ static int l_post(lua_State *L)
 
 int bind_net_fetch(lua_State *L)
 {
-    static const luaL_Reg reg[] = {{"request", l_request}, {"get", l_get}, {"post", l_post}, {NULL, NULL}};
+    static const luaL_Reg reg[] = {
+        {"request", l_request}, {"get", l_get}, {"post", l_post}, {NULL, NULL}};
     return lx_module(L, reg);
 }
 

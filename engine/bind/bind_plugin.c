@@ -140,7 +140,8 @@ static int l_state(lua_State *L)
 
 int bind_plugin_open(lua_State *L)
 {
-    static const luaL_Reg reg[] = {{"list", l_list},     {"reload", l_reload}, {"rollback", l_rollback},
-                                   {"status", l_status}, {"state", l_state},   {NULL, NULL}};
+    static const luaL_Reg reg[] = {{"list", l_list},         {"reload", l_reload},
+                                   {"rollback", l_rollback}, {"status", l_status},
+                                   {"state", l_state},       {NULL, NULL}};
     return lx_module(L, reg);
 }

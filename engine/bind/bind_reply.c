@@ -76,16 +76,19 @@ static bool raw_bool(lua_State *L, int idx, const char *name)
 static void bad_answer(struct bind_http *h, const char *why)
 {
     struct err e = {0};
-    log_event(LOG_ERROR, "http.bad_answer", "sss", "request_id", h->r->id, "path", h->r->path, "why", why);
+    log_event(LOG_ERROR, "http.bad_answer", "sss", "request_id", h->r->id, "path", h->r->path,
+              "why", why);
     ERR(&e, ERR_INTERNAL, "%s", why);
     http_respond_err(h->r, &e);
 }
 
-static void send_table(lua_State *L, int idx, int status, struct http_header *v, int n, struct bind_http *h)
+static void send_table(lua_State *L, int idx, int status, struct http_header *v, int n,
+                       struct bind_http *h)
 {
     const char *rel = raw_str(L, idx, "file"), *root = raw_str(L, idx, "root");
     if (!rel) {
-        bad_answer(h, raw_bool(L, idx, "streamed") ? "streamed without ppv.http.stream_open" : "the body is no answer");
+        bad_answer(h, raw_bool(L, idx, "streamed") ? "streamed without ppv.http.stream_open"
+                                                   : "the body is no answer");
         return;
     }
     struct http_file f = {.dirfd = blob_dirfd(root ? root : "static"), .rel = rel};

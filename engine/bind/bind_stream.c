@@ -195,13 +195,9 @@ static int l_stream_write(lua_State *L)
     if (!h->streaming)
         return luaL_error(L, "no stream is open");
     switch (http_stream_write(h->r, s.p, s.n)) {
-    case HTTP_STREAM_OK:
-        lua_pushboolean(L, 1);
-        return 1;
-    case HTTP_STREAM_GONE:
-        return push_gone(L);
-    default:
-        break;
+    case HTTP_STREAM_OK: lua_pushboolean(L, 1); return 1;
+    case HTTP_STREAM_GONE: return push_gone(L);
+    default: break;
     }
     struct arena *a = arena_new();
     struct chunk *c = arena_alloc(a, sizeof *c);

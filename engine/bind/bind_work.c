@@ -67,7 +67,8 @@ int bind_work_run(lua_State *L, struct bind_work *w)
 {
     struct err e = {0};
     struct threads *pool = bind_env()->threads;
-    int rc = pool ? threads_run(pool, on_pool, on_done, w, &e) : ERR(&e, ERR_BUSY, "no thread pool in this process");
+    int rc = pool ? threads_run(pool, on_pool, on_done, w, &e)
+                  : ERR(&e, ERR_BUSY, "no thread pool in this process");
     if (rc < 0) {
         work_free(w);
         return lx_fail(L, &e);

@@ -13,8 +13,8 @@ struct arena;
 struct task;
 /* First member of the caller's struct. */
 struct bind_work {
-    struct arena *arena; /* copies of the arguments live here */
-    struct err err;      /* work reports here; code ERR_NONE = fine */
+    struct arena *arena;                            /* copies of the arguments live here */
+    struct err err;                                 /* work reports here; code ERR_NONE = fine */
     void (*work)(struct bind_work *w);              /* pool thread; touches only w's memory */
     int (*push)(lua_State *L, struct bind_work *w); /* loop; only without err */
     void (*fini)(struct bind_work *w);              /* loop, before the memory goes; may be NULL */

@@ -37,7 +37,8 @@ struct db {
 
 /* --- turns and ticks --- */
 
-static int64_t on_hook(struct loop_hook *h) {
+static int64_t on_hook(struct loop_hook *h)
+{
     struct db *d = h->arg;
     if (d->closed)
         return -1;
@@ -49,14 +50,16 @@ static int64_t on_hook(struct loop_hook *h) {
     return -1;
 }
 
-static void on_kick(struct timer *t) {
+static void on_kick(struct timer *t)
+{
     struct db *d = t->arg;
     on_hook(&d->hook);
 }
 
 static void listen_tick(struct db *d, int64_t now);
 
-static void on_tick(struct timer *t) {
+static void on_tick(struct timer *t)
+{
     struct db *d = t->arg;
     int64_t now = clock_mono();
     for (int i = 0; i < DB_LANES; i++)
@@ -68,7 +71,8 @@ static void on_tick(struct timer *t) {
 
 /* --- LISTEN --- */
 
-static void sweep_listens(struct db *d) {
+static void sweep_listens(struct db *d)
+{
     struct db_listen **p = &d->listens;
     while (*p) {
         struct db_listen *h = *p;
@@ -82,7 +86,8 @@ static void sweep_listens(struct db *d) {
 }
 
 /* channel NULL: everybody. */
-static void call_listens(struct db *d, const char *channel, const char *payload) {
+static void call_listens(struct db *d, const char *channel, const char *payload)
+{
     d->calling = true;
     for (struct db_listen *h = d->listens; h; h = h->next) {
         if (!h->dead && (channel == NULL || strcmp(h->channel, channel) == 0))
@@ -92,7 +97,8 @@ static void call_listens(struct db *d, const char *channel, const char *payload)
     sweep_listens(d);
 }
 
-static void send_listen(struct db *d, const char *channel) {
+static void send_listen(struct db *d, const char *channel)
+{
     char sql[CHANNEL_MAX + 16];
     struct pg_op *op = pool_op(&d->lanes[DB_WRITE], PG_OP_BEGIN, NULL);
     snprintf(sql, sizeof sql, "LISTEN %s", channel);
@@ -101,21 +107,24 @@ static void send_listen(struct db *d, const char *channel) {
     op->sql = "";
 }
 
-static void lc_up(struct pg_conn *c) {
+static void lc_up(struct pg_conn *c)
+{
     struct db *d = c->arg;
     d->lc_fails = 0;
     for (struct db_listen *h = d->listens; h; h = h->next)
         send_listen(d, h->channel);
 }
 
-static void lc_finished(struct pg_conn *c, struct pg_op *op) {
+static void lc_finished(struct pg_conn *c, struct pg_op *op)
+{
     struct db *d = c->arg;
     pool_op_free(op);
     if (c->sent.n == 0)
         call_listens(d, NULL, NULL);
 }
 
-static void lc_lost(struct pg_conn *c, const struct err *why) {
+static void lc_lost(struct pg_conn *c, const struct err *why)
+{
     struct db *d = c->arg;
     struct pg_op *op;
     (void)why;
@@ -125,15 +134,18 @@ static void lc_lost(struct pg_conn *c, const struct err *why) {
     d->lc_fails++;
 }
 
-static void lc_notify(struct pg_conn *c, const char *channel, const char *payload) {
+static void lc_notify(struct pg_conn *c, const char *channel, const char *payload)
+{
     call_listens(c->arg, channel, payload);
 }
 
-static void lc_after(struct pg_conn *c) {
+static void lc_after(struct pg_conn *c)
+{
     (void)c;
 }
 
-static void listen_tick(struct db *d, int64_t now) {
+static void listen_tick(struct db *d, int64_t now)
+{
     if (d->lc.sent.head && now >= d->lc.sent.head->deadline) {
         struct err e = {0};
         ERR(&e, ERR_TIMEOUT, "LISTEN did not answer");
@@ -144,12 +156,14 @@ static void listen_tick(struct db *d, int64_t now) {
         pg_open(&d->lc);
 }
 
-int db_listen(struct db *d, const char *channel, void (*fn)(void *arg, const char *payload), void *arg,
-              struct db_listen **out, struct err *e) {
+int db_listen(struct db *d, const char *channel, void (*fn)(void *arg, const char *payload),
+              void *arg, struct db_listen **out, struct err *e)
+{
     size_t n = strlen(channel);
     struct db_listen *h;
-    if (n == 0 || n >= CHANNEL_MAX || strspn(channel, "abcdefghijklmnopqrstuvwxyz0123456789_") != n
-        || (channel[0] >= '0' && channel[0] <= '9'))
+    if (n == 0 || n >= CHANNEL_MAX ||
+        strspn(channel, "abcdefghijklmnopqrstuvwxyz0123456789_") != n ||
+        (channel[0] >= '0' && channel[0] <= '9'))
         return ERR(e, ERR_BAD_REQUEST, "bad channel name");
     h = calloc(1, sizeof *h);
     must(h != NULL);
@@ -166,7 +180,8 @@ int db_listen(struct db *d, const char *channel, void (*fn)(void *arg, const cha
     return 0;
 }
 
-void db_unlisten(struct db *d, struct db_listen *h) {
+void db_unlisten(struct db *d, struct db_listen *h)
+{
     if (h == NULL)
         return;
     h->dead = true;
@@ -176,7 +191,8 @@ void db_unlisten(struct db *d, struct db_listen *h) {
 
 /* --- life --- */
 
-int db_new(struct loop *l, const struct db_cfg *cfg, struct db **out, struct err *e) {
+int db_new(struct loop *l, const struct db_cfg *cfg, struct db **out, struct err *e)
+{
     char *why = NULL;
     const char *infos[] = {cfg->conninfo, cfg->plugin_conninfo};
     struct db *d;
@@ -196,9 +212,16 @@ int db_new(struct loop *l, const struct db_cfg *cfg, struct db **out, struct err
     d->env.kick.arg = d;
     for (int i = 0; i < DB_LANES; i++)
         pool_init(&d->lanes[i], &d->env, (enum db_lane)i, cfg);
-    d->lc = (struct pg_conn){.loop = l, .conninfo = d->lanes[DB_WRITE].conninfo, .options = "-c TimeZone=UTC",
-        .name = d->lanes[DB_WRITE].name, .up = lc_up, .finished = lc_finished, .lost = lc_lost,
-        .notify = lc_notify, .after = lc_after, .arg = d};
+    d->lc = (struct pg_conn){.loop = l,
+                             .conninfo = d->lanes[DB_WRITE].conninfo,
+                             .options = "-c TimeZone=UTC",
+                             .name = d->lanes[DB_WRITE].name,
+                             .up = lc_up,
+                             .finished = lc_finished,
+                             .lost = lc_lost,
+                             .notify = lc_notify,
+                             .after = lc_after,
+                             .arg = d};
     d->hook.fn = on_hook;
     d->hook.arg = d;
     loop_hook_add(l, &d->hook);
@@ -209,8 +232,10 @@ int db_new(struct loop *l, const struct db_cfg *cfg, struct db **out, struct err
     return 0;
 }
 
-/* The hook stays in the loop's list, so the struct itself outlives us by design: only what it holds is freed. */
-void db_free(struct db *d) {
+/* The hook stays in the loop's list, so the struct itself outlives us by design: only what it
+ * holds is freed. */
+void db_free(struct db *d)
+{
     struct pg_op *op;
     if (d == NULL || d->closed)
         return;
@@ -229,29 +254,36 @@ void db_free(struct db *d) {
     sweep_listens(d);
 }
 
-int db_submit(struct db *d, struct db_query *q, struct err *e) {
+int db_submit(struct db *d, struct db_query *q, struct err *e)
+{
     return pool_submit(&d->lanes[q->lane], q, e);
 }
 
-void db_cancel(struct db *d, struct db_query *q) {
+void db_cancel(struct db *d, struct db_query *q)
+{
     (void)d;
     pool_cancel(q);
 }
 
-int db_tx_begin(struct db *d, enum db_lane lane, void (*ready)(void *arg, const struct err *e), void *arg,
-                struct db_tx **out, struct err *e) {
+int db_tx_begin(struct db *d, enum db_lane lane, void (*ready)(void *arg, const struct err *e),
+                void *arg, struct db_tx **out, struct err *e)
+{
     return tx_begin(&d->lanes[lane], ready, arg, out, e);
 }
 
-int db_tx_submit(struct db_tx *tx, struct db_query *q, struct err *e) {
+int db_tx_submit(struct db_tx *tx, struct db_query *q, struct err *e)
+{
     return tx_submit(tx, q, e);
 }
 
-void db_tx_end(struct db_tx *tx, bool commit, void (*done)(void *arg, const struct err *e), void *arg) {
+void db_tx_end(struct db_tx *tx, bool commit, void (*done)(void *arg, const struct err *e),
+               void *arg)
+{
     tx_end(tx, commit, done, arg);
 }
 
-void db_stats(const struct db *d, struct db_stats *out) {
+void db_stats(const struct db *d, struct db_stats *out)
+{
     memset(out, 0, sizeof *out);
     out->queries = d->env.queries;
     out->errors = d->env.errors;
@@ -265,7 +297,8 @@ void db_stats(const struct db *d, struct db_stats *out) {
     }
 }
 
-bool db_is_up(const struct db *d) {
+bool db_is_up(const struct db *d)
+{
     int busy, up_read, up_write;
     pool_count(&d->lanes[DB_READ], &busy, &up_read);
     pool_count(&d->lanes[DB_WRITE], &busy, &up_write);
@@ -274,44 +307,54 @@ bool db_is_up(const struct db *d) {
 
 /* --- results --- */
 
-void db_result_free(struct db_result *r) {
+void db_result_free(struct db_result *r)
+{
     pgval_free(r);
 }
 
-int db_result_rows(const struct db_result *r) {
+int db_result_rows(const struct db_result *r)
+{
     return r->rows;
 }
 
-int64_t db_result_count(const struct db_result *r) {
+int64_t db_result_count(const struct db_result *r)
+{
     return strtoll(PQcmdTuples(r->pg), NULL, 10);
 }
 
-int db_result_cols(const struct db_result *r) {
+int db_result_cols(const struct db_result *r)
+{
     return r->cols;
 }
 
-const char *db_result_name(const struct db_result *r, int col) {
+const char *db_result_name(const struct db_result *r, int col)
+{
     return PQfname(r->pg, col);
 }
 
-enum db_type db_result_type(const struct db_result *r, int col) {
+enum db_type db_result_type(const struct db_result *r, int col)
+{
     return (enum db_type)r->types[col];
 }
 
-bool db_result_null(const struct db_result *r, int row, int col) {
+bool db_result_null(const struct db_result *r, int row, int col)
+{
     return PQgetisnull(r->pg, row, col) != 0;
 }
 
-const char *db_result_get(const struct db_result *r, int row, int col, size_t *n) {
+const char *db_result_get(const struct db_result *r, int row, int col, size_t *n)
+{
     if (n)
         *n = (size_t)(r->lens ? r->lens[row * r->cols + col] : PQgetlength(r->pg, row, col));
     return PQgetvalue(r->pg, row, col);
 }
 
-int64_t db_result_int(const struct db_result *r, int row, int col) {
+int64_t db_result_int(const struct db_result *r, int row, int col)
+{
     return strtoll(PQgetvalue(r->pg, row, col), NULL, 10);
 }
 
-bool db_result_bool(const struct db_result *r, int row, int col) {
+bool db_result_bool(const struct db_result *r, int row, int col)
+{
     return PQgetvalue(r->pg, row, col)[0] == 't';
 }

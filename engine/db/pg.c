@@ -21,7 +21,8 @@ struct pg_stmt {
     char sql[];
 };
 
-void pg_ops_push(struct pg_ops *l, struct pg_op *op) {
+void pg_ops_push(struct pg_ops *l, struct pg_op *op)
+{
     op->list = l;
     op->next = NULL;
     op->prev = l->tail;
@@ -33,7 +34,8 @@ void pg_ops_push(struct pg_ops *l, struct pg_op *op) {
     l->n++;
 }
 
-void pg_ops_push_front(struct pg_ops *l, struct pg_op *op) {
+void pg_ops_push_front(struct pg_ops *l, struct pg_op *op)
+{
     op->list = l;
     op->prev = NULL;
     op->next = l->head;
@@ -45,7 +47,8 @@ void pg_ops_push_front(struct pg_ops *l, struct pg_op *op) {
     l->n++;
 }
 
-void pg_ops_remove(struct pg_op *op) {
+void pg_ops_remove(struct pg_op *op)
+{
     struct pg_ops *l = op->list;
     if (l == NULL)
         return;
@@ -62,7 +65,8 @@ void pg_ops_remove(struct pg_op *op) {
     l->n--;
 }
 
-struct pg_op *pg_ops_pop(struct pg_ops *l) {
+struct pg_op *pg_ops_pop(struct pg_ops *l)
+{
     struct pg_op *op = l->head;
     if (op)
         pg_ops_remove(op);
@@ -71,14 +75,16 @@ struct pg_op *pg_ops_pop(struct pg_ops *l) {
 
 /* --- prepared statements --- */
 
-static unsigned hash_sql(const char *s) {
+static unsigned hash_sql(const char *s)
+{
     unsigned h = 2166136261u;
     for (; *s; s++)
         h = (h ^ (unsigned char)*s) * 16777619u;
     return h % BUCKETS;
 }
 
-static struct pg_stmt *stmt_find(struct pg_conn *c, const char *sql) {
+static struct pg_stmt *stmt_find(struct pg_conn *c, const char *sql)
+{
     for (struct pg_stmt *s = c->stmts[hash_sql(sql)]; s; s = s->next) {
         if (strcmp(s->sql, sql) == 0)
             return s;
@@ -86,7 +92,8 @@ static struct pg_stmt *stmt_find(struct pg_conn *c, const char *sql) {
     return NULL;
 }
 
-static struct pg_stmt *stmt_add(struct pg_conn *c, const char *sql) {
+static struct pg_stmt *stmt_add(struct pg_conn *c, const char *sql)
+{
     unsigned h = hash_sql(sql);
     size_t n = strlen(sql) + 1;
     struct pg_stmt *s;
@@ -103,7 +110,8 @@ static struct pg_stmt *stmt_add(struct pg_conn *c, const char *sql) {
 }
 
 /* Other ops in flight may point to it: they are cleared, their result will say the same. */
-static void stmt_drop(struct pg_conn *c, struct pg_stmt *s) {
+static void stmt_drop(struct pg_conn *c, struct pg_stmt *s)
+{
     struct pg_stmt **p;
     if (s == NULL)
         return;
@@ -121,7 +129,8 @@ static void stmt_drop(struct pg_conn *c, struct pg_stmt *s) {
     free(s);
 }
 
-static void stmts_clear(struct pg_conn *c) {
+static void stmts_clear(struct pg_conn *c)
+{
     for (int i = 0; i < BUCKETS; i++) {
         while (c->stmts[i]) {
             struct pg_stmt *s = c->stmts[i];
@@ -136,12 +145,14 @@ static void stmts_clear(struct pg_conn *c) {
 
 static void on_fd(struct watch *w, uint32_t events);
 
-static void unwatch(struct pg_conn *c) {
+static void unwatch(struct pg_conn *c)
+{
     if (c->w.events)
         loop_watch(c->loop, &c->w, 0);
 }
 
-static void interest(struct pg_conn *c, uint32_t events) {
+static void interest(struct pg_conn *c, uint32_t events)
+{
     c->w.fd = PQsocket(c->pg);
     c->w.fn = on_fd;
     c->w.arg = c;
@@ -149,31 +160,34 @@ static void interest(struct pg_conn *c, uint32_t events) {
         loop_watch(c->loop, &c->w, events);
 }
 
-static void break_pg(struct pg_conn *c, enum err_code code) {
+static void break_pg(struct pg_conn *c, enum err_code code)
+{
     struct err e = {0};
     ERR(&e, code, "%s", c->pg ? PQerrorMessage(c->pg) : "out of memory");
     e.msg[strcspn(e.msg, "\n")] = '\0';
     pg_break(c, &e);
 }
 
-void pg_break(struct pg_conn *c, const struct err *why) {
+void pg_break(struct pg_conn *c, const struct err *why)
+{
     if (c->broken)
         return;
     c->broken = true;
     c->broken_err = *why;
 }
 
-static void on_notice(void *arg, const PGresult *res) {
+static void on_notice(void *arg, const PGresult *res)
+{
     (void)arg;
     (void)res;
 }
 
-void pg_open(struct pg_conn *c) {
+void pg_open(struct pg_conn *c)
+{
     const char *keys[] = {"dbname", "options", "application_name", "client_encoding", NULL};
     const char *vals[] = {c->conninfo, c->options, c->name, "UTF8", NULL};
     c->state = PG_CONNECTING;
     c->broken = false;
-    c->retire = false;
     c->phase = PHASE_PARSE;
     c->got = false;
     c->connect_deadline = clock_mono() + CONNECT_US;
@@ -186,7 +200,8 @@ void pg_open(struct pg_conn *c) {
     interest(c, EPOLLOUT);
 }
 
-void pg_close(struct pg_conn *c) {
+void pg_close(struct pg_conn *c)
+{
     if (c->pg) {
         unwatch(c);
         PQfinish(c->pg);
@@ -200,8 +215,10 @@ void pg_close(struct pg_conn *c) {
         op->stmt = NULL;
 }
 
-/* libpq may swap the socket under us, even for one of the same number: never registered across a poll. */
-static void connect_step(struct pg_conn *c) {
+/* libpq may swap the socket under us, even for one of the same number: never registered across a
+ * poll. */
+static void connect_step(struct pg_conn *c)
+{
     PostgresPollingStatusType st;
     unwatch(c);
     st = PQconnectPoll(c->pg);
@@ -225,7 +242,8 @@ static void connect_step(struct pg_conn *c) {
 
 /* --- sending --- */
 
-static void flush(struct pg_conn *c) {
+static void flush(struct pg_conn *c)
+{
     int rc = PQflush(c->pg);
     if (rc < 0)
         break_pg(c, ERR_DB_DOWN);
@@ -233,7 +251,8 @@ static void flush(struct pg_conn *c) {
         interest(c, rc ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-void pg_send(struct pg_conn *c, struct pg_op *op, bool sync) {
+void pg_send(struct pg_conn *c, struct pg_op *op, bool sync)
+{
     const struct db_query *q = op->q;
     int n = q ? q->nparams : 0, ok = 1;
     const char *const *params = q ? q->params : NULL;
@@ -268,7 +287,8 @@ void pg_send(struct pg_conn *c, struct pg_op *op, bool sync) {
 
 /* --- results --- */
 
-static void next_op(struct pg_conn *c) {
+static void next_op(struct pg_conn *c)
+{
     struct pg_op *op = pg_ops_pop(&c->sent);
     c->phase = c->sent.head && c->sent.head->preparing ? PHASE_PARSE : PHASE_EXEC;
     c->got = false;
@@ -279,7 +299,8 @@ static void next_op(struct pg_conn *c) {
     c->finished(c, op);
 }
 
-static void end_of_command(struct pg_conn *c, struct pg_op *op) {
+static void end_of_command(struct pg_conn *c, struct pg_op *op)
+{
     if (c->phase == PHASE_SYNC)
         return;
     if (!c->got) {
@@ -298,7 +319,8 @@ static void end_of_command(struct pg_conn *c, struct pg_op *op) {
 }
 
 /* An error in the sync phase is the commit's. */
-static void take_error(struct pg_conn *c, struct pg_op *op, PGresult *res) {
+static void take_error(struct pg_conn *c, struct pg_op *op, PGresult *res)
+{
     if (op->err.code == ERR_NONE) {
         pgval_error(res, &op->err);
         if (op->err.code == ERR_DB_DOWN && op->completed)
@@ -312,7 +334,8 @@ static void take_error(struct pg_conn *c, struct pg_op *op, PGresult *res) {
 }
 
 /* Returns false when the connection cannot go on. Takes res over. */
-static bool take_result(struct pg_conn *c, struct pg_op *op, PGresult *res) {
+static bool take_result(struct pg_conn *c, struct pg_op *op, PGresult *res)
+{
     ExecStatusType st = PQresultStatus(res);
     c->got = true;
     switch (st) {
@@ -339,18 +362,15 @@ static bool take_result(struct pg_conn *c, struct pg_op *op, PGresult *res) {
         }
         break;
     case PGRES_FATAL_ERROR:
-    case PGRES_BAD_RESPONSE:
-        take_error(c, op, res);
-        break;
-    default: /* COPY and the like do not belong here */
-        PQclear(res);
-        return false;
+    case PGRES_BAD_RESPONSE: take_error(c, op, res); break;
+    default: /* COPY and the like do not belong here */ PQclear(res); return false;
     }
     PQclear(res);
     return true;
 }
 
-static void take_notifies(struct pg_conn *c) {
+static void take_notifies(struct pg_conn *c)
+{
     PGnotify *n;
     while (c->pg && (n = PQnotifies(c->pg)) != NULL) {
         if (c->notify)
@@ -360,7 +380,8 @@ static void take_notifies(struct pg_conn *c) {
 }
 
 /* A dead connection is never busy and answers NULL for ever while a Sync is still owed. */
-static void take_results(struct pg_conn *c) {
+static void take_results(struct pg_conn *c)
+{
     int nulls = 0;
     while (c->sent.head && !c->broken && nulls < 3 && !PQisBusy(c->pg)) {
         struct pg_op *op = c->sent.head;
@@ -377,13 +398,15 @@ static void take_results(struct pg_conn *c) {
     take_notifies(c);
 }
 
-static void give_up(struct pg_conn *c) {
+static void give_up(struct pg_conn *c)
+{
     struct err e = c->broken_err;
     pg_close(c);
     c->lost(c, &e);
 }
 
-static void on_fd(struct watch *w, uint32_t events) {
+static void on_fd(struct watch *w, uint32_t events)
+{
     struct pg_conn *c = w->arg;
     if (c->state == PG_CONNECTING) {
         connect_step(c);
@@ -403,7 +426,8 @@ static void on_fd(struct watch *w, uint32_t events) {
     c->after(c);
 }
 
-void pg_tick(struct pg_conn *c, int64_t now) {
+void pg_tick(struct pg_conn *c, int64_t now)
+{
     if (c->state == PG_CONNECTING && !c->broken && now > c->connect_deadline) {
         struct err e = {0};
         ERR(&e, ERR_DB_DOWN, "the database did not answer within %d s", CONNECT_US / 1000000);
@@ -417,7 +441,8 @@ void pg_tick(struct pg_conn *c, int64_t now) {
 
 static atomic_int cancels;
 
-static void *cancel_main(void *arg) {
+static void *cancel_main(void *arg)
+{
     char buf[256];
     PQcancel(arg, buf, sizeof buf);
     PQfreeCancel(arg);
@@ -425,12 +450,14 @@ static void *cancel_main(void *arg) {
     return NULL;
 }
 
-void pg_cancel(struct pg_conn *c) {
+void pg_cancel(struct pg_conn *c)
+{
     pthread_t t;
     PGcancel *k = c->pg ? PQgetCancel(c->pg) : NULL;
     if (k == NULL)
         return;
-    if (atomic_fetch_add(&cancels, 1) >= CANCELS_MAX || pthread_create(&t, NULL, cancel_main, k) != 0) {
+    if (atomic_fetch_add(&cancels, 1) >= CANCELS_MAX ||
+        pthread_create(&t, NULL, cancel_main, k) != 0) {
         atomic_fetch_sub(&cancels, 1);
         PQfreeCancel(k);
         return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One PostgreSQL connection on the loop, always in pipeline mode: connecting, prepared statements, batches, results in order. It knows
- * nothing of lanes or transactions; the owner gives it statements and hears what became of them. Loop's thread only. */
+ * One PostgreSQL connection on the loop, always in pipeline mode: connecting, prepared
+ * statements, batches, results in order. It knows nothing of lanes or transactions; the owner
+ * gives it statements and hears what became of them. Loop's thread only. */
 #ifndef DB_PG_H
 #define DB_PG_H
 #include <libpq-fe.h>
@@ -55,7 +56,8 @@ enum pg_state { PG_CLOSED, PG_CONNECTING, PG_UP };
 struct pg_conn {
     struct loop *loop;
     const char *conninfo, *options, *name; /* borrowed */
-    /* owner's callbacks; may send on, but not close, the connection. lost: already closed, op list still filled */
+    /* owner's callbacks; may send on, but not close, the connection. lost: already closed, op
+     * list still filled */
     void (*up)(struct pg_conn *c);
     void (*finished)(struct pg_conn *c, struct pg_op *op);
     void (*lost)(struct pg_conn *c, const struct err *why);
@@ -76,16 +78,17 @@ struct pg_conn {
     int nstmts;
     unsigned stmt_seq;
     struct db_tx *tx; /* owner's: pinned to it */
-    bool retire;      /* owner's: close when idle */
 };
 
 /* Starts connecting (state PG_CONNECTING, or lost() from a later turn through pg_tick). */
 void pg_open(struct pg_conn *c);
 /* Closes without callbacks; sent ops stay in c->sent for the owner. */
 void pg_close(struct pg_conn *c);
-/* Appends the op (and a Parse when needed); sync ends the batch and flushes. Trouble shows up as lost() later. */
+/* Appends the op (and a Parse when needed); sync ends the batch and flushes. Trouble shows up as
+ * lost() later. */
 void pg_send(struct pg_conn *c, struct pg_op *op, bool sync);
-/* Asks the server to stop what runs on c; from a helper thread, because libpq's call blocks. Best effort. */
+/* Asks the server to stop what runs on c; from a helper thread, because libpq's call blocks.
+ * Best effort. */
 void pg_cancel(struct pg_conn *c);
 /* Marks c as lost with this reason; lost() comes from pg_tick or the next event. */
 void pg_break(struct pg_conn *c, const struct err *why);

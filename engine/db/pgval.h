@@ -9,7 +9,7 @@ struct db_result {
     PGresult *pg;
     int rows, cols;
     unsigned char *types; /* enum db_type per column */
-    int *lens;            /* rows x cols, only when a bytea column exists; the bytes are decoded in place */
+    int *lens;            /* rows x cols, only with a bytea column; decoded in place */
 };
 
 /* Takes pg over. Never fails (out of memory aborts). */
@@ -17,6 +17,6 @@ struct db_result *pgval_result(PGresult *pg);
 void pgval_free(struct db_result *r);
 /* Fills *e from an error result; see db.h for the mapping. */
 void pgval_error(const PGresult *pg, struct err *e);
-/* The server dropped or changed a prepared statement: nothing was executed, it can be sent again. */
+/* A prepared statement was dropped or changed: nothing was executed, it can be sent again. */
 int pgval_is_stale_plan(const PGresult *pg);
 #endif

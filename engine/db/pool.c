@@ -15,14 +15,16 @@ enum { BATCH_MAX = 64, BATCHES_MAX = 4, SENDS_MAX = 4 };
 #define IDLE_US 60000000
 #define DOWN_US 2000000 /* shorter outages are waited out, longer ones answer at once */
 
-static const char *lane_name(const struct pool *p) {
+static const char *lane_name(const struct pool *p)
+{
     static const char *const names[] = {"read", "write", "plugin"};
     return names[p->lane];
 }
 
 /* --- ops --- */
 
-struct pg_op *pool_op(struct pool *p, enum pg_op_kind kind, struct db_query *q) {
+struct pg_op *pool_op(struct pool *p, enum pg_op_kind kind, struct db_query *q)
+{
     struct pg_op *op = calloc(1, sizeof *op);
     must(op != NULL);
     op->pool = p;
@@ -38,25 +40,29 @@ struct pg_op *pool_op(struct pool *p, enum pg_op_kind kind, struct db_query *q) 
     return op;
 }
 
-void pool_op_free(struct pg_op *op) {
+void pool_op_free(struct pg_op *op)
+{
     pg_ops_remove(op);
     pgval_free(op->res);
     free(op);
 }
 
-void pool_finish(struct pg_op *op) {
+void pool_finish(struct pg_op *op)
+{
     pg_ops_remove(op);
     op->state = PG_OP_DONE;
     pg_ops_push(&op->pool->env->done, op);
     pool_kick(op->pool->env);
 }
 
-static void fail(struct pg_op *op, enum err_code code, const char *why) {
+static void fail(struct pg_op *op, enum err_code code, const char *why)
+{
     ERR(&op->err, code, "%s", why);
     pool_finish(op);
 }
 
-static void run_query_done(struct pool_env *env, struct pg_op *op) {
+static void run_query_done(struct pool_env *env, struct pg_op *op)
+{
     struct db_query *q = op->q;
     if (op->tx)
         tx_delivered(op);
@@ -74,7 +80,8 @@ static void run_query_done(struct pool_env *env, struct pg_op *op) {
         q->done(q);
 }
 
-void pool_run_done(struct pool_env *env) {
+void pool_run_done(struct pool_env *env)
+{
     struct pg_op *op;
     while ((op = pg_ops_pop(&env->done)) != NULL) {
         if (op->kind == PG_OP_QUERY)
@@ -84,12 +91,14 @@ void pool_run_done(struct pool_env *env) {
     }
 }
 
-void pool_kick(struct pool_env *env) {
+void pool_kick(struct pool_env *env)
+{
     if (env->kick.heap_pos == 0)
         loop_timer_set(env->loop, &env->kick, 0);
 }
 
-int pool_enqueue(struct pool *p, struct pg_op *op, struct err *e) {
+int pool_enqueue(struct pool *p, struct pg_op *op, struct err *e)
+{
     if (p->queue.n >= p->queue_max)
         return ERR(e, ERR_BUSY, "%d queries wait on the %s lane", p->queue.n, lane_name(p));
     if (p->down_since && clock_mono() - p->down_since > DOWN_US)
@@ -100,7 +109,8 @@ int pool_enqueue(struct pool *p, struct pg_op *op, struct err *e) {
     return 0;
 }
 
-int pool_submit(struct pool *p, struct db_query *q, struct err *e) {
+int pool_submit(struct pool *p, struct db_query *q, struct err *e)
+{
     struct pg_op *op;
     if (p->nconns == 0)
         return ERR(e, ERR_INTERNAL, "there is no %s lane", lane_name(p));
@@ -113,7 +123,8 @@ int pool_submit(struct pool *p, struct db_query *q, struct err *e) {
     return 0;
 }
 
-void pool_cancel(struct db_query *q) {
+void pool_cancel(struct db_query *q)
+{
     struct pg_op *op = q->op;
     if (op == NULL)
         return;
@@ -128,7 +139,8 @@ void pool_cancel(struct db_query *q) {
 
 /* --- what connections report --- */
 
-static void requeue(struct pool *p, struct pg_op *op) {
+static void requeue(struct pool *p, struct pg_op *op)
+{
     if (op->q == NULL) {
         pool_op_free(op);
         return;
@@ -143,12 +155,13 @@ static void requeue(struct pool *p, struct pg_op *op) {
     pool_kick(p->env);
 }
 
-static void on_finished(struct pg_conn *c, struct pg_op *op) {
+static void on_finished(struct pg_conn *c, struct pg_op *op)
+{
     struct pool *p = c->arg;
     if (op->tx) {
         tx_finished(c, op);
-    } else if (op->stale || (op->aborted && op->err.code == ERR_NONE)
-               || (p->pipelined && op->err.code == ERR_DB_DOWN)) {
+    } else if (op->stale || (op->aborted && op->err.code == ERR_NONE) ||
+               (p->pipelined && op->err.code == ERR_DB_DOWN)) {
         if (op->sends >= SENDS_MAX)
             fail(op, ERR_DB_RETRY, "given up after several tries next to failing queries");
         else
@@ -160,13 +173,15 @@ static void on_finished(struct pg_conn *c, struct pg_op *op) {
         pool_kick(p->env);
 }
 
-static void op_lost(struct pool *p, struct pg_op *op, const struct err *why) {
+static void op_lost(struct pool *p, struct pg_op *op, const struct err *why)
+{
     bool late = clock_mono() >= op->deadline;
     if (!p->pipelined) {
         if (op->err.code != ERR_NONE)
             pool_finish(op);
         else
-            fail(op, ERR_DB_UNKNOWN, late ? "deadline passed while a write was in flight" : why->msg);
+            fail(op, ERR_DB_UNKNOWN,
+                 late ? "deadline passed while a write was in flight" : why->msg);
     } else if (op->err.code != ERR_NONE && op->err.code != ERR_DB_DOWN) {
         pool_finish(op);
     } else if (late) {
@@ -178,7 +193,8 @@ static void op_lost(struct pool *p, struct pg_op *op, const struct err *why) {
     }
 }
 
-static bool any_up(const struct pool *p) {
+static bool any_up(const struct pool *p)
+{
     for (int i = 0; i < p->nconns; i++) {
         if (p->conns[i].state == PG_UP)
             return true;
@@ -186,7 +202,8 @@ static bool any_up(const struct pool *p) {
     return false;
 }
 
-static void on_lost(struct pg_conn *c, const struct err *why) {
+static void on_lost(struct pg_conn *c, const struct err *why)
+{
     struct pool *p = c->arg;
     struct pg_op *op;
     int shift = p->fails < 6 ? p->fails : 6;
@@ -209,7 +226,8 @@ static void on_lost(struct pg_conn *c, const struct err *why) {
     }
 }
 
-static void on_up(struct pg_conn *c) {
+static void on_up(struct pg_conn *c)
+{
     struct pool *p = c->arg;
     if (p->down_since) {
         p->env->reconnects++;
@@ -220,19 +238,23 @@ static void on_up(struct pg_conn *c) {
     pool_kick(p->env);
 }
 
-static void on_after(struct pg_conn *c) {
+static void on_after(struct pg_conn *c)
+{
     struct pool *p = c->arg;
     pool_run_done(p->env);
 }
 
 /* --- sending --- */
 
-static bool usable(const struct pg_conn *c) {
-    return c->state == PG_UP && !c->broken && !c->retire;
+static bool usable(const struct pg_conn *c)
+{
+    return c->state == PG_UP && !c->broken;
 }
 
-/* A query that was aborted twice travels alone, so that failing neighbours cannot hold it up for ever. */
-static void send_batch(struct pool *p, struct pg_conn *c) {
+/* A query that was aborted twice travels alone, so that failing neighbours cannot hold it up for
+ * ever. */
+static void send_batch(struct pool *p, struct pg_conn *c)
+{
     int n = 0;
     struct pg_op *op;
     do {
@@ -245,7 +267,8 @@ static void send_batch(struct pool *p, struct pg_conn *c) {
     } while (!c->broken);
 }
 
-static void dispatch_pipelined(struct pool *p) {
+static void dispatch_pipelined(struct pool *p)
+{
     for (int i = 0; i < p->nconns; i++) {
         struct pg_conn *c = &p->conns[i];
         while (p->queue.n > 0 && usable(c) && c->batches < BATCHES_MAX)
@@ -253,7 +276,8 @@ static void dispatch_pipelined(struct pool *p) {
     }
 }
 
-static struct pg_conn *free_conn(struct pool *p) {
+static struct pg_conn *free_conn(struct pool *p)
+{
     for (int i = 0; i < p->nconns; i++) {
         struct pg_conn *c = &p->conns[i];
         if (usable(c) && c->sent.n == 0 && c->tx == NULL)
@@ -262,7 +286,8 @@ static struct pg_conn *free_conn(struct pool *p) {
     return NULL;
 }
 
-static void dispatch_single(struct pool *p) {
+static void dispatch_single(struct pool *p)
+{
     struct pg_conn *c;
     while (p->queue.n > 0 && (c = free_conn(p)) != NULL) {
         struct pg_op *op = pg_ops_pop(&p->queue);
@@ -273,7 +298,8 @@ static void dispatch_single(struct pool *p) {
     }
 }
 
-static void open_some(struct pool *p, int64_t now) {
+static void open_some(struct pool *p, int64_t now)
+{
     int up = 0, connecting = 0, want;
     if (now < p->next_try)
         return;
@@ -294,7 +320,8 @@ static void open_some(struct pool *p, int64_t now) {
     }
 }
 
-void pool_dispatch(struct pool *p) {
+void pool_dispatch(struct pool *p)
+{
     if (p->pipelined)
         dispatch_pipelined(p);
     else
@@ -305,7 +332,8 @@ void pool_dispatch(struct pool *p) {
 
 /* --- time --- */
 
-static void expire_queue(struct pool *p, int64_t now) {
+static void expire_queue(struct pool *p, int64_t now)
+{
     bool down = p->down_since && now - p->down_since > DOWN_US;
     for (struct pg_op *op = p->queue.head, *next; op; op = next) {
         next = op->next;
@@ -316,7 +344,8 @@ static void expire_queue(struct pool *p, int64_t now) {
     }
 }
 
-static void expire_conn(struct pg_conn *c, int64_t now) {
+static void expire_conn(struct pg_conn *c, int64_t now)
+{
     struct err e = {0};
     if (c->tx && now - tx_started(c->tx) > TX_MAX_US) {
         ERR(&e, ERR_TIMEOUT, "the transaction took too long");
@@ -334,7 +363,8 @@ static void expire_conn(struct pg_conn *c, int64_t now) {
     }
 }
 
-static void close_idle(struct pool *p, int64_t now) {
+static void close_idle(struct pool *p, int64_t now)
+{
     int up = 0;
     for (int i = 0; i < p->nconns; i++)
         up += p->conns[i].state == PG_UP;
@@ -347,7 +377,8 @@ static void close_idle(struct pool *p, int64_t now) {
     }
 }
 
-void pool_tick(struct pool *p, int64_t now) {
+void pool_tick(struct pool *p, int64_t now)
+{
     for (int i = 0; i < p->nconns; i++) {
         if (p->conns[i].state == PG_UP)
             expire_conn(&p->conns[i], now);
@@ -358,7 +389,8 @@ void pool_tick(struct pool *p, int64_t now) {
     close_idle(p, now);
 }
 
-void pool_count(const struct pool *p, int *busy, int *up) {
+void pool_count(const struct pool *p, int *busy, int *up)
+{
     *busy = *up = 0;
     for (int i = 0; i < p->nconns; i++) {
         *up += p->conns[i].state == PG_UP;
@@ -368,18 +400,21 @@ void pool_count(const struct pool *p, int *busy, int *up) {
 
 /* --- life --- */
 
-static void make_options(struct pool *p, const struct db_cfg *cfg, bool switch_role) {
+static void make_options(struct pool *p, const struct db_cfg *cfg, bool switch_role)
+{
     int ms = p->lane == DB_READ ? (cfg->read_timeout_ms > 0 ? cfg->read_timeout_ms : 1000)
                                 : (cfg->write_timeout_ms > 0 ? cfg->write_timeout_ms : 5000);
-    snprintf(p->options, sizeof p->options,
-             "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=1 "
-             "-c lock_timeout=2000 -c statement_timeout=%d -c idle_in_transaction_session_timeout=15000 "
-             "-c default_transaction_read_only=%s%s",
-             ms, p->lane == DB_READ ? "on" : "off",
-             switch_role ? " -c role=ppv_plugin -c search_path=api_v1" : "");
+    snprintf(
+        p->options, sizeof p->options,
+        "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=1 "
+        "-c lock_timeout=2000 -c statement_timeout=%d -c idle_in_transaction_session_timeout=15000 "
+        "-c default_transaction_read_only=%s%s",
+        ms, p->lane == DB_READ ? "on" : "off",
+        switch_role ? " -c role=ppv_plugin -c search_path=api_v1" : "");
 }
 
-void pool_init(struct pool *p, struct pool_env *env, enum db_lane lane, const struct db_cfg *cfg) {
+void pool_init(struct pool *p, struct pool_env *env, enum db_lane lane, const struct db_cfg *cfg)
+{
     bool own = lane == DB_PLUGIN && cfg->plugin_conninfo != NULL;
     static const int dflt[] = {1, 8, 2};
     const int asked[] = {cfg->nread, cfg->nwrite, cfg->nplugin};
@@ -397,13 +432,20 @@ void pool_init(struct pool *p, struct pool_env *env, enum db_lane lane, const st
     must(p->conninfo && p->name && p->conns);
     make_options(p, cfg, lane == DB_PLUGIN && !own);
     for (int i = 0; i < n; i++) {
-        p->conns[i] = (struct pg_conn){
-            .loop = env->loop, .conninfo = p->conninfo, .options = p->options, .name = p->name,
-            .up = on_up, .finished = on_finished, .lost = on_lost, .after = on_after, .arg = p};
+        p->conns[i] = (struct pg_conn){.loop = env->loop,
+                                       .conninfo = p->conninfo,
+                                       .options = p->options,
+                                       .name = p->name,
+                                       .up = on_up,
+                                       .finished = on_finished,
+                                       .lost = on_lost,
+                                       .after = on_after,
+                                       .arg = p};
     }
 }
 
-void pool_fini(struct pool *p) {
+void pool_fini(struct pool *p)
+{
     struct pg_op *op;
     for (int i = 0; i < p->nconns; i++) {
         struct pg_conn *c = &p->conns[i];

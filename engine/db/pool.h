@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A lane: connections of one kind with a bounded queue. Opens connections on demand, closes idle ones, reopens lost ones.
- * Loop's thread only. */
+ * A lane: connections of one kind with a bounded queue. Opens connections on demand, closes idle
+ * ones, reopens lost ones. Loop's thread only. */
 #ifndef DB_POOL_H
 #define DB_POOL_H
 #include "db/db.h"

@@ -21,11 +21,13 @@ struct db_tx {
     void *arg;
 };
 
-int64_t tx_started(const struct db_tx *tx) {
+int64_t tx_started(const struct db_tx *tx)
+{
     return tx->started;
 }
 
-int tx_begin(struct pool *p, tx_fn ready, void *arg, struct db_tx **out, struct err *e) {
+int tx_begin(struct pool *p, tx_fn ready, void *arg, struct db_tx **out, struct err *e)
+{
     struct db_tx *tx;
     if (p->nconns == 0 || p->pipelined)
         return ERR(e, ERR_INTERNAL, "this lane has no transactions");
@@ -46,14 +48,16 @@ int tx_begin(struct pool *p, tx_fn ready, void *arg, struct db_tx **out, struct 
     return 0;
 }
 
-void tx_pinned(struct pg_conn *c, struct pg_op *pin) {
+void tx_pinned(struct pg_conn *c, struct pg_op *pin)
+{
     pin->tx->c = c;
     pin->tx->started = clock_mono();
     c->tx = pin->tx;
     pool_finish(pin);
 }
 
-static void release(struct db_tx *tx) {
+static void release(struct db_tx *tx)
+{
     struct pg_conn *c = tx->c;
     tx->c = NULL;
     if (c == NULL)
@@ -67,7 +71,8 @@ static void release(struct db_tx *tx) {
     pool_kick(tx->pool->env);
 }
 
-int tx_submit(struct db_tx *tx, struct db_query *q, struct err *e) {
+int tx_submit(struct db_tx *tx, struct db_query *q, struct err *e)
+{
     struct pg_op *op;
     if (tx->pin)
         return ERR(e, ERR_INTERNAL, "the transaction is not ready");
@@ -92,14 +97,16 @@ int tx_submit(struct db_tx *tx, struct db_query *q, struct err *e) {
     return 0;
 }
 
-static void drop_pin(struct db_tx *tx) {
+static void drop_pin(struct db_tx *tx)
+{
     pool_op_free(tx->pin);
     tx->pin = NULL;
     release(tx);
 }
 
 /* Rolls back behind the statement nobody waits for any more. */
-static bool abandon(struct db_tx *tx, bool commit) {
+static bool abandon(struct db_tx *tx, bool commit)
+{
     struct pg_op *op = tx->op;
     if (op->q)
         op->q->op = NULL;
@@ -113,7 +120,8 @@ static bool abandon(struct db_tx *tx, bool commit) {
     return false;
 }
 
-void tx_end(struct db_tx *tx, bool commit, tx_fn done, void *arg) {
+void tx_end(struct db_tx *tx, bool commit, tx_fn done, void *arg)
+{
     struct pg_op *op = pool_op(tx->pool, PG_OP_END, NULL);
     op->tx = tx;
     tx->fn = done;
@@ -136,9 +144,11 @@ void tx_end(struct db_tx *tx, bool commit, tx_fn done, void *arg) {
     }
 }
 
-static void end_finished(struct db_tx *tx, struct pg_op *op) {
+static void end_finished(struct db_tx *tx, struct pg_op *op)
+{
     /* COMMIT of a failed transaction succeeds as ROLLBACK */
-    if (op->err.code == ERR_NONE && tx->commit && (!op->res || strcmp(PQcmdStatus(op->res->pg), "COMMIT") != 0))
+    if (op->err.code == ERR_NONE && tx->commit &&
+        (!op->res || strcmp(PQcmdStatus(op->res->pg), "COMMIT") != 0))
         ERR(&op->err, ERR_DB, "rolled back: an earlier statement of the transaction failed");
     if (op->err.code == ERR_NONE && tx->lost.code != ERR_NONE)
         op->err = tx->lost;
@@ -146,7 +156,8 @@ static void end_finished(struct db_tx *tx, struct pg_op *op) {
     pool_finish(op);
 }
 
-void tx_finished(struct pg_conn *c, struct pg_op *op) {
+void tx_finished(struct pg_conn *c, struct pg_op *op)
+{
     struct db_tx *tx = op->tx;
     (void)c;
     if (op->kind == PG_OP_BEGIN) {
@@ -162,7 +173,8 @@ void tx_finished(struct pg_conn *c, struct pg_op *op) {
     }
 }
 
-void tx_op_lost(struct pg_op *op, const struct err *why) {
+void tx_op_lost(struct pg_op *op, const struct err *why)
+{
     struct db_tx *tx = op->tx;
     if (op->kind == PG_OP_BEGIN) {
         pool_op_free(op);
@@ -175,22 +187,27 @@ void tx_op_lost(struct pg_op *op, const struct err *why) {
             op->err = tx->lost;
     } else {
         if (op->err.code == ERR_NONE || op->err.code == ERR_DB_UNKNOWN)
-            ERR(&op->err, why->code == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_DB_DOWN, "rolled back: %s", why->msg);
+            ERR(&op->err, why->code == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_DB_DOWN, "rolled back: %s",
+                why->msg);
     }
     pool_finish(op);
 }
 
-void tx_lost(struct db_tx *tx, const struct err *why) {
+void tx_lost(struct db_tx *tx, const struct err *why)
+{
     tx->c = NULL;
-    ERR(&tx->lost, why->code == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_DB_DOWN, "rolled back: %s", why->msg);
+    ERR(&tx->lost, why->code == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_DB_DOWN, "rolled back: %s",
+        why->msg);
 }
 
-void tx_delivered(struct pg_op *op) {
+void tx_delivered(struct pg_op *op)
+{
     op->tx->op = NULL;
     op->tx = NULL;
 }
 
-void tx_run_done(struct pg_op *op) {
+void tx_run_done(struct pg_op *op)
+{
     struct db_tx *tx = op->tx;
     struct err e = op->err;
     enum pg_op_kind kind = op->kind;

@@ -13,27 +13,36 @@ struct statement {
     struct ledger_arg args[LEDGER_ARGS + 1];
 };
 
-#define INT(n) {.name = n, .type = LEDGER_INT, .need = true, .hashed = true}
-#define TEXT(n, must_be, dflt) {.name = n, .type = LEDGER_TEXT, .need = must_be, .hashed = true, .def = dflt}
+#define INT(n) \
+    { \
+        .name = n, .type = LEDGER_INT, .need = true, .hashed = true \
+    }
+#define TEXT(n, must_be, dflt) \
+    { \
+        .name = n, .type = LEDGER_TEXT, .need = must_be, .hashed = true, .def = dflt \
+    }
 
 static const struct statement statements[LEDGER_OPS] = {
-    [LEDGER_SALE] = {"sale",
-                     "select ppv_sale($3::bigint, $4::uuid, $5::bigint, $6::integer, $7::bigint, $8::bigint, "
-                     "$9::integer, $1, $2, $10)",
-                     {INT("buyer"),
-                      TEXT("video", true, NULL),
-                      INT("price"),
-                      {.name = "fee_bp", .type = LEDGER_INT, .need = true},
-                      {.name = "affiliate", .type = LEDGER_INT},
-                      {.name = "commission", .type = LEDGER_INT, .def = "0"},
-                      {.name = "pct", .type = LEDGER_INT},
-                      {.name = "rule", .type = LEDGER_TEXT, .def = ""}}},
+    [LEDGER_SALE] =
+        {"sale",
+         "select ppv_sale($3::bigint, $4::uuid, $5::bigint, $6::integer, $7::bigint, $8::bigint, "
+         "$9::integer, $1, $2, $10)",
+         {INT("buyer"),
+          TEXT("video", true, NULL),
+          INT("price"),
+          {.name = "fee_bp", .type = LEDGER_INT, .need = true},
+          {.name = "affiliate", .type = LEDGER_INT},
+          {.name = "commission", .type = LEDGER_INT, .def = "0"},
+          {.name = "pct", .type = LEDGER_INT},
+          {.name = "rule", .type = LEDGER_TEXT, .def = ""}}},
     [LEDGER_TRANSFER] = {"transfer",
                          "select ppv_transfer($3::bigint, $4::bigint, $5::bigint, $6, $7, $1, $2)",
-                         {INT("from"), INT("to"), INT("amount"), TEXT("currency", true, NULL), TEXT("note", false, "")}},
-    [LEDGER_DEPOSIT_REQUEST] = {"deposit_request",
-                                "select ppv_deposit_request($3::bigint, $4::bigint, $5, $6, $1, $2)",
-                                {INT("user"), INT("amount"), TEXT("currency", true, NULL), TEXT("note", false, "")}},
+                         {INT("from"), INT("to"), INT("amount"), TEXT("currency", true, NULL),
+                          TEXT("note", false, "")}},
+    [LEDGER_DEPOSIT_REQUEST] =
+        {"deposit_request",
+         "select ppv_deposit_request($3::bigint, $4::bigint, $5, $6, $1, $2)",
+         {INT("user"), INT("amount"), TEXT("currency", true, NULL), TEXT("note", false, "")}},
     [LEDGER_DEPOSIT_APPROVE] = {"deposit_approve",
                                 "select ppv_deposit_approve($3::bigint, $4::bigint, $5, $1, $2)",
                                 {INT("admin"), INT("id"), TEXT("note", false, "")}},
@@ -67,8 +76,8 @@ static char *body_hash(struct arena *a, const struct statement *s, const char *c
     return hex;
 }
 
-int ledger_prepare(struct arena *a, enum ledger_op op, const char *key, const char *const *values, struct db_query *q,
-                   struct err *e)
+int ledger_prepare(struct arena *a, enum ledger_op op, const char *key, const char *const *values,
+                   struct db_query *q, struct err *e)
 {
     const struct statement *s = &statements[op];
     size_t len = key ? strlen(key) : 0;

@@ -23,7 +23,8 @@ struct ledger_arg {
     const char *name;
     enum ledger_type type;
     bool need;
-    bool hashed; /* what the client decides; what the site decides (fee, commission) may differ in an honest retry */
+    bool
+        hashed; /* what the client decides; what the site decides (fee, commission) may differ in an honest retry */
     const char *def; /* for absent optional ones; NULL = null */
 };
 enum { LEDGER_ARGS = 8 };
@@ -32,6 +33,6 @@ const struct ledger_arg *ledger_args(enum ledger_op op);
 /* values[i] belongs to ledger_args(op)[i]; NULL = absent. Fills q->sql, params and nparams (memory
  * from a). The statement answers one row with one jsonb column. Errors: ERR_INVALID (missing
  * argument, key not 1..200 bytes). */
-int ledger_prepare(struct arena *a, enum ledger_op op, const char *key, const char *const *values, struct db_query *q,
-                   struct err *e);
+int ledger_prepare(struct arena *a, enum ledger_op op, const char *key, const char *const *values,
+                   struct db_query *q, struct err *e);
 #endif

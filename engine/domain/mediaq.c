@@ -92,7 +92,8 @@ static void close_done(void *p)
     m->state = OVER;
     if (m->err.code != ERR_NONE) {
         log_err(LOG_ERROR, "media.store", &m->err);
-        set_error(m, m->err.code == ERR_DISK_FULL ? "media.disk_full" : "media.internal", "The film could not be stored.");
+        set_error(m, m->err.code == ERR_DISK_FULL ? "media.disk_full" : "media.internal",
+                  "The film could not be stored.");
     }
     if (m->ready)
         m->ready(m->arg);
@@ -145,7 +146,8 @@ static void on_exit(void *arg, int status, const char *stderr_tail)
     } else if (m->final == MEDIAQ_NONE || (m->final == MEDIAQ_RESULT && !clean)) {
         log_event(LOG_ERROR, "media.died", "sssis", "id", m->id, "kind", m->kind, "how",
                   WIFSIGNALED(status) ? "signal" : "exit", "number",
-                  (int64_t)(WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)), "stderr", stderr_tail);
+                  (int64_t)(WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)), "stderr",
+                  stderr_tail);
         set_error(m, "media.internal", "The film could not be processed.");
     }
     close_start(m);
@@ -213,9 +215,11 @@ static int spawn(struct mediaq *m, const struct mediaq_spec *s, const int fds[3]
     exe[n] = 0;
     char *argv[] = {"/bin/sh", "-c", script, exe, (char *)m->kind, NULL};
     int64_t max = s->max_duration_s ? s->max_duration_s : MAX_DURATION_S;
-    int64_t duration = s->duration_s > 0 && s->duration_s < (double)max ? (int64_t)s->duration_s + 1 : max;
+    int64_t duration =
+        s->duration_s > 0 && s->duration_s < (double)max ? (int64_t)s->duration_s + 1 : max;
     bool probe = strcmp(m->kind, "probe") == 0;
-    struct proc_spec p = {.argv = argv, .fds = fds, .nfds = 3, .as_bytes = 4 * GiB, .fsize_bytes = 2 * GiB};
+    struct proc_spec p = {
+        .argv = argv, .fds = fds, .nfds = 3, .as_bytes = 4 * GiB, .fsize_bytes = 2 * GiB};
     p.nofile = 64;
     p.nproc = 256; /* threads count */
     p.nice = 10;
@@ -247,7 +251,8 @@ static int check(const struct mediaq_spec *s, struct err *e)
         return ERR(e, ERR_INVALID, "media: unknown kind %s", s->kind);
     if (!only(s->id, "_-", 1, 64))
         return ERR(e, ERR_INVALID, "media: bad id");
-    if (ingest && (!only(s->title_secret, "", 64, 64) || strspn(s->title_secret, "0123456789abcdefABCDEF") != 64))
+    if (ingest && (!only(s->title_secret, "", 64, 64) ||
+                   strspn(s->title_secret, "0123456789abcdefABCDEF") != 64))
         return ERR(e, ERR_INVALID, "media: title_secret must be 64 hex digits");
     if (s->ext && !only(s->ext, "", 1, 10))
         return ERR(e, ERR_INVALID, "media: bad ext");
@@ -281,7 +286,8 @@ static int open_all(const struct mediaq *m, const struct mediaq_spec *s, int fds
     if (blob_open(s->in_root, s->in_path, O_RDONLY | O_CLOEXEC, 0, &fds[0], e) < 0)
         return -1;
     if (m->part) {
-        if (blob_remove_tree(m->out_root, m->part, e) < 0 || blob_mkdirs(m->out_root, m->part, e) < 0 ||
+        if (blob_remove_tree(m->out_root, m->part, e) < 0 ||
+            blob_mkdirs(m->out_root, m->part, e) < 0 ||
             blob_open(m->out_root, m->part, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, &fds[1], e) < 0)
             return -1;
     } else if ((fds[1] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0) {
@@ -291,8 +297,8 @@ static int open_all(const struct mediaq *m, const struct mediaq_spec *s, int fds
     return fds[2] < 0 ? -1 : 0;
 }
 
-int mediaq_start(struct loop *l, struct threads *t, const struct mediaq_spec *s, void (*ready)(void *arg), void *arg,
-                 struct mediaq **out, struct err *e)
+int mediaq_start(struct loop *l, struct threads *t, const struct mediaq_spec *s,
+                 void (*ready)(void *arg), void *arg, struct mediaq **out, struct err *e)
 {
     if (check(s, e) < 0)
         return -1;

@@ -13,22 +13,22 @@ struct loop;
 struct threads;
 struct mediaq;
 struct mediaq_spec {
-    const char *kind;             /* "probe" or "ingest" */
-    const char *id;               /* [A-Za-z0-9_-]{1,64} */
-    const char *title_secret;     /* ingest: 64 hex digits */
-    const char *ext;              /* of the upload's name, NULL = none */
+    const char *kind;         /* "probe" or "ingest" */
+    const char *id;           /* [A-Za-z0-9_-]{1,64} */
+    const char *title_secret; /* ingest: 64 hex digits */
+    const char *ext;          /* of the upload's name, NULL = none */
     const char *in_root, *in_path;
-    const char *out_root, *out_path; /* ingest only; an existing tree is replaced at the end */
+    const char *out_root, *out_path;    /* ingest only; an existing tree is replaced at the end */
     int segment_s, threads, max_height; /* 0 = the child's default */
     int64_t max_duration_s;             /* 0 = 12 h */
-    double duration_s;                  /* from probe; sets the CPU limit. 0 = unknown: max_duration_s counts */
+    double duration_s; /* from probe; sets the CPU limit. 0 = unknown: max_duration_s counts */
 };
 enum mediaq_event { MEDIAQ_NONE, MEDIAQ_PROGRESS, MEDIAQ_RESULT, MEDIAQ_ERROR, MEDIAQ_OVER };
 
 /* Spec strings are copied. ready(arg) runs in a later turn whenever mediaq_next has something new.
  * Errors: ERR_INVALID, ERR_NOT_FOUND (input), ERR_IO, ERR_DISK_FULL. */
-int mediaq_start(struct loop *l, struct threads *t, const struct mediaq_spec *s, void (*ready)(void *arg), void *arg,
-                 struct mediaq **out, struct err *e);
+int mediaq_start(struct loop *l, struct threads *t, const struct mediaq_spec *s,
+                 void (*ready)(void *arg), void *arg, struct mediaq **out, struct err *e);
 /* The latest progress, then once result or error, then OVER. json: the child's line
  * {"progress":..} {"result":..} {"error":{"code","message"}}, valid until the next turn. */
 enum mediaq_event mediaq_next(struct mediaq *m, struct str *json);

@@ -233,9 +233,9 @@ static bool is_given(const struct files_answer *a, const char *name)
 static void finish(const struct files_answer *a, struct MHD_Response *m, const struct stat *st, bool ready, bool body)
 {
     char etag[48], date[32];
-    a->decorate(a->arg, m, a->headers, a->nheaders, ready);
     if (a->file->shared && !is_given(a, "cache-control"))
         MHD_add_response_header(m, "Cache-Control", "public, no-cache");
+    a->decorate(a->arg, m, a->headers, a->nheaders, ready);
     if (a->status == 200) {
         files_etag(st, etag);
         files_date_format(st->st_mtim.tv_sec, date);

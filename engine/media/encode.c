@@ -74,8 +74,9 @@ int encode_open(struct encode *v, const struct ladder_rung *rung, const struct e
     v->pixels.swap = plan->swap;
     v->pixels.flip_x = plan->flip_x;
     v->pixels.flip_y = plan->flip_y;
-    int rc = frag_init_video(&init, rung->w, rung->h, v->track.timescale, plan->color, v->codec->extradata,
-                             (size_t)v->codec->extradata_size, v->track.codecs);
+    v->delay = v->codec->has_b_frames > 0 ? v->codec->has_b_frames : 0;
+    int rc = frag_init_video(&init, rung->w, rung->h, v->track.timescale, (uint32_t)v->delay * ticks_per_frame(plan->rate),
+                             plan->color, v->codec->extradata, (size_t)v->codec->extradata_size, v->track.codecs);
     rc = rc ? fail_av(e, AVERROR_EXTERNAL, "encoder headers") : store_put(s, v->track.init, init.p, init.n, e);
     buf_fini(&init);
     return rc;
@@ -98,13 +99,13 @@ static int collect(struct encode *v, const AVPacket *p, struct err *e)
     if (v->decoded % v->plan.gop == 0 && flush_segment(v, e))
         return -1;
     int64_t start = v->decoded / v->plan.gop * v->plan.gop;
-    if (key != (v->decoded == start) || p->pts < start || p->pts >= start + v->plan.gop)
+    if (key != (v->decoded == start) || p->pts < start || p->pts >= start + v->plan.gop || p->pts + v->delay < v->decoded)
         return fail_set(e, "media.internal", "The encoder did not keep the segment grid.");
     size_t before = v->data.n;
     frag_put_annexb(&v->data, p->data, (size_t)p->size);
     uint32_t ticks = ticks_per_frame(v->plan.rate);
     v->sample[v->count++] = (struct frag_sample){(uint32_t)(v->data.n - before), ticks,
-                                                 (int32_t)((p->pts - v->decoded) * (int64_t)ticks)};
+                                                 (int32_t)((p->pts - v->decoded + v->delay) * (int64_t)ticks)};
     v->decoded++;
     return 0;
 }

@@ -38,7 +38,7 @@ struct encode {
     AVPacket *packet;
     struct frag_sample *sample; /* of the GOP being collected */
     struct buf data;
-    int count;
+    int count, delay; /* delay: frames between decoding and showing */
     int64_t sent, decoded; /* frames in, samples out */
     pthread_t thread;
     bool started;

@@ -109,6 +109,19 @@ static void put_tkhd(struct buf *b, int w, int h)
     end(b, at);
 }
 
+static void put_edts(struct buf *b, uint32_t delay)
+{
+    if (!delay)
+        return;
+    size_t edts = box(b, "edts"), at = full(b, "elst", 0, 0);
+    u32(b, 1);
+    u32(b, 0); // all of it
+    u32(b, delay);
+    u32(b, 0x10000);
+    end(b, at);
+    end(b, edts);
+}
+
 static void put_mdia_head(struct buf *b, uint32_t timescale, bool video)
 {
     size_t at = full(b, "mdhd", 0, 0);
@@ -167,7 +180,7 @@ static void put_mvex(struct buf *b)
 
 /* Everything of moov around the sample entry, which `entry` writes. */
 struct moov_entry {
-    uint32_t timescale;
+    uint32_t timescale, delay;
     int w, h; /* 0 for audio */
     void (*put)(struct buf *b, const struct moov_entry *m);
     const void *arg;
@@ -179,6 +192,7 @@ static void put_moov(struct buf *b, const struct moov_entry *m)
     put_mvhd(b, m->timescale);
     size_t trak = box(b, "trak");
     put_tkhd(b, m->w, m->h);
+    put_edts(b, m->delay);
     size_t mdia = box(b, "mdia");
     put_mdia_head(b, m->timescale, m->w > 0);
     size_t minf = box(b, "minf");
@@ -286,8 +300,8 @@ static void put_avc1(struct buf *b, const struct moov_entry *m)
     end(b, avc1);
 }
 
-int frag_init_video(struct buf *out, int w, int h, uint32_t timescale, struct frag_color color, const uint8_t *headers,
-                    size_t n, char codecs[24])
+int frag_init_video(struct buf *out, int w, int h, uint32_t timescale, uint32_t delay, struct frag_color color,
+                    const uint8_t *headers, size_t n, char codecs[24])
 {
     struct avc_entry a = {.color = color};
     size_t pos = 0, len;
@@ -306,7 +320,7 @@ int frag_init_video(struct buf *out, int w, int h, uint32_t timescale, struct fr
         return -1;
     snprintf(codecs, 24, "avc1.%02x%02x%02x", a.sps[1], a.sps[2], a.sps[3]);
     put_ftyp(out);
-    put_moov(out, &(struct moov_entry){timescale, w, h, put_avc1, &a});
+    put_moov(out, &(struct moov_entry){timescale, delay, w, h, put_avc1, &a});
     return 0;
 }
 
@@ -356,7 +370,7 @@ void frag_init_audio(struct buf *out, uint32_t rate, int channels, uint32_t bitr
 {
     struct aac_entry a = {channels, rate, bitrate, config, n > 64 ? 64 : n};
     put_ftyp(out);
-    put_moov(out, &(struct moov_entry){rate, 0, 0, put_mp4a, &a});
+    put_moov(out, &(struct moov_entry){rate, 0, 0, 0, put_mp4a, &a});
 }
 
 void frag_segment(struct buf *out, uint32_t seq, uint64_t decode_time, bool audio, const struct frag_sample *s, int count,

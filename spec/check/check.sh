@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Floors, symbol prefixes, lengths, formatting, lint. B = build directory with fresh objects (set by make).
+# Floors, symbol prefixes, lengths, formatting, lint. BUILD = build directory with fresh objects (set by make).
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-B=${B:-build}
+B=${BUILD:-build}
 failed=0
 # Prints findings (one per line) under a title; nothing found is nothing printed.
 report() {

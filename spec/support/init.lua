@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- What a specification needs: a client with a cookie jar, people and films made by SQL, waiting by condition, and the
 -- check of the ledger's invariants. Runs inside `ppv spec`, so every call goes to this very engine.
+local cache = require "ppv.cache"
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local fetch = require "ppv.fetch"
@@ -40,8 +41,9 @@ function Client:request(method, path, opts)
     body = json.encode(opts.json)
     headers["content-type"] = "application/json"
   end
+  cache.del("rate:" .. method .. " " .. path:match "^[^?]*" .. ":127.0.0.1") -- specs are one address; limits have their own
   local r = assert(fetch.request { method = method, url = self.base .. path, headers = headers, body = body,
-    timeout = 20, max_body = 64 * 1024 * 1024, allow_private = true })
+    timeout = 20, max_body = 16 * 1024 * 1024, allow_private = true })
   local set = r.headers["set-cookie"]
   if type(set) == "string" then set = { set } end
   for _, line in ipairs(set or {}) do keep(self.jar, line) end
@@ -69,7 +71,7 @@ end
 
 local function unique(prefix)
   serial = serial + 1
-  return prefix .. serial .. crypto.random_token(4):gsub("[^%w]", "x"):lower()
+  return prefix .. serial .. crypto.hex_encode(crypto.random(4))
 end
 
 M.make = {}

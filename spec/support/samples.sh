@@ -51,7 +51,7 @@ make rotated.mp4 -i landscape.mp4 -t 4 -c copy -metadata:s:v:0 rotate=90
 make cover.mp4 -i landscape.mp4 -t 4 -map 0 -c copy -metadata title="<script>alert(1)</script>"
 
 make bad_audio_only.mp4 -f lavfi -i "$tone:duration=3" -c:a aac
-make bad_huge.mkv -f lavfi -i "color=black:size=8192x8192:rate=1:duration=1" -c:v mpeg4
+make bad_huge.mkv -f lavfi -i "color=black:size=8192x8192:rate=1:duration=1" $x264
 make bad_mjpeg.avi -f lavfi -i "$(pic 320x240 25 1)" -c:v mjpeg
 make bad_hdr.mkv -f lavfi -i "$(pic 640x360 25 1)" -c:v libx265 -preset ultrafast -pix_fmt yuv420p10le \
     -x265-params log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc

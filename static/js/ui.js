@@ -282,8 +282,12 @@ export function table(columns, caption) {
   const el = h("table", { class: "table table-hover align-middle stack mb-0" },
     h("caption", { class: "visually-hidden" }, caption),
     h("thead", {}, h("tr", {}, columns.map((c) => h("th", { scope: "col", class: c.end ? "text-end" : null }, c.head)))), body);
-  const row = (item) => h("tr", {}, columns.map((c) => h("td", { class: [c.end ? "text-end" : "", c.class || ""].join(" ").trim() || null,
-    data: { label: c.head } }, c.cell(item))));
+  const cell = (c, item) => {
+    const val = h("div", { class: "val" }, c.cell(item));
+    return h("td", { class: [c.end ? "text-end" : "", c.class || ""].join(" ").trim() || null, "data-label": c.head || null },
+      val.childElementCount || val.textContent ? val : null);
+  };
+  const row = (item) => h("tr", {}, columns.map((c) => cell(c, item)));
   const none = (title, text) => h("tr", {}, h("td", { colspan: columns.length, class: "border-0" }, empty(title, text)));
   const skeleton = () => Array.from({ length: 4 }, () => h("tr", { class: "placeholder-glow", "aria-hidden": "true" },
     columns.map(() => h("td", {}, h("span", { class: "placeholder rounded col-8" })))));

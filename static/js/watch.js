@@ -2,7 +2,7 @@
 // Watch page: price, one Buy button, then the film, without leaving the page.
 import { ApiError, get, newKey, pay, post, query, signInUrl } from "./api.js";
 import { nav } from "./nav.js";
-import { film, poster, price } from "./film.js";
+import { film, price } from "./film.js";
 import { createPlayer } from "./player.js";
 import { $, badge, busy, clock, date, empty, fill, h, icon, money, notice, params, problem, sentence, skeletonLines } from "./ui.js";
 
@@ -24,7 +24,7 @@ function here() { return "/public/watch.html" + query({ video_id: id, ref }); }
 function cover(...veil) {
   const img = video.poster && h("img", { class: "cover", src: video.poster, alt: "" });
   if (img) img.addEventListener("error", () => img.remove());
-  fill(stage, img || poster({ ...video, poster: null, seconds: null }), h("div", { class: "veil" }, ...veil));
+  fill(stage, img || h("div", { class: "cover poster" }), h("div", { class: "veil" }, ...veil));
 }
 
 function mayWatch() {
