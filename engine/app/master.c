@@ -150,7 +150,7 @@ static void put_status(struct buf *out)
 static void on_control(void *user, const char *cmd, const char *arg, struct buf *reply)
 {
     (void)user;
-    log_event(LOG_INFO, "control", "ss", "cmd", cmd, "arg", arg);
+    log_event(strcmp(cmd, "status") == 0 ? LOG_DEBUG : LOG_INFO, "control", "ss", "cmd", cmd, "arg", arg);
     if (strcmp(cmd, "status") == 0) {
         put_status(reply);
     } else if (strcmp(cmd, "conninfo") == 0) {

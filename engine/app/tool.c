@@ -21,7 +21,7 @@ static const char SPEC_MAIN[] =
     "os.exit = function(code)\n"
     "  if code == nil or code == true then code = 0 elseif code == false then code = 1 end\n"
     "  TOOL_STATUS = code\n"
-    "  error('ppv: exit', 0)\n"
+    "  error({ code = 'engine.cancelled', message = 'exit' }, 0)\n"
     "end\n"
     "require 'busted.runner'({ standalone = false })\n"
     "TOOL_STATUS = TOOL_STATUS or 0\n";

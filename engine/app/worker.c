@@ -192,13 +192,16 @@ static void on_signal(struct watch *w, uint32_t events)
 
 /* ---- start ---- */
 
-static int open_roots(const char *root, struct err *e)
+static int open_roots(const struct worker *w, const char *root, struct err *e)
 {
     char path[512];
     snprintf(path, sizeof path, "%s/static", root);
     if (blob_root("static", path, e) < 0)
         return -1;
     if (blob_root("upload", conf_str("upload_dir"), e) < 0 || blob_root("media", conf_str("media_dir"), e) < 0)
+        return -1;
+    if (w->kind == WORKER_TOOL && access(conf_str("demo_films"), R_OK) == 0 &&
+        blob_root("samples", conf_str("demo_films"), e) < 0)
         return -1;
     snprintf(path, sizeof path, "%s/tmp", conf_str("var_dir"));
     return blob_root("tmp", path, e);
@@ -279,7 +282,7 @@ int worker_start(struct worker *w, bool full, struct err *e)
     env = (struct bind_env){.loop = w->loop, .threads = w->threads, .worker = w->index, .role = role, .root = w->root, .var = conf_str("var_dir"), .control = control_from_lua};
     bind_init(&env);
     gen_set_opener(jobworker_open);
-    if (open_roots(w->root, e) < 0)
+    if (open_roots(w, w->root, e) < 0)
         return -1;
     if ((w->kind == WORKER_WEB || w->kind == WORKER_SPEC) && open_http(w, e) < 0)
         return -1;

@@ -38,6 +38,8 @@ static struct key keys[] = {
         "Watches scripts and plugins and reloads them when they change. Switch it off in production."),
     KEY("var_dir", STRING, "var", NULL, "Everything the site writes, unless another key says otherwise."),
     KEY("upload_dir", STRING, "${var_dir}/upload", NULL, "Uploaded originals."),
+    KEY("demo_films", STRING, "/usr/share/forensics-samples/original-files", NULL,
+        "Where `serve --demo` finds its sample films; a folder that is not there is skipped."),
     KEY("media_dir", STRING, "${var_dir}/media", NULL, "Encoded films."),
     KEY("secret_file", STRING, "${var_dir}/secret", NULL,
         "The instance's keys, made at the first start. Back it up: sealed settings are lost without it."),

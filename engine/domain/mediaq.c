@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef _GNU_SOURCE
-#endif
 #include "domain/mediaq.h"
 
 #include <ctype.h>
@@ -21,6 +19,14 @@
 #include "run/threads.h"
 
 #define GiB (INT64_C(1) << 30)
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define AS_BYTES 0 /* its shadow memory is terabytes */
+#else
+#define AS_BYTES (4 * GiB)
+#endif
 #define MAX_DURATION_S 43200
 #define CPU_BASE_S 60
 #define CPU_PER_S 30 /* whole ladder, slow machine */
@@ -219,7 +225,7 @@ static int spawn(struct mediaq *m, const struct mediaq_spec *s, const int fds[3]
         s->duration_s > 0 && s->duration_s < (double)max ? (int64_t)s->duration_s + 1 : max;
     bool probe = strcmp(m->kind, "probe") == 0;
     struct proc_spec p = {
-        .argv = argv, .fds = fds, .nfds = 3, .as_bytes = 4 * GiB, .fsize_bytes = 2 * GiB};
+        .argv = argv, .fds = fds, .nfds = 3, .as_bytes = AS_BYTES, .fsize_bytes = 2 * GiB};
     p.nofile = 64;
     p.nproc = 256; /* threads count */
     p.nice = 10;

@@ -20,7 +20,7 @@
 #include "net/fetch.h"
 #include "run/loop.h"
 
-enum { QP_LINE = 73, WORD_BYTES = 42, BODY_MAX = 1 << 20 };
+enum { QP_LINE = 73, WORD_BYTES = 39, BODY_MAX = 1 << 20 };
 
 struct mail_op {
     CURL *easy; /* NULL: written to a file */

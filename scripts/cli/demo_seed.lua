@@ -18,11 +18,10 @@ local PEOPLE = {
   { name = "affi", money = 0 },
 }
 
-local SAMPLES = "/usr/share/forensics-samples/original-files/"
 local FILMS = {
-  { owner = "alice", title = "Hello, harbour", price = 500, pct = 20, ext = "mp4", source = SAMPLES .. "movie2/movie-hello.mp4",
+  { owner = "alice", title = "Hello, harbour", price = 500, pct = 20, ext = "mp4", source = "movie2/movie-hello.mp4",
     description = "A short greeting. 20 % for whoever brings a buyer." },
-  { owner = "bob", title = "An afternoon outside", price = 1200, pct = 0, ext = "mp4", source = SAMPLES .. "movie1/VID_20191220_170832.mp4",
+  { owner = "bob", title = "An afternoon outside", price = 1200, pct = 0, ext = "mp4", source = "movie1/VID_20191220_170832.mp4",
     description = "Filmed with a telephone, nothing staged." },
 }
 
@@ -65,22 +64,12 @@ local function deposit(admin, user, amount)
   check(ok, err, "deposit")
 end
 
--- The film's bytes, or nil when this machine has no such file.
-local function read_file(path)
-  local reader = rawget(_G, "io")
-  local f = reader and reader.open(path, "rb")
-  if not f then return nil end
-  local data = f:read("*a")
-  f:close()
-  return data
-end
-
 local function film(owner, f)
   local have, err = db.one("select id from videos where owner_id = $1 and title = $2 and state <> 'deleted'", owner, f.title)
   check(have, err, "videos")
   if have then return nil end
-  local data = read_file(f.source)
-  if not data then return "no sample film at " .. f.source end
+  local data = blob.read("samples", f.source, 32 * 1024 * 1024)
+  if not data then return "no sample film " .. f.source .. " (see demo_films in ppv.conf)" end
   local id = check(db.one("select ppv_uuid7()::text as id")).id
   local path = id .. "." .. f.ext
   check(blob.write("upload", path, data), nil, "storing the film")

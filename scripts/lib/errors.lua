@@ -23,7 +23,8 @@ local STATUS = {
 -- Families: the part before the dot decides when the code itself is not listed.
 local FAMILY = { input = 422, auth = 403, wallet = 409, sale = 409, video = 409, ledger = 409, request = 400,
   access = 403, upload = 422, job = 409, idempotency = 409, order = 409, payment = 502, engine = 500, db = 500,
-  io = 500, net = 502, plugin = 500 }
+  io = 500, net = 502, plugin = 500, deposit = 409, transfer = 409, approval = 403, user = 404, amount = 422,
+  affiliate = 409 }
 
 -- What strangers may read of a failure inside the engine.
 local HIDDEN = {
@@ -58,7 +59,7 @@ function M.not_found(what, extra) return nil, M.new("request.not_found", (what o
 function M.from(e)
   if type(e) ~= "table" then return M.new("engine.internal", tostring(e)) end
   if e.code == "request.conflict" and type(e.detail) == "string" and e.detail:find("^[a-z_]+%.[a-z_]+$") then
-    return M.new(e.detail, e.message, { retry = e.retry })
+    return M.new(e.detail, e.message, { retry = e.retry, status = STATUS[e.detail] or FAMILY[e.detail:match "^[^.]+"] or 409 })
   end
   return e
 end

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Floors, symbol prefixes, lengths, formatting, lint. BUILD = build directory with fresh objects (set by make).
 set -uo pipefail
+shopt -s lastpipe # so that report, at the end of a pipe, can set failed
 cd "$(dirname "$0")/../.."
 B=${BUILD:-build}
 failed=0

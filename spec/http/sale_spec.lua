@@ -103,7 +103,7 @@ describe("wallet movements", function()
     local path = "/admin/wallet/transactions/" .. r.json.txn_id .. "/approve"
     assert.equal(403, a:post(path, {}).status)
     assert.equal(200, admin:post(path, {}).status)
-    assert.is_true(admin:post(path, {}).status >= 400)
+    assert.equal(409, admin:post(path, {}).status)
     assert.equal(3000, h.balance(a))
   end)
 
@@ -117,7 +117,7 @@ describe("wallet movements", function()
   end)
 
   it("refuse every amount that is not a positive whole number", function()
-    for _, raw in ipairs { "0", "-5", "1e3", "1.5", "null", '"x"', "9223372036854775808", "true", "[]", "{}" } do
+    for _, raw in ipairs { "0", "-5", "1.5", "1e-3", "null", '"x"', "9223372036854775808", "true", "[]", "{}" } do
       local r = a:request("POST", "/api/wallet/deposit", { body = '{"amount_cents":' .. raw .. "}",
         headers = { ["content-type"] = "application/json" } })
       assert.is_true(r.status == 400 or r.status == 422, raw .. " gave " .. r.status .. " " .. r.body)

@@ -43,7 +43,7 @@ function overlay(box, viewer) {
   return () => { clearTimeout(timer); mark.remove(); };
 }
 
-// options: playlist, viewer, poster, startAt (s), duration (s, a hint), onProgress(seconds), renew() -> new playlist address
+// options: playlist, viewer, poster, startAt (s), duration (s, a hint), onProgress(seconds, leaving, played), renew() -> new playlist address
 export function createPlayer(stage, options) {
   const video = h("video", { playsinline: true, preload: "auto", poster: options.poster, tabindex: "-1", "aria-label": options.title || "Video" });
   const seek = h("input", { type: "range", class: "seek", min: 0, max: Math.max(1, options.duration || 1), step: 0.1, value: 0, "aria-label": "Position" });
@@ -174,10 +174,19 @@ export function createPlayer(stage, options) {
     times.textContent = length ? `${clock(at)} / ${clock(length)}` : clock(at);
     seek.setAttribute("aria-valuetext", `${clock(at)} of ${clock(length)}`);
   }
-  let reported = -1;
+  // Seconds really shown since the last report: small steps of the clock count, jumps do not.
+  let reported = -1, played = 0, before = 0;
+  function count() {
+    const step = video.currentTime - before;
+    if (step > 0 && step < 2 && !video.seeking) played += step;
+    before = video.currentTime;
+  }
   function report(leaving) {
     const at = Math.floor(video.currentTime);
-    if (at !== reported && (at > 0 || reported > 0) && options.onProgress) { reported = at; options.onProgress(at, leaving === true); }
+    if (!options.onProgress || (at === reported && !leaving) || (at === 0 && reported <= 0)) return;
+    reported = at;
+    options.onProgress(at, leaving === true, played);
+    played = 0;
   }
   const reporter = setInterval(() => { if (!video.paused) report(); }, 10000);
   function leave() { report(true); }
@@ -189,7 +198,7 @@ export function createPlayer(stage, options) {
   video.addEventListener("waiting", () => { if (!dead) fill(center, spinner); });
   video.addEventListener("seeked", () => { if (!dead && (video.paused || video.readyState > 2)) fill(center); });
   video.addEventListener("canplay", () => { if (center.contains(spinner)) fill(center); });
-  video.addEventListener("timeupdate", showTime);
+  video.addEventListener("timeupdate", () => { count(); showTime(); });
   video.addEventListener("durationchange", showTime);
   video.addEventListener("ended", () => { report(); showPlay(); say("The end"); });
   video.addEventListener("volumechange", () => {

@@ -36,13 +36,9 @@ async function playback() {
   return get("/api/request_play", { video_id: id });
 }
 
-// Where the viewer is, and how long was really watched since the last report.
-let lastAt = 0;
-function remember(seconds, leaving) {
-  const watched = Math.min(600, Math.max(0, seconds - lastAt));
+function remember(seconds, leaving, played) {
   const completed = !!video.seconds && seconds > video.seconds - 10;
-  lastAt = seconds;
-  post(`/api/videos/${id}/progress`, { position_ms: Math.round(seconds * 1000), watched_ms: watched < 20 ? Math.round(watched * 1000) : 0, completed },
+  post(`/api/videos/${id}/progress`, { position_ms: Math.round(seconds * 1000), watched_ms: Math.round(Math.min(600, played) * 1000), completed },
     { keepalive: leaving }).catch(() => {});
   if (leaving && playing) {
     post("/api/playback/stop", { session: playing }, { keepalive: true }).catch(() => {});
