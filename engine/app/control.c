@@ -192,7 +192,8 @@ static int read_line(int fd, struct buf *reply, struct err *e)
     }
 }
 
-int control_call(const char *path, const char *cmd, const char *arg, struct buf *reply, struct err *e)
+int control_call(const char *path, const char *cmd, const char *arg, struct buf *reply,
+                 struct err *e)
 {
     struct sockaddr_un a;
     struct buf req = {0};

@@ -10,5 +10,6 @@ typedef void (*control_fn)(void *user, const char *cmd, const char *arg, struct 
 int control_listen(struct loop *l, const char *path, control_fn fn, void *user, struct err *e);
 void control_close(void);
 /* Client side, blocking: prints nothing, fills reply. timeout 60 s. */
-int control_call(const char *path, const char *cmd, const char *arg, struct buf *reply, struct err *e);
+int control_call(const char *path, const char *cmd, const char *arg, struct buf *reply,
+                 struct err *e);
 #endif

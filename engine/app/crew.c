@@ -78,7 +78,8 @@ static void on_message(struct member *m, const struct ctl_msg *msg)
     case CTL_REFUSED:
         m->waiting = false;
         snprintf(m->refusal, sizeof m->refusal, "%s", msg->text);
-        log_event(LOG_ERROR, "worker.refused", "sis", "kind", kind_name(m), "index", (int64_t)m->index, "error", msg->text);
+        log_event(LOG_ERROR, "worker.refused", "sis", "kind", kind_name(m), "index",
+                  (int64_t)m->index, "error", msg->text);
         break;
     case CTL_STRIKE: {
         char plugin[64] = "", what[32] = "";
@@ -86,8 +87,7 @@ static void on_message(struct member *m, const struct ctl_msg *msg)
             crew.c.strike(plugin, what);
         break;
     }
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -128,7 +128,13 @@ static void start_member(struct member *m)
     pid_t pid = fork();
     if (pid == 0) {
         static struct worker w;
-        w = (struct worker){.kind = m->kind, .index = m->index, .slot = m->slot, .root = crew.c.root, .conninfo = crew.c.conninfo, .ctl_fd = fds[1], .bundle = bundle_ref(crew.bundle)};
+        w = (struct worker){.kind = m->kind,
+                            .index = m->index,
+                            .slot = m->slot,
+                            .root = crew.c.root,
+                            .conninfo = crew.c.conninfo,
+                            .ctl_fd = fds[1],
+                            .bundle = bundle_ref(crew.bundle)};
         _exit(worker_main(&w, master));
     }
     close(fds[1]);
@@ -176,9 +182,10 @@ static void plan_restart(struct member *m, int status)
     if (m->backoff > BACKOFF_MAX_US)
         m->backoff = BACKOFF_MAX_US;
     m->restart_at = clock_mono() + m->backoff;
-    log_event(LOG_ERROR, "worker.ended", "siiii", "kind", kind_name(m), "index", (int64_t)m->index, "signal",
-              (int64_t)(WIFSIGNALED(status) ? WTERMSIG(status) : 0), "exit",
-              (int64_t)(WIFEXITED(status) ? WEXITSTATUS(status) : -1), "restart_ms", m->backoff / 1000);
+    log_event(LOG_ERROR, "worker.ended", "siiii", "kind", kind_name(m), "index", (int64_t)m->index,
+              "signal", (int64_t)(WIFSIGNALED(status) ? WTERMSIG(status) : 0), "exit",
+              (int64_t)(WIFEXITED(status) ? WEXITSTATUS(status) : -1), "restart_ms",
+              m->backoff / 1000);
 }
 
 /* What a worker was running when it died of something we did not ask for. */
@@ -227,8 +234,8 @@ static void check_beat(struct member *m, int64_t now)
     if (age < limit || m->killed || b->beat == 0)
         return;
     m->killed = true;
-    log_event(LOG_ERROR, "worker.stuck", "siis", "kind", kind_name(m), "index", (int64_t)m->index, "ms", age / 1000,
-              "plugin", b->running);
+    log_event(LOG_ERROR, "worker.stuck", "siis", "kind", kind_name(m), "index", (int64_t)m->index,
+              "ms", age / 1000, "plugin", b->running);
     board_count("worker_stuck_total", 1);
     kill(m->pid, SIGKILL);
 }
@@ -354,10 +361,13 @@ void crew_json(struct buf *out)
     for (int i = 0; i < crew.n; i++) {
         struct member *m = &crew.m[i];
         struct board_slot *b = board_slot(m->slot);
-        buf_printf(out, "%s{\"kind\":\"%s\",\"index\":%d,\"pid\":%d,\"ready\":%s,\"bundle\":%lld,\"restarts\":%d",
-                   i ? "," : "", kind_name(m), m->index, (int)m->pid, m->ready ? "true" : "false", (long long)m->bundle,
-                   m->restarts);
-        buf_printf(out, ",\"uptime_s\":%lld,\"heartbeat_ms\":%lld}", m->pid ? (long long)((now - m->started) / 1000000) : 0LL,
+        buf_printf(out,
+                   "%s{\"kind\":\"%s\",\"index\":%d,\"pid\":%d,\"ready\":%s,\"bundle\":%lld,"
+                   "\"restarts\":%d",
+                   i ? "," : "", kind_name(m), m->index, (int)m->pid, m->ready ? "true" : "false",
+                   (long long)m->bundle, m->restarts);
+        buf_printf(out, ",\"uptime_s\":%lld,\"heartbeat_ms\":%lld}",
+                   m->pid ? (long long)((now - m->started) / 1000000) : 0LL,
                    m->ready ? (long long)((now - b->beat) / 1000) : -1LL);
     }
     buf_puts(out, "]");

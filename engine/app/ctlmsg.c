@@ -33,7 +33,8 @@ int ctlmsg_recv(int sock, struct ctl_msg *m, int *fd)
 {
     char space[CMSG_SPACE(sizeof(int))];
     struct iovec iov = {m, sizeof *m};
-    struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+    struct msghdr h = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
     *fd = -1;
     ssize_t n = recvmsg(sock, &h, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (n < 0)

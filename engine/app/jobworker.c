@@ -17,10 +17,12 @@
 #include "run/board.h"
 #include "run/loop.h"
 
-enum { OTHER_RUNNERS = 3,
-       MEDIA_RUNNERS_MAX = 8,
-       RUNNERS = OTHER_RUNNERS + MEDIA_RUNNERS_MAX,
-       TICKS_MAX = 64 };
+enum {
+    OTHER_RUNNERS = 3,
+    MEDIA_RUNNERS_MAX = 8,
+    RUNNERS = OTHER_RUNNERS + MEDIA_RUNNERS_MAX,
+    TICKS_MAX = 64
+};
 #define POLL_US 2000000
 #define RETRY_US 1000000
 #define HEARTBEAT_US 15000000
@@ -296,7 +298,11 @@ static int l_owner(lua_State *L)
 
 static int jobs_open(lua_State *L)
 {
-    static const luaL_Reg fns[] = {{"set_timeout", l_set_timeout}, {"cancel", l_cancel}, {"stopping", l_stopping}, {"owner", l_owner}, {NULL, NULL}};
+    static const luaL_Reg fns[] = {{"set_timeout", l_set_timeout},
+                                   {"cancel", l_cancel},
+                                   {"stopping", l_stopping},
+                                   {"owner", l_owner},
+                                   {NULL, NULL}};
     return lx_module(L, fns);
 }
 

@@ -123,7 +123,13 @@ static int run_lua(const char *file, bool full, bool db)
     }
     if (db && token_init(conf_str("secret_file"), &e) < 0)
         return fail(&e);
-    struct tool t = {.root = cl.root, .conninfo = db ? conninfo : NULL, .bundle = b, .file = file, .argv = cl.argv, .argc = cl.argc, .full = full};
+    struct tool t = {.root = cl.root,
+                     .conninfo = db ? conninfo : NULL,
+                     .bundle = b,
+                     .file = file,
+                     .argv = cl.argv,
+                     .argc = cl.argc,
+                     .full = full};
     int status = tool_run(&t);
     if (own)
         master_close_db();
@@ -259,7 +265,8 @@ static int cmd_lua(void)
 static int cmd_spec(void)
 {
     static char scratch[512], set[560];
-    static char *const fixed[] = {"fetch_allow_private=true", "development=false", "base_url=", "database_url="};
+    static char *const fixed[] = {"fetch_allow_private=true", "development=false",
+                                  "base_url=", "database_url="};
     struct err e = {0};
     if (spec_scratch(scratch, &e) < 0)
         return fail(&e);
@@ -301,7 +308,8 @@ enum { NCOMMANDS = sizeof commands / sizeof *commands };
 
 static int cmd_help(void)
 {
-    printf("ppv - a pay-per-view film site in one program\n\nusage: ppv [--conf FILE] [--root DIR] [--set KEY=VALUE]... COMMAND\n\n");
+    printf("ppv - a pay-per-view film site in one program\n\nusage: ppv [--conf FILE] [--root DIR] "
+           "[--set KEY=VALUE]... COMMAND\n\n");
     for (int i = 0; i < NCOMMANDS; i++)
         printf("  %-9s %-38s %s\n", commands[i].name, commands[i].args, commands[i].text);
     printf("\nStart with: ppv serve --demo\n");
@@ -359,7 +367,8 @@ static int take_options(int argc, char **argv, const char **command)
             cl.sets[cl.nsets++] = argv[++i];
         } else if (!*command) {
             *command = argv[i];
-            raw = strcmp(argv[i], "spec") == 0 || strcmp(argv[i], "lua") == 0 || strcmp(argv[i], "media") == 0;
+            raw = strcmp(argv[i], "spec") == 0 || strcmp(argv[i], "lua") == 0 ||
+                  strcmp(argv[i], "media") == 0;
             out = i + 1;
             cl.argv = argv + i + 1;
         } else {

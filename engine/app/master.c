@@ -137,10 +137,11 @@ static void restart_pg(void)
 
 static void put_status(struct buf *out)
 {
-    buf_printf(out, "{\"ok\":true,\"pid\":%d,\"uptime_s\":%lld,\"port\":%d,\"database\":\"%s\",", (int)getpid(),
-               (long long)((clock_mono() - m.started) / 1000000), crew_port(),
-               !m.pg ? "external" : m.pg_down ? "down"
-                                              : "private");
+    buf_printf(out, "{\"ok\":true,\"pid\":%d,\"uptime_s\":%lld,\"port\":%d,\"database\":\"%s\",",
+               (int)getpid(), (long long)((clock_mono() - m.started) / 1000000), crew_port(),
+               !m.pg       ? "external"
+               : m.pg_down ? "down"
+                           : "private");
     reload_json(out);
     buf_puts(out, ",\"workers\":");
     crew_json(out);
@@ -150,7 +151,8 @@ static void put_status(struct buf *out)
 static void on_control(void *user, const char *cmd, const char *arg, struct buf *reply)
 {
     (void)user;
-    log_event(strcmp(cmd, "status") == 0 ? LOG_DEBUG : LOG_INFO, "control", "ss", "cmd", cmd, "arg", arg);
+    log_event(strcmp(cmd, "status") == 0 ? LOG_DEBUG : LOG_INFO, "control", "ss", "cmd", cmd, "arg",
+              arg);
     if (strcmp(cmd, "status") == 0) {
         put_status(reply);
     } else if (strcmp(cmd, "conninfo") == 0) {
@@ -253,7 +255,8 @@ static void watch_signals(void)
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
-    m.signals = (struct watch){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .fn = on_signal};
+    m.signals =
+        (struct watch){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .fn = on_signal};
     must(m.signals.fd >= 0);
 }
 
@@ -311,7 +314,13 @@ static int start(struct err *e)
     loop_watch(m.loop, &m.signals, EPOLLIN);
     if (control_listen(m.loop, m.sock_path, on_control, NULL, e) < 0)
         return -1;
-    struct crew_conf c = {.loop = m.loop, .root = m.o->root, .conninfo = m.conninfo, .web = web, .job = job, .strike = reload_strike, .ready = on_ready};
+    struct crew_conf c = {.loop = m.loop,
+                          .root = m.o->root,
+                          .conninfo = m.conninfo,
+                          .web = web,
+                          .job = job,
+                          .strike = reload_strike,
+                          .ready = on_ready};
     crew_start(&c, b);
     if (conf_bool("development"))
         reload_watch(m.loop);

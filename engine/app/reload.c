@@ -24,9 +24,7 @@
 #include "run/board.h"
 #include "run/loop.h"
 
-enum { KEEP = 5,
-       STRIKES_MAX = 32,
-       STRIKES_OUT = 3 };
+enum { KEEP = 5, STRIKES_MAX = 32, STRIKES_OUT = 3 };
 #define STRIKE_WINDOW_US 600000000
 #define CANARY_US 15000000
 #define QUIET_US 200000
@@ -201,8 +199,9 @@ static void keep(struct bundle *b)
 
 static void answer(struct buf *reply, bool ok, const char *problems, const char *msg, int64_t since)
 {
-    buf_printf(reply, "{\"ok\":%s,\"bundle\":%lld,\"hash\":\"%.12s\",\"ms\":%lld,\"problems\":%s", ok ? "true" : "false",
-               (long long)r.kept[0]->id, r.kept[0]->hash, (long long)((clock_mono() - since) / 1000), problems);
+    buf_printf(reply, "{\"ok\":%s,\"bundle\":%lld,\"hash\":\"%.12s\",\"ms\":%lld,\"problems\":%s",
+               ok ? "true" : "false", (long long)r.kept[0]->id, r.kept[0]->hash,
+               (long long)((clock_mono() - since) / 1000), problems);
     if (msg) {
         buf_puts(reply, ",\"error\":\"");
         buf_put_json(reply, str_from(msg));
@@ -219,7 +218,8 @@ static bool names_plugin(const struct buf *problems, const char *plugin)
 }
 
 /* Takes b. needed: this plugin must be fine even when others may be left out; NULL = none. */
-static bool adopt(struct bundle *b, bool cold, const char *needed, const char *what, struct buf *reply)
+static bool adopt(struct bundle *b, bool cold, const char *needed, const char *what,
+                  struct buf *reply)
 {
     struct err e = {0};
     struct buf problems = {0};
@@ -245,8 +245,8 @@ static bool adopt(struct bundle *b, bool cold, const char *needed, const char *w
         buf_put(&r.problems, problems.p, problems.n);
         keep(b);
         answer(reply, true, problems.p, NULL, start);
-        log_event(LOG_INFO, "reload.done", "sisi", "what", what, "bundle", b->id, "hash", b->hash, "ms",
-                  (clock_mono() - start) / 1000);
+        log_event(LOG_INFO, "reload.done", "sisi", "what", what, "bundle", b->id, "hash", b->hash,
+                  "ms", (clock_mono() - start) / 1000);
     }
     board_count(rc == 0 ? "reload_total{result=\"ok\"}" : "reload_total{result=\"refused\"}", 1);
     buf_fini(&problems);
@@ -368,8 +368,9 @@ void reload_plugin(const char *name, bool enable, struct buf *reply)
 
 void reload_json(struct buf *out)
 {
-    buf_printf(out, "\"bundle\":%lld,\"hash\":\"%s\",\"problems\":%s,\"refused\":%s,\"kept\":[", (long long)r.kept[0]->id,
-               r.kept[0]->hash, r.problems.n ? r.problems.p : "[]", r.refused.n ? r.refused.p : "null");
+    buf_printf(out, "\"bundle\":%lld,\"hash\":\"%s\",\"problems\":%s,\"refused\":%s,\"kept\":[",
+               (long long)r.kept[0]->id, r.kept[0]->hash, r.problems.n ? r.problems.p : "[]",
+               r.refused.n ? r.refused.p : "null");
     for (int i = 0; i < KEEP && r.kept[i]; i++)
         buf_printf(out, "%s%lld", i ? "," : "", (long long)r.kept[i]->id);
     buf_puts(out, "],\"disabled\":\"");
@@ -417,7 +418,8 @@ static void watch_tree(const char *path, int depth)
     DIR *d = depth < 8 ? opendir(path) : NULL;
     if (!d)
         return;
-    inotify_add_watch(r.watch.fd, path, IN_CLOSE_WRITE | IN_MOVE | IN_CREATE | IN_DELETE | IN_ONLYDIR);
+    inotify_add_watch(r.watch.fd, path,
+                      IN_CLOSE_WRITE | IN_MOVE | IN_CREATE | IN_DELETE | IN_ONLYDIR);
     for (struct dirent *de; (de = readdir(d));) {
         char sub[1024];
         if (de->d_name[0] == '.' || de->d_type != DT_DIR)

@@ -59,7 +59,13 @@ int spec_run(const char *root, const char *scratch, int argc, char *const *argv)
         fprintf(stderr, "ppv spec: %s\n", e.msg);
     } else {
         b->id = 1;
-        struct tool t = {.root = root, .conninfo = master_conninfo(false), .bundle = b, .spec = true, .full = true, .argc = argc ? argc : 1, .argv = argc ? argv : def};
+        struct tool t = {.root = root,
+                         .conninfo = master_conninfo(false),
+                         .bundle = b,
+                         .spec = true,
+                         .full = true,
+                         .argc = argc ? argc : 1,
+                         .argv = argc ? argv : def};
         status = tool_run(&t);
     }
     master_close_db();

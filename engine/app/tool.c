@@ -38,8 +38,7 @@ static void task_done(struct task *t, bool ok, lua_State *co, int n)
     lua_State *L = t->gen->L;
     lua_getglobal(L, "TOOL_STATUS");
     bool asked = lua_isnumber(L, -1);
-    x.status = asked ? (int)lua_tointeger(L, -1) : ok ? 0
-                                                      : 1;
+    x.status = asked ? (int)lua_tointeger(L, -1) : ok ? 0 : 1;
     lua_pop(L, 1);
     if (ok && !asked && n > 0 && lua_isnumber(co, 1))
         x.status = (int)lua_tointeger(co, 1);
@@ -119,7 +118,11 @@ int tool_run(const struct tool *t)
     struct err e = {0};
     memset(&x, 0, sizeof x);
     x.t = t;
-    x.w = (struct worker){.kind = t->spec ? WORKER_SPEC : WORKER_TOOL, .root = t->root, .conninfo = t->conninfo, .ctl_fd = -1, .bundle = bundle_ref(t->bundle)};
+    x.w = (struct worker){.kind = t->spec ? WORKER_SPEC : WORKER_TOOL,
+                          .root = t->root,
+                          .conninfo = t->conninfo,
+                          .ctl_fd = -1,
+                          .bundle = bundle_ref(t->bundle)};
     if (worker_start(&x.w, t->full || t->spec, &e) < 0) {
         fprintf(stderr, "ppv: %s\n", e.msg);
         return 1;
@@ -131,7 +134,8 @@ int tool_run(const struct tool *t)
     return x.status;
 }
 
-int tool_run_forked(const char *root, const char *conninfo, struct bundle *b, const char *file, struct err *e)
+int tool_run_forked(const char *root, const char *conninfo, struct bundle *b, const char *file,
+                    struct err *e)
 {
     if (!bundle_find(b, file))
         return ERR(e, ERR_NOT_FOUND, "%s is missing", file);

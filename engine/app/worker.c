@@ -95,7 +95,8 @@ static void load_from_master(const struct ctl_msg *m, int fd)
 {
     struct bundle *b = NULL;
     struct err e = {0};
-    int rc = fd < 0 ? ERR(&e, ERR_IO, "no bundle came with the message") : bundle_from_fd(fd, &b, &e);
+    int rc =
+        fd < 0 ? ERR(&e, ERR_IO, "no bundle came with the message") : bundle_from_fd(fd, &b, &e);
     if (rc == 0)
         rc = load(b, m->cold, false, &e);
     bundle_unref(b);
@@ -198,7 +199,8 @@ static int open_roots(const struct worker *w, const char *root, struct err *e)
     snprintf(path, sizeof path, "%s/static", root);
     if (blob_root("static", path, e) < 0)
         return -1;
-    if (blob_root("upload", conf_str("upload_dir"), e) < 0 || blob_root("media", conf_str("media_dir"), e) < 0)
+    if (blob_root("upload", conf_str("upload_dir"), e) < 0 ||
+        blob_root("media", conf_str("media_dir"), e) < 0)
         return -1;
     if (w->kind == WORKER_TOOL && access(conf_str("demo_films"), R_OK) == 0 &&
         blob_root("samples", conf_str("demo_films"), e) < 0)
@@ -225,7 +227,8 @@ int worker_listen(char *addr, size_t cap, int *port, struct err *e)
 /* Reachable from other machines, but nobody said under which name: any name will do. */
 static bool is_open_without_name(const char *addr, const char *base_url)
 {
-    bool local = strncmp(addr, "127.", 4) == 0 || strcmp(addr, "::1") == 0 || strcmp(addr, "localhost") == 0;
+    bool local =
+        strncmp(addr, "127.", 4) == 0 || strcmp(addr, "::1") == 0 || strcmp(addr, "localhost") == 0;
     return !local && strncmp(base_url, "http://localhost", 16) == 0;
 }
 
@@ -279,7 +282,13 @@ int worker_start(struct worker *w, bool full, struct err *e)
                w->kind == WORKER_WEB || w->kind == WORKER_JOB ? TRUSTED_BUDGET_US : TOOL_BUDGET_US);
     sched_on_strike(on_strike);
     w->threads = threads_new(w->loop, (int)conf_int("argon2_threads") + 1, 256);
-    env = (struct bind_env){.loop = w->loop, .threads = w->threads, .worker = w->index, .role = role, .root = w->root, .var = conf_str("var_dir"), .control = control_from_lua};
+    env = (struct bind_env){.loop = w->loop,
+                            .threads = w->threads,
+                            .worker = w->index,
+                            .role = role,
+                            .root = w->root,
+                            .var = conf_str("var_dir"),
+                            .control = control_from_lua};
     bind_init(&env);
     gen_set_opener(jobworker_open);
     if (open_roots(w, w->root, e) < 0)
@@ -358,7 +367,8 @@ static void watch_signals(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    sig_watch = (struct watch){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .fn = on_signal};
+    sig_watch =
+        (struct watch){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .fn = on_signal};
     must(sig_watch.fd >= 0);
     loop_watch(self->loop, &sig_watch, EPOLLIN);
 }

@@ -12,10 +12,7 @@ struct db;
 struct fetch;
 struct threads;
 struct http_server;
-enum worker_kind { WORKER_WEB,
-                   WORKER_JOB,
-                   WORKER_SPEC,
-                   WORKER_TOOL };
+enum worker_kind { WORKER_WEB, WORKER_JOB, WORKER_SPEC, WORKER_TOOL };
 /* What a worker process owns; one per process. */
 struct worker {
     enum worker_kind kind;

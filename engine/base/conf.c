@@ -24,66 +24,98 @@ struct key {
     char origin[96];
 };
 
-#define KEY(n, ty, def, lim, doc) {.name = n, .type = ty, .fallback = def, .limits = lim, .text = doc}
-#define SECRET(n, doc) {.name = n, .type = STRING, .fallback = "", .secret = true, .text = doc}
+#define KEY(n, ty, def, lim, doc) \
+    { \
+        .name = n, .type = ty, .fallback = def, .limits = lim, .text = doc \
+    }
+#define SECRET(n, doc) \
+    { \
+        .name = n, .type = STRING, .fallback = "", .secret = true, .text = doc \
+    }
 
 /* The order is the order of the printed reference. */
 static struct key keys[] = {
     KEY("site_name", STRING, "PPV", NULL, "Name of the site in pages and mails."),
-    KEY("listen", STRING, "127.0.0.1:8080", NULL, "Address and port of the web workers; [::]:8080 for IPv6."),
+    KEY("listen", STRING, "127.0.0.1:8080", NULL,
+        "Address and port of the web workers; [::]:8080 for IPv6."),
     KEY("base_url", STRING, "", NULL,
-        "Address under which visitors reach the site, without a slash at the end. Empty: http://localhost and "
+        "Address under which visitors reach the site, without a slash at the end. Empty: "
+        "http://localhost and "
         "the port of `listen`."),
     KEY("development", BOOL, "true", NULL,
-        "Watches scripts and plugins and reloads them when they change. Switch it off in production."),
-    KEY("var_dir", STRING, "var", NULL, "Everything the site writes, unless another key says otherwise."),
+        "Watches scripts and plugins and reloads them when they change. Switch it off in "
+        "production."),
+    KEY("var_dir", STRING, "var", NULL,
+        "Everything the site writes, unless another key says otherwise."),
     KEY("upload_dir", STRING, "${var_dir}/upload", NULL, "Uploaded originals."),
     KEY("demo_films", STRING, "/usr/share/forensics-samples/original-files", NULL,
         "Where `serve --demo` finds its sample films; a folder that is not there is skipped."),
     KEY("media_dir", STRING, "${var_dir}/media", NULL, "Encoded films."),
     KEY("secret_file", STRING, "${var_dir}/secret", NULL,
-        "The instance's keys, made at the first start. Back it up: sealed settings are lost without it."),
-    KEY("database_url", STRING, "", NULL, "PostgreSQL, e.g. postgres://ppv@db/ppv. Empty: a private one in var_dir."),
-    KEY("database_read", STRING, "", NULL, "A replica for plain reads. Empty: the same as database_url."),
+        "The instance's keys, made at the first start. Back it up: sealed settings are lost "
+        "without it."),
+    KEY("database_url", STRING, "", NULL,
+        "PostgreSQL, e.g. postgres://ppv@db/ppv. Empty: a private one in var_dir."),
+    KEY("database_read", STRING, "", NULL,
+        "A replica for plain reads. Empty: the same as database_url."),
     KEY("pg_user", STRING, "", NULL,
-        "System user of the private PostgreSQL when started by root. Empty: ppv if it exists, else postgres."),
+        "System user of the private PostgreSQL when started by root. Empty: ppv if it exists, else "
+        "postgres."),
     KEY("statement_timeout", DURATION, "5s", "1..600", "Longest database statement."),
     KEY("web_workers", INT, "0", "0..256", "Web worker processes; 0 = one per core."),
     KEY("job_workers", INT, "1", "0..64", "Processes for background jobs."),
     KEY("encode_jobs", INT, "1", "1..64", "Films encoded at the same time by one job worker."),
-    KEY("media_user", STRING, "", NULL, "System user of the encoder when started by root. Empty: nobody."),
-    KEY("log_level", CHOICE, "info", "debug|info|warn|error", "Least important event that is logged."),
-    KEY("log_format", CHOICE, "auto", "auto|json|human", "auto: human on a terminal, else one JSON object per line."),
+    KEY("media_user", STRING, "", NULL,
+        "System user of the encoder when started by root. Empty: nobody."),
+    KEY("log_level", CHOICE, "info", "debug|info|warn|error",
+        "Least important event that is logged."),
+    KEY("log_format", CHOICE, "auto", "auto|json|human",
+        "auto: human on a terminal, else one JSON object per line."),
     KEY("trusted_proxies", STRING, "", NULL,
         "Addresses or networks, separated by spaces, whose X-Forwarded-* headers are believed."),
-    KEY("cookie_secure", CHOICE, "auto", "auto|true|false", "Secure cookies; auto: when base_url is https."),
-    KEY("session_idle", DURATION, "7d", "60..31536000", "A viewer is signed out after this time without a request."),
+    KEY("cookie_secure", CHOICE, "auto", "auto|true|false",
+        "Secure cookies; auto: when base_url is https."),
+    KEY("session_idle", DURATION, "7d", "60..31536000",
+        "A viewer is signed out after this time without a request."),
     KEY("admin_session_idle", DURATION, "15m", "60..86400", "The same for administrators."),
     KEY("max_upload", BYTES, "4GiB", "1048576..1099511627776", "Largest upload."),
-    KEY("user_quota", BYTES, "50GiB", "0..1125899906842624", "Space for the originals of one creator; 0 = no limit."),
-    KEY("disk_reserve", BYTES, "1GiB", "0..1125899906842624", "Uploads are refused when less than this would stay free."),
-    KEY("currency", STRING, "USD", NULL, "ISO 4217 code of wallets and prices. Not changed after the first sale."),
-    KEY("platform_fee_bp", INT, "1000", "0..10000", "The platform's share of a sale in basis points (1000 = 10 %)."),
-    KEY("smtp_url", STRING, "", NULL, "Mail server: smtp://host:587 or smtps://host:465. Empty: mails become files."),
+    KEY("user_quota", BYTES, "50GiB", "0..1125899906842624",
+        "Space for the originals of one creator; 0 = no limit."),
+    KEY("disk_reserve", BYTES, "1GiB", "0..1125899906842624",
+        "Uploads are refused when less than this would stay free."),
+    KEY("currency", STRING, "USD", NULL,
+        "ISO 4217 code of wallets and prices. Not changed after the first sale."),
+    KEY("platform_fee_bp", INT, "1000", "0..10000",
+        "The platform's share of a sale in basis points (1000 = 10 %)."),
+    KEY("smtp_url", STRING, "", NULL,
+        "Mail server: smtp://host:587 or smtps://host:465. Empty: mails become files."),
     KEY("smtp_user", STRING, "", NULL, "User name at the mail server."),
     SECRET("smtp_password", "Password at the mail server."),
     KEY("mail_from", STRING, "PPV <noreply@localhost>", NULL, "Sender of mails."),
-    KEY("mail_outbox", STRING, "${var_dir}/outbox", NULL, "Where mails are written when there is no smtp_url."),
+    KEY("mail_outbox", STRING, "${var_dir}/outbox", NULL,
+        "Where mails are written when there is no smtp_url."),
     KEY("require_plugins", STRING, "", NULL,
-        "Plugins, separated by spaces, without which the site does not start. Other broken ones are left out."),
-    KEY("plugin_cpu_ms", INT, "200", "10..10000", "Milliseconds of CPU a plugin may use in one go."),
-    KEY("plugin_memory", BYTES, "64MiB", "8388608..2147483648", "Memory of all Lua code of one worker."),
+        "Plugins, separated by spaces, without which the site does not start. Other broken ones "
+        "are left out."),
+    KEY("plugin_cpu_ms", INT, "200", "10..10000",
+        "Milliseconds of CPU a plugin may use in one go."),
+    KEY("plugin_memory", BYTES, "64MiB", "8388608..2147483648",
+        "Memory of all Lua code of one worker."),
     KEY("fetch_allow_private", BOOL, "false", NULL,
         "Lets outgoing requests reach private addresses. For tests and trusted networks only."),
     KEY("argon2_memory_kib", INT, "19456", "1024..4194304", "Memory of one password hash in KiB."),
     KEY("argon2_time", INT, "2", "1..64", "Passes of one password hash."),
-    KEY("argon2_threads", INT, "2", "1..64", "Threads of one worker for password hashes and file writes."),
-    KEY("http_header_timeout", DURATION, "10s", "1..120", "A request's headers must be complete after this time."),
-    KEY("http_idle_timeout", DURATION, "15s", "1..600", "An idle connection is closed after this time."),
+    KEY("argon2_threads", INT, "2", "1..64",
+        "Threads of one worker for password hashes and file writes."),
+    KEY("http_header_timeout", DURATION, "10s", "1..120",
+        "A request's headers must be complete after this time."),
+    KEY("http_idle_timeout", DURATION, "15s", "1..600",
+        "An idle connection is closed after this time."),
     KEY("http_max_connections", INT, "12000", "16..1000000", "Connections of one worker."),
     KEY("http_max_per_ip", INT, "0", "0..1000000",
         "Connections of one worker from one address; 0 = no limit (behind a proxy)."),
-    KEY("drain_timeout", DURATION, "30s", "0..600", "Time for running requests to end at a stop or reload."),
+    KEY("drain_timeout", DURATION, "30s", "0..600",
+        "Time for running requests to end at a stop or reload."),
 };
 
 enum { NKEYS = sizeof keys / sizeof *keys };
@@ -99,7 +131,8 @@ static struct key *find(struct str name)
 }
 
 /* "12", "4GiB", "90s": units[i] has the factor factors[i]; the empty unit is 1. */
-static int parse_number(struct str v, const char *const *units, const int64_t *factors, int64_t *out)
+static int parse_number(struct str v, const char *const *units, const int64_t *factors,
+                        int64_t *out)
 {
     size_t digits = 0;
     while (digits < v.n && (isdigit((unsigned char)v.p[digits]) || (digits == 0 && v.p[0] == '-')))
@@ -117,8 +150,12 @@ static int parse_number(struct str v, const char *const *units, const int64_t *f
 
 static int parse_bool(struct str v, int64_t *out)
 {
-    *out = str_caseeqz(v, "true") || str_caseeqz(v, "yes") || str_caseeqz(v, "on") || str_eqz(v, "1");
-    return *out || str_caseeqz(v, "false") || str_caseeqz(v, "no") || str_caseeqz(v, "off") || str_eqz(v, "0") ? 0 : -1;
+    *out =
+        str_caseeqz(v, "true") || str_caseeqz(v, "yes") || str_caseeqz(v, "on") || str_eqz(v, "1");
+    return *out || str_caseeqz(v, "false") || str_caseeqz(v, "no") || str_caseeqz(v, "off") ||
+                   str_eqz(v, "0")
+               ? 0
+               : -1;
 }
 
 static bool is_choice(const char *choices, struct str v)
@@ -135,8 +172,12 @@ static bool is_choice(const char *choices, struct str v)
 static const char *expected(const struct key *k)
 {
     static const char *const text[] = {
-        [STRING] = "text", [INT] = "a number",           [BYTES] = "a size like 500MiB or 4GiB",
-        [BOOL] = "true or false", [CHOICE] = "one of",   [DURATION] = "a time like 30s, 15m, 2h or 7d",
+        [STRING] = "text",
+        [INT] = "a number",
+        [BYTES] = "a size like 500MiB or 4GiB",
+        [BOOL] = "true or false",
+        [CHOICE] = "one of",
+        [DURATION] = "a time like 30s, 15m, 2h or 7d",
     };
     return text[k->type];
 }
@@ -144,23 +185,18 @@ static const char *expected(const struct key *k)
 static int parse(const struct key *k, struct str v, int64_t *out)
 {
     static const char *const sizes[] = {"B", "K", "KiB", "M", "MiB", "G", "GiB", "T", "TiB", NULL};
-    static const int64_t size_of[] = {1, 1 << 10, 1 << 10, 1 << 20, 1 << 20, 1 << 30, 1 << 30, 1LL << 40, 1LL << 40};
+    static const int64_t size_of[] = {1,       1 << 10, 1 << 10,   1 << 20,  1 << 20,
+                                      1 << 30, 1 << 30, 1LL << 40, 1LL << 40};
     static const char *const times[] = {"s", "m", "h", "d", NULL};
     static const int64_t seconds[] = {1, 60, 3600, 86400};
     *out = 0;
     switch (k->type) {
-    case STRING:
-        return memchr(v.p, 0, v.n) ? -1 : 0;
-    case CHOICE:
-        return is_choice(k->limits, v) ? 0 : -1;
-    case BOOL:
-        return parse_bool(v, out);
-    case INT:
-        return parse_number(v, NULL, NULL, out);
-    case BYTES:
-        return parse_number(v, sizes, size_of, out);
-    case DURATION:
-        return parse_number(v, times, seconds, out);
+    case STRING: return memchr(v.p, 0, v.n) ? -1 : 0;
+    case CHOICE: return is_choice(k->limits, v) ? 0 : -1;
+    case BOOL: return parse_bool(v, out);
+    case INT: return parse_number(v, NULL, NULL, out);
+    case BYTES: return parse_number(v, sizes, size_of, out);
+    case DURATION: return parse_number(v, times, seconds, out);
     }
     return -1;
 }
@@ -169,14 +205,15 @@ static int set(struct key *k, struct str v, const char *origin, struct err *e)
 {
     int64_t number;
     if (parse(k, v, &number))
-        return ERR(e, ERR_CONFIG, "%s: %s must be %s%s%s", origin, k->name, expected(k), k->type == CHOICE ? " " : "",
-                   k->type == CHOICE ? k->limits : "");
+        return ERR(e, ERR_CONFIG, "%s: %s must be %s%s%s", origin, k->name, expected(k),
+                   k->type == CHOICE ? " " : "", k->type == CHOICE ? k->limits : "");
     bool numeric = k->type == INT || k->type == BYTES || k->type == DURATION;
     if (numeric && k->limits) {
         char *end;
         int64_t min = strtoll(k->limits, &end, 10), max = strtoll(end + 2, NULL, 10);
         if (number < min || number > max)
-            return ERR(e, ERR_CONFIG, "%s: %s must be between %" PRId64 " and %" PRId64, origin, k->name, min, max);
+            return ERR(e, ERR_CONFIG, "%s: %s must be between %" PRId64 " and %" PRId64, origin,
+                       k->name, min, max);
     }
     struct buf b = {0};
     buf_put(&b, v.p, v.n);
@@ -222,8 +259,9 @@ static int unknown(struct str name, const char *origin, struct err *e)
             near = keys[i].name;
         }
     }
-    return ERR(e, ERR_CONFIG, "%s: unknown key \"%.*s\"%s%s%s", origin, (int)(name.n > 60 ? 60 : name.n), name.p,
-               near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return ERR(e, ERR_CONFIG, "%s: unknown key \"%.*s\"%s%s%s", origin,
+               (int)(name.n > 60 ? 60 : name.n), name.p, near ? "; did you mean " : "",
+               near ? near : "", near ? "?" : "");
 }
 
 static int set_pair(struct str line, const char *origin, bool comments, struct err *e)
@@ -237,7 +275,8 @@ static int set_pair(struct str line, const char *origin, bool comments, struct e
         const char *close = memchr(value.p + 1, '"', value.n - 1);
         if (!close)
             return ERR(e, ERR_CONFIG, "%s: the closing quote is missing", origin);
-        struct str rest = str_trim((struct str){close + 1, value.n - (size_t)(close + 1 - value.p)});
+        struct str rest =
+            str_trim((struct str){close + 1, value.n - (size_t)(close + 1 - value.p)});
         if (rest.n && rest.p[0] != '#')
             return ERR(e, ERR_CONFIG, "%s: text after the closing quote", origin);
         value = (struct str){value.p + 1, (size_t)(close - value.p - 1)};
@@ -391,32 +430,53 @@ enum conf_type conf_type(const char *key)
     return is_text(k->type) ? CONF_STRING : is_bool(k->type) ? CONF_BOOL : CONF_INT;
 }
 
+/* A password inside a database URL or connection string is as secret as one of its own. */
+static void print_masked(FILE *out, const char *v)
+{
+    const char *rest = strstr(v, "://");
+    const char *at = rest ? strrchr(rest + 3, '@') : NULL;
+    const char *colon = at ? memchr(rest + 3, ':', (size_t)(at - rest - 3)) : NULL;
+    if (colon) {
+        fprintf(out, "%.*s:***", (int)(colon - v), v);
+        v = at;
+    }
+    for (const char *p; (p = strcasestr(v, "password")) != NULL;) {
+        p += strlen("password");
+        p += strspn(p, " =");
+        fprintf(out, "%.*s***", (int)(p - v), v);
+        /* A quoted value may hold spaces; the rest of the text is cheaper to lose than a password. */
+        v = *p == '\'' ? "" : p + strcspn(p, " &");
+    }
+    fputs(v, out);
+}
+
 void conf_dump(FILE *out)
 {
     for (int i = 0; i < NKEYS; i++) {
         const struct key *k = &keys[i];
         const char *v = k->value ? k->value : k->fallback;
-        bool hide = k->secret && *v;
-        /* A password inside a database URL is as secret as one of its own. */
-        const char *at = strstr(v, "://") ? strrchr(v, '@') : NULL;
-        const char *colon = at ? memchr(strstr(v, "://") + 3, ':', (size_t)(at - strstr(v, "://") - 3)) : NULL;
-        if (!hide && colon)
-            fprintf(out, "%-20s = %.*s:***%s  # %s\n", k->name, (int)(colon - v), v, at, k->origin);
+        fprintf(out, "%-20s = ", k->name);
+        if (k->secret && *v)
+            fputs("***", out);
         else
-            fprintf(out, "%-20s = %s  # %s\n", k->name, hide ? "***" : v, k->origin);
+            print_masked(out, v);
+        fprintf(out, "  # %s\n", k->origin);
     }
 }
 
 void conf_print_reference(FILE *out)
 {
-    static const char *const type_names[] = {"text", "number", "size", "time", "true or false", "one of"};
-    fputs("# ppv.conf: `key = value` lines. Text after # is a comment; quote a value that contains one.\n"
+    static const char *const type_names[] = {"text", "number",        "size",
+                                             "time", "true or false", "one of"};
+    fputs("# ppv.conf: `key = value` lines. Text after # is a comment; quote a value that contains "
+          "one.\n"
           "# PPV_<KEY> in the environment overrides this file, --set key=value overrides both.\n"
           "# Sizes: 500MiB, 4GiB. Times: 30s, 15m, 2h, 7d.\n",
           out);
     for (int i = 0; i < NKEYS; i++) {
         const struct key *k = &keys[i];
-        fprintf(out, "\n# %s\n# (%s%s%s%s)\n#%s = %s\n", k->text, type_names[k->type], k->limits ? " " : "",
-                k->limits ? k->limits : "", k->secret ? ", secret" : "", k->name, k->fallback);
+        fprintf(out, "\n# %s\n# (%s%s%s%s)\n#%s = %s\n", k->text, type_names[k->type],
+                k->limits ? " " : "", k->limits ? k->limits : "", k->secret ? ", secret" : "",
+                k->name, k->fallback);
     }
 }

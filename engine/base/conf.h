@@ -13,7 +13,8 @@
 int conf_load(const char *path, char *const *sets, struct err *e);
 /* The value must exist in the table with that type, else the process aborts (programmer's mistake). */
 const char *conf_str(const char *key); /* "" when unset */
-int64_t conf_int(const char *key);     /* plain integer, bytes (4GiB), or seconds (5s 10m 2h 7d) by the key's type */
+int64_t conf_int(
+    const char *key); /* plain integer, bytes (4GiB), or seconds (5s 10m 2h 7d) by the key's type */
 bool conf_bool(const char *key);
 /* For Lua and other callers that get the name at run time. CONF_NONE: no such key. CONF_SECRET: text nobody may show. */
 enum conf_type { CONF_NONE, CONF_STRING, CONF_SECRET, CONF_INT, CONF_BOOL };

@@ -22,11 +22,13 @@ static const struct row table[ERR_CODE_COUNT] = {
     [ERR_BUSY] = {"engine.busy", "The server is busy. Please try again in a moment.", 503, true},
     [ERR_TIMEOUT] = {"engine.timeout", "This took too long. Please try again.", 504, true},
     [ERR_CANCELLED] = {"engine.cancelled", "The request was cancelled.", 499, false},
-    [ERR_LIMIT] = {"engine.limit", "This page needed more resources than it is allowed.", 500, false},
+    [ERR_LIMIT] = {"engine.limit", "This page needed more resources than it is allowed.", 500,
+                   false},
     [ERR_BAD_REQUEST] = {"request.bad", "The request could not be understood.", 400, false},
     [ERR_INVALID] = {"input.invalid", "Some of the input is not valid.", 422, false},
     [ERR_TOO_LARGE] = {"request.too_large", "This is larger than allowed.", 413, false},
-    [ERR_UNSUPPORTED] = {"request.unsupported", "This kind of content is not accepted here.", 415, false},
+    [ERR_UNSUPPORTED] = {"request.unsupported", "This kind of content is not accepted here.", 415,
+                         false},
     [ERR_UNAUTHENTICATED] = {"auth.required", "Please sign in first.", 401, false},
     [ERR_FORBIDDEN] = {"auth.forbidden", "You are not allowed to do this.", 403, false},
     [ERR_NOT_FOUND] = {"request.not_found", "There is nothing here.", 404, false},
@@ -35,8 +37,10 @@ static const struct row table[ERR_CODE_COUNT] = {
     [ERR_DB] = {"db.error", "Something went wrong on our side.", 500, false},
     [ERR_DB_CONFLICT] = {"db.conflict", "This conflicts with the present state.", 409, false},
     [ERR_DB_RETRY] = {"db.retry", "The server is busy. Please try again.", 503, true},
-    [ERR_DB_DOWN] = {"db.unavailable", "The database is not reachable. Please try again soon.", 503, true},
-    [ERR_DB_UNKNOWN] = {"db.unknown_outcome", "We could not confirm whether this was saved. Please check first.", 503,
+    [ERR_DB_DOWN] = {"db.unavailable", "The database is not reachable. Please try again soon.", 503,
+                     true},
+    [ERR_DB_UNKNOWN] = {"db.unknown_outcome",
+                        "We could not confirm whether this was saved. Please check first.", 503,
                         false},
     [ERR_NET] = {"net.failed", "Another service did not answer. Please try again.", 502, true},
     [ERR_NET_REFUSED] = {"net.refused", "This address may not be contacted.", 403, false},
@@ -103,6 +107,7 @@ bool err_is_retry(enum err_code code)
 
 void err_abort(const char *what, const char *file, int line)
 {
-    log_event(LOG_ERROR, "engine.broken_invariant", "ssi", "what", what, "file", file, "line", (int64_t)line);
+    log_event(LOG_ERROR, "engine.broken_invariant", "ssi", "what", what, "file", file, "line",
+              (int64_t)line);
     abort();
 }

@@ -56,7 +56,7 @@ int64_t log_dropped(void)
 
 static bool is_secret(const char *key)
 {
-    static const char *const parts[] = {"passw",  "secret", "token",      "cookie",
+    static const char *const parts[] = {"passw",    "secret", "token",      "cookie",
                                         "authoriz", "apikey", "credential", "signature"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (strcasestr(key, parts[i]))
@@ -96,9 +96,7 @@ static void put_pair(struct buf *b, const char *key, char type, va_list *ap)
         buf_puts(b, quote);
         break;
     }
-    case 'i':
-        buf_printf(b, "%" PRId64, va_arg(*ap, int64_t));
-        break;
+    case 'i': buf_printf(b, "%" PRId64, va_arg(*ap, int64_t)); break;
     case 'd':
         d = va_arg(*ap, double);
         if (isfinite(d))
@@ -106,11 +104,8 @@ static void put_pair(struct buf *b, const char *key, char type, va_list *ap)
         else
             buf_puts(b, "null");
         break;
-    case 'b':
-        buf_puts(b, va_arg(*ap, int) ? "true" : "false");
-        break;
-    default:
-        must(!"log_event format letter");
+    case 'b': buf_puts(b, va_arg(*ap, int) ? "true" : "false"); break;
+    default: must(!"log_event format letter");
     }
 }
 
@@ -120,12 +115,12 @@ static void put_start(struct buf *b, enum log_level lv, const char *event)
     char when[32];
     clock_format(clock_wall(), when);
     if (sink.human) {
-        buf_printf(b, "\033[2m%.8s\033[0m %s%-5s\033[0m %-7s %s", when + 11, colours[lv], level_names[lv], sink.role,
-                   event);
+        buf_printf(b, "\033[2m%.8s\033[0m %s%-5s\033[0m %-7s %s", when + 11, colours[lv],
+                   level_names[lv], sink.role, event);
         return;
     }
-    buf_printf(b, "{\"ts\":\"%s\",\"level\":\"%s\",\"role\":\"%s\",\"pid\":%d,\"event\":\"", when, level_names[lv],
-               sink.role, (int)getpid());
+    buf_printf(b, "{\"ts\":\"%s\",\"level\":\"%s\",\"role\":\"%s\",\"pid\":%d,\"event\":\"", when,
+               level_names[lv], sink.role, (int)getpid());
     put_value(b, event);
     buf_puts(b, "\"");
 }
@@ -164,8 +159,9 @@ void log_event(enum log_level lv, const char *event, const char *fmt, ...)
 void log_err(enum log_level lv, const char *event, const struct err *e)
 {
     if (!e->file || !*e->file)
-        log_event(lv, event, "sss", "code", err_name(e->code), "message", e->msg, "detail", e->detail);
+        log_event(lv, event, "sss", "code", err_name(e->code), "message", e->msg, "detail",
+                  e->detail);
     else
-        log_event(lv, event, "ssssi", "code", err_name(e->code), "message", e->msg, "detail", e->detail, "file",
-                  e->file, "line", (int64_t)e->line);
+        log_event(lv, event, "ssssi", "code", err_name(e->code), "message", e->msg, "detail",
+                  e->detail, "file", e->file, "line", (int64_t)e->line);
 }

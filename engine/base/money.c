@@ -49,28 +49,38 @@ int money_split(int64_t price, int fee_bp, int pct, struct money_split *out, str
     int64_t gross, commission;
     if (fee_bp < 0 || fee_bp > 10000)
         return ERR(e, ERR_INVALID, "fee is not between 0 and 10000 basis points");
-    if (fraction(price, 10000 - fee_bp, 10000, &gross, e) || fraction(price, pct, 100, &commission, e))
+    if (fraction(price, 10000 - fee_bp, 10000, &gross, e) ||
+        fraction(price, pct, 100, &commission, e))
         return -1;
     if (commission > gross)
         commission = gross;
-    *out = (struct money_split){.platform = price - gross, .creator = gross - commission, .commission = commission};
+    *out = (struct money_split){
+        .platform = price - gross, .creator = gross - commission, .commission = commission};
     return 0;
 }
 
 int money_exponent(const char *currency)
 {
-    static const char zero[] = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF ";
+    static const char zero[] =
+        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF ";
     static const char three[] = "BHD IQD JOD KWD LYD OMR TND ";
-    static const char two[] =
-        "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF "
-        "CNY COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF "
-        "IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR "
-        "MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD "
-        "SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD YER "
-        "ZAR ZMW ZWL ";
+    static const char two[] = "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB "
+                              "BRL BSD BTN BWP BYN BZD CAD CDF CHF "
+                              "CNY COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL "
+                              "GHS GIP GMD GTQ GYD HKD HNL HTG HUF "
+                              "IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD "
+                              "MDL MGA MKD MMK MNT MOP MRU MUR MVR "
+                              "MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR "
+                              "RON RSD RUB SAR SBD SCR SDG SEK SGD "
+                              "SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS "
+                              "UAH USD UYU UZS VED VES WST XCD YER "
+                              "ZAR ZMW ZWL ";
     if (!currency || strlen(currency) != 3 || strchr(currency, ' '))
         return -1;
-    return listed(two, currency) ? 2 : listed(zero, currency) ? 0 : listed(three, currency) ? 3 : -1;
+    return listed(two, currency)     ? 2
+           : listed(zero, currency)  ? 0
+           : listed(three, currency) ? 3
+                                     : -1;
 }
 
 int money_parse(const char *s, const char *currency, int64_t *out, struct err *e)

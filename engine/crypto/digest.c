@@ -89,10 +89,12 @@ void digest_keccak256(const void *p, size_t n, uint8_t out[32])
         out[i] = (uint8_t)(s[i / 8] >> (i % 8 * 8));
 }
 
-static void hmac(const EVP_MD *md, const void *key, size_t klen, const void *p, size_t n, uint8_t *out)
+static void hmac(const EVP_MD *md, const void *key, size_t klen, const void *p, size_t n,
+                 uint8_t *out)
 {
     unsigned len;
-    must(klen <= INT32_MAX && HMAC(md, klen ? key : "", (int)klen, n ? p : (const void *)"", n, out, &len));
+    must(klen <= INT32_MAX &&
+         HMAC(md, klen ? key : "", (int)klen, n ? p : (const void *)"", n, out, &len));
 }
 
 void digest_hmac_sha256(const void *key, size_t klen, const void *p, size_t n, uint8_t out[32])
@@ -111,8 +113,8 @@ void digest_hmac_sha1(const void *key, size_t klen, const void *p, size_t n, uin
 }
 
 /* By hand on HMAC: the library's KDF objects cost ten times as much, and this runs for every key request. */
-void digest_hkdf_sha256(const void *secret, size_t n, const void *salt, size_t slen, const void *info, size_t ilen,
-                        void *out, size_t outlen)
+void digest_hkdf_sha256(const void *secret, size_t n, const void *salt, size_t slen,
+                        const void *info, size_t ilen, void *out, size_t outlen)
 {
     static const uint8_t zeros[32];
     uint8_t prk[32], t[32], *dst = out;
@@ -175,25 +177,29 @@ void digest_free(struct digest *d)
     EVP_MD_CTX_free((EVP_MD_CTX *)d);
 }
 
-static long aes(bool encrypt, const uint8_t *key, const uint8_t *iv, const void *in, size_t n, void *out)
+static long aes(bool encrypt, const uint8_t *key, const uint8_t *iv, const void *in, size_t n,
+                void *out)
 {
     must(n < INT32_MAX - 16);
     int a = 0, b = 0;
     EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
     must(c && EVP_CipherInit_ex(c, EVP_aes_128_cbc(), NULL, key, iv, encrypt) == 1);
-    bool ok = EVP_CipherUpdate(c, out, &a, in, (int)n) == 1 && EVP_CipherFinal_ex(c, (uint8_t *)out + a, &b) == 1;
+    bool ok = EVP_CipherUpdate(c, out, &a, in, (int)n) == 1 &&
+              EVP_CipherFinal_ex(c, (uint8_t *)out + a, &b) == 1;
     EVP_CIPHER_CTX_free(c);
     return ok ? (long)a + b : -1;
 }
 
-long digest_aes128_cbc_encrypt(const uint8_t key[16], const uint8_t iv[16], const void *in, size_t n, void *out)
+long digest_aes128_cbc_encrypt(const uint8_t key[16], const uint8_t iv[16], const void *in,
+                               size_t n, void *out)
 {
     long r = aes(true, key, iv, in, n, out);
     must(r >= 0);
     return r;
 }
 
-long digest_aes128_cbc_decrypt(const uint8_t key[16], const uint8_t iv[16], const void *in, size_t n, void *out)
+long digest_aes128_cbc_decrypt(const uint8_t key[16], const uint8_t iv[16], const void *in,
+                               size_t n, void *out)
 {
     return n == 0 || n % 16 ? -1 : aes(false, key, iv, in, n, out);
 }

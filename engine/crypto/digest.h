@@ -9,14 +9,16 @@
 
 void digest_sha256(const void *p, size_t n, uint8_t out[32]);
 void digest_sha512(const void *p, size_t n, uint8_t out[64]);
-void digest_sha1(const void *p, size_t n, uint8_t out[20]); /* only where a foreign protocol asks for it */
+void digest_sha1(const void *p, size_t n,
+                 uint8_t out[20]); /* only where a foreign protocol asks for it */
 void digest_keccak256(const void *p, size_t n, uint8_t out[32]); /* Ethereum's, not SHA3-256 */
 void digest_hmac_sha256(const void *key, size_t klen, const void *p, size_t n, uint8_t out[32]);
 void digest_hmac_sha512(const void *key, size_t klen, const void *p, size_t n, uint8_t out[64]);
-void digest_hmac_sha1(const void *key, size_t klen, const void *p, size_t n, uint8_t out[20]); /* TOTP */
+void digest_hmac_sha1(const void *key, size_t klen, const void *p, size_t n,
+                      uint8_t out[20]); /* TOTP */
 /* RFC 5869, empty salt when slen is 0; ilen <= 1024, outlen <= 8160. */
-void digest_hkdf_sha256(const void *secret, size_t n, const void *salt, size_t slen, const void *info, size_t ilen,
-                        void *out, size_t outlen);
+void digest_hkdf_sha256(const void *secret, size_t n, const void *salt, size_t slen,
+                        const void *info, size_t ilen, void *out, size_t outlen);
 void digest_random(void *out, size_t n);
 /* Constant time in n. */
 bool digest_equal(const void *a, const void *b, size_t n);
@@ -32,6 +34,8 @@ void digest_free(struct digest *d);                   /* NULL is fine */
 
 /* AES-128-CBC with PKCS#7 padding (HLS). out needs n + 16 bytes for encryption, n for decryption. Return bytes written;
  * decryption: -1 for a wrong length or padding. */
-long digest_aes128_cbc_encrypt(const uint8_t key[16], const uint8_t iv[16], const void *in, size_t n, void *out);
-long digest_aes128_cbc_decrypt(const uint8_t key[16], const uint8_t iv[16], const void *in, size_t n, void *out);
+long digest_aes128_cbc_encrypt(const uint8_t key[16], const uint8_t iv[16], const void *in,
+                               size_t n, void *out);
+long digest_aes128_cbc_decrypt(const uint8_t key[16], const uint8_t iv[16], const void *in,
+                               size_t n, void *out);
 #endif

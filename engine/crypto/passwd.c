@@ -15,8 +15,9 @@ static int hash(struct str plain, char out[128], struct err *e)
 {
     uint8_t salt[SALT];
     digest_random(salt, sizeof salt);
-    int rc = argon2id_hash_encoded((uint32_t)conf_int("argon2_time"), (uint32_t)conf_int("argon2_memory_kib"), 1,
-                                   plain.p, plain.n, salt, sizeof salt, HASH, out, 128);
+    int rc = argon2id_hash_encoded((uint32_t)conf_int("argon2_time"),
+                                   (uint32_t)conf_int("argon2_memory_kib"), 1, plain.p, plain.n,
+                                   salt, sizeof salt, HASH, out, 128);
     if (rc != ARGON2_OK)
         return ERR(e, rc == ARGON2_MEMORY_ALLOCATION_ERROR ? ERR_BUSY : ERR_INTERNAL, "argon2: %s",
                    argon2_error_message(rc));
@@ -51,6 +52,7 @@ int passwd_verify(struct str plain, const char *phc, bool *ok, bool *needs_rehas
         return ERR(e, ERR_INVALID, "argon2: %s", argon2_error_message(rc));
     *ok = rc == ARGON2_OK;
     *needs_rehash = *ok && (memory != (unsigned)conf_int("argon2_memory_kib") ||
-                            passes != (unsigned)conf_int("argon2_time") || lanes != 1 || version != ARGON2_VERSION_13);
+                            passes != (unsigned)conf_int("argon2_time") || lanes != 1 ||
+                            version != ARGON2_VERSION_13);
     return 0;
 }

@@ -60,7 +60,8 @@ static int slurp(const char *path, struct buf *out, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT ? ERR(e, ERR_NOT_FOUND, "%s does not exist", path) : err_errno(e, path);
+        return errno == ENOENT ? ERR(e, ERR_NOT_FOUND, "%s does not exist", path)
+                               : err_errno(e, path);
     struct stat st;
     int rc = fstat(fd, &st) ? err_errno(e, path) : 0;
     if (rc == 0 && (!S_ISREG(st.st_mode) || st.st_mode & 077))
@@ -147,7 +148,8 @@ int token_rotate(const char *path, struct err *e)
     struct buf old = {0}, b = {0};
     int rc = slurp(path, &old, e);
     if (rc == 0 && (rc = parse(path, (struct str){old.p, old.n}, e)) == 0 && nkeys == MAX_KEYS)
-        rc = ERR(e, ERR_CONFLICT, "%s already holds %d keys; remove one that is not the last line", path, MAX_KEYS);
+        rc = ERR(e, ERR_CONFLICT, "%s already holds %d keys; remove one that is not the last line",
+                 path, MAX_KEYS);
     if (rc == 0) {
         put_new_key(&b);
         buf_put(&b, old.p, old.n);
@@ -190,7 +192,8 @@ static const struct key *key_of(struct str text, struct str *rest)
 
 /* ---- signed ---- */
 
-static void mac_of(const struct key *k, const char *purpose, struct str signed_part, uint8_t out[32])
+static void mac_of(const struct key *k, const char *purpose, struct str signed_part,
+                   uint8_t out[32])
 {
     uint8_t key[32];
     subkey(k, "sign", purpose, key);
@@ -245,7 +248,8 @@ void token_seal(const char *purpose, struct str plain, struct buf *out)
     digest_random(box, NONCE);
     EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
     must(c && EVP_EncryptInit_ex(c, EVP_aes_256_gcm(), NULL, key, box) == 1);
-    must(EVP_EncryptUpdate(c, box + NONCE, &a, (const uint8_t *)(plain.n ? plain.p : ""), (int)plain.n) == 1);
+    must(EVP_EncryptUpdate(c, box + NONCE, &a, (const uint8_t *)(plain.n ? plain.p : ""),
+                           (int)plain.n) == 1);
     must(EVP_EncryptFinal_ex(c, box + NONCE + a, &b) == 1 && (size_t)a == plain.n);
     must(EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG, box + NONCE + plain.n) == 1);
     EVP_CIPHER_CTX_free(c);
@@ -256,7 +260,8 @@ void token_seal(const char *purpose, struct str plain, struct buf *out)
     free(box);
 }
 
-static bool open_box(const struct key *k, const char *purpose, uint8_t *box, size_t n, uint8_t *plain)
+static bool open_box(const struct key *k, const char *purpose, uint8_t *box, size_t n,
+                     uint8_t *plain)
 {
     uint8_t key[32];
     int a = 0, b = 0;

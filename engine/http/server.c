@@ -478,7 +478,7 @@ static int start_daemon(struct http_server *s, struct err *e)
         flags, (uint16_t)s->port, on_accept, s, on_access, s, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, s,
         MHD_OPTION_LISTEN_SOCKET, s->listen_fd, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)POOL_BYTES, MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->conf.conn_max, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(s->conf.stall_us / SECOND), MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
+        (unsigned)(s->conf.stall_us / SECOND), MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
         MHD_OPTION_UNESCAPE_CALLBACK, keep_raw, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
     return s->mhd ? 0 : ERR(e, ERR_IO, "libmicrohttpd did not start");

@@ -84,9 +84,11 @@ static int read_file(struct reader *r, int dir, const char *name, const char *pa
     return 0;
 }
 
-static int read_dir(struct reader *r, int parent, const char *name, const char *path, int depth, struct err *e);
+static int read_dir(struct reader *r, int parent, const char *name, const char *path, int depth,
+                    struct err *e);
 
-static int read_entry(struct reader *r, DIR *d, const char *name, const char *path, int depth, struct err *e)
+static int read_entry(struct reader *r, DIR *d, const char *name, const char *path, int depth,
+                      struct err *e)
 {
     struct stat st;
     if (fstatat(dirfd(d), name, &st, AT_SYMLINK_NOFOLLOW) != 0)
@@ -98,7 +100,8 @@ static int read_entry(struct reader *r, DIR *d, const char *name, const char *pa
     return 0;
 }
 
-static int read_dir(struct reader *r, int parent, const char *name, const char *path, int depth, struct err *e)
+static int read_dir(struct reader *r, int parent, const char *name, const char *path, int depth,
+                    struct err *e)
 {
     if (depth > DEPTH_MAX)
         return ERR(e, ERR_IO, "%s: directories too deep", path);
@@ -333,7 +336,8 @@ int bundle_from_fd(int fd, struct bundle **out, struct err *e)
     struct stat st;
     if (fstat(fd, &st) != 0)
         return err_errno(e, "bundle");
-    void *map = st.st_size > 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    void *map =
+        st.st_size > 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
     if (map == MAP_FAILED)
         return ERR(e, ERR_IO, "cannot map the bundle");
     struct bundle *b = bundle_blank();

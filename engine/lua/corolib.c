@@ -35,7 +35,8 @@ static const char GUARD[] =
     "  local c = ccreate(f)\n"
     "  return function(...) return unwrap(resume(c, ...)) end\n"
     "end\n"
-    "return { create = ccreate, resume = resume, yield = cyield, wrap = wrap, running = crunning, status = cstatus }\n";
+    "return { create = ccreate, resume = resume, yield = cyield, wrap = wrap, running = crunning, "
+    "status = cstatus }\n";
 
 static int l_pending(lua_State *L)
 {

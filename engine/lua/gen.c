@@ -22,7 +22,8 @@ static struct {
     void *before_arg;
 } gens;
 
-void problems_add(struct problems *p, const char *plugin, const char *file, int line, const char *text)
+void problems_add(struct problems *p, const char *plugin, const char *file, int line,
+                  const char *text)
 {
     if (p->n >= PROBLEMS_MAX)
         return;
@@ -120,7 +121,8 @@ void gen_push_boot(lua_State *L, struct gen *g)
 }
 
 /* "plugins/x/handler.lua:12: text" -> its parts; the plugin's name from the path. */
-void problems_add_message(struct problems *p, const char *plugin, const char *fallback_file, const char *msg)
+void problems_add_message(struct problems *p, const char *plugin, const char *fallback_file,
+                          const char *msg)
 {
     char file[160], name[64] = "";
     const char *colon = strstr(msg, ".lua:");
@@ -160,7 +162,8 @@ static bool must_refuse(const struct gen *g)
     return false;
 }
 
-int gen_build(struct bundle *b, const struct gen_opts *o, struct problems *p, struct gen **out, struct err *e)
+int gen_build(struct bundle *b, const struct gen_opts *o, struct problems *p, struct gen **out,
+              struct err *e)
 {
     struct gen *g = calloc(1, sizeof *g);
     must(g);
@@ -184,12 +187,12 @@ int gen_build(struct bundle *b, const struct gen_opts *o, struct problems *p, st
     if (rc < 0)
         problems_add_message(&g->problems, NULL, "scripts/boot.lua", e ? e->msg : "error");
     if (rc == 0 && must_refuse(g))
-        rc = ERR(e, ERR_CONFIG, "the bundle has %d problem(s): %s:%d: %s", g->problems.n, g->problems.v[0].file,
-                 g->problems.v[0].line, g->problems.v[0].text);
+        rc = ERR(e, ERR_CONFIG, "the bundle has %d problem(s): %s:%d: %s", g->problems.n,
+                 g->problems.v[0].file, g->problems.v[0].line, g->problems.v[0].text);
     for (int i = 0; i < g->problems.n; i++) {
         struct problem *q = &g->problems.v[i];
-        log_event(LOG_ERROR, "lua.problem", "ssis", "plugin", q->plugin, "file", q->file, "line", (int64_t)q->line,
-                  "text", q->text);
+        log_event(LOG_ERROR, "lua.problem", "ssis", "plugin", q->plugin, "file", q->file, "line",
+                  (int64_t)q->line, "text", q->text);
         if (p)
             problems_add(p, q->plugin, q->file, q->line, q->text);
     }

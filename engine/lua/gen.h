@@ -48,18 +48,17 @@ struct problems {
     struct problem *v;
     int n, cap;
 };
-void problems_add(struct problems *p, const char *plugin, const char *file, int line, const char *text);
+void problems_add(struct problems *p, const char *plugin, const char *file, int line,
+                  const char *text);
 /* msg "file.lua:12: text" is taken apart; plugin NULL = from the path. */
-void problems_add_message(struct problems *p, const char *plugin, const char *fallback_file, const char *msg);
+void problems_add_message(struct problems *p, const char *plugin, const char *fallback_file,
+                          const char *msg);
 void problems_fini(struct problems *p);
 struct buf;
 void problems_json(const struct problems *p, struct buf *out); /* appends a JSON array */
 
 enum { GEN_SLOTS = 4 };
-enum gen_slot { GEN_SLOT_HTTP,
-                GEN_SLOT_JOBS,
-                GEN_SLOT_A,
-                GEN_SLOT_B };
+enum gen_slot { GEN_SLOT_HTTP, GEN_SLOT_JOBS, GEN_SLOT_A, GEN_SLOT_B };
 struct gen {
     int refs;
     int64_t id; /* the bundle's id */
@@ -86,7 +85,8 @@ struct gen_opts {
     size_t cap;        /* bytes, 0 = default */
     int64_t budget_us; /* 0 = 500 ms */
 };
-int gen_build(struct bundle *b, const struct gen_opts *o, struct problems *p, struct gen **out, struct err *e);
+int gen_build(struct bundle *b, const struct gen_opts *o, struct problems *p, struct gen **out,
+              struct err *e);
 struct gen *gen_ref(struct gen *g);
 void gen_unref(struct gen *g);
 /* The generation new tasks start in, or NULL. */

@@ -45,7 +45,9 @@ struct str lx_str(lua_State *L, int i, size_t min, size_t max)
     struct str v;
     v.p = lua_tolstring(L, i, &v.n);
     if (v.n < min || v.n > max)
-        luaL_argerror(L, i, lua_pushfstring(L, "string of %d to %d bytes expected, got %d", (int)min, (int)max, (int)v.n));
+        luaL_argerror(L, i,
+                      lua_pushfstring(L, "string of %d to %d bytes expected, got %d", (int)min,
+                                      (int)max, (int)v.n));
     return v;
 }
 

@@ -113,9 +113,7 @@ static bool single_match(struct match *m, const char *s, const char *p, const ch
     switch (*p) {
     case '.': return true;
     case '%': return match_class(c, (unsigned char)p[1]);
-    case '[':
-        spend(m, (ep - p) / 4);
-        return match_set(c, p, ep - 1);
+    case '[': spend(m, (ep - p) / 4); return match_set(c, p, ep - 1);
     default: return (unsigned char)*p == c;
     }
 }
@@ -318,7 +316,8 @@ static int push_captures(struct match *m, const char *s, const char *e)
     return n;
 }
 
-static void match_init(struct match *m, lua_State *L, const char *s, size_t ls, const char *p, size_t lp)
+static void match_init(struct match *m, lua_State *L, const char *s, size_t ls, const char *p,
+                       size_t lp)
 {
     m->L = L;
     m->src = s;
@@ -532,7 +531,8 @@ static int l_rep(lua_State *L)
 
 void vm_patterns_open(lua_State *L)
 {
-    static const luaL_Reg fns[] = {{"find", l_find}, {"match", l_match}, {"gmatch", l_gmatch}, {"gsub", l_gsub}, {"rep", l_rep}, {NULL, NULL}};
+    static const luaL_Reg fns[] = {{"find", l_find}, {"match", l_match}, {"gmatch", l_gmatch},
+                                   {"gsub", l_gsub}, {"rep", l_rep},     {NULL, NULL}};
     for (const luaL_Reg *f = fns; f->name; f++) {
         lua_pushcfunction(L, f->func);
         lua_setfield(L, -2, f->name);

@@ -72,7 +72,8 @@ static void raw_string(lua_State *L, int idx, const char *key, char *out, size_t
     lua_pop(L, 1);
 }
 
-static int push_plugin_err(lua_State *L, const char *plugin, const char *code, const char *msg, bool retry)
+static int push_plugin_err(lua_State *L, const char *plugin, const char *code, const char *msg,
+                           bool retry)
 {
     struct err e = {.code = ERR_INTERNAL, .retry = retry};
     snprintf(e.msg, sizeof e.msg, "%s", msg);
@@ -88,7 +89,8 @@ static int push_plugin_err(lua_State *L, const char *plugin, const char *code, c
 
 static bool is_memory_error(lua_State *L, int idx)
 {
-    return lua_type(L, idx) == LUA_TSTRING && strcmp(lua_tostring(L, idx), "not enough memory") == 0;
+    return lua_type(L, idx) == LUA_TSTRING &&
+           strcmp(lua_tostring(L, idx), "not enough memory") == 0;
 }
 
 /* What a plugin threw becomes a fresh error table: nothing of its metatables reaches trusted code. */
@@ -115,10 +117,12 @@ static int l_convert(lua_State *L)
         raw_string(L, 2, "message", msg, sizeof msg);
         lua_pushliteral(L, "retry");
         lua_rawget(L, 2);
-        return push_plugin_err(L, plugin, code, msg[0] ? msg : "error object without message", lua_toboolean(L, -1));
+        return push_plugin_err(L, plugin, code, msg[0] ? msg : "error object without message",
+                               lua_toboolean(L, -1));
     }
     const char *s = lua_tostring(L, 2);
-    return push_plugin_err(L, plugin, "plugin.error", s ? s : "error object is not a string", false);
+    return push_plugin_err(L, plugin, "plugin.error", s ? s : "error object is not a string",
+                           false);
 }
 
 /* compile(path) -> function with the JIT off | nil, message. Text only. */
@@ -169,8 +173,8 @@ static int l_fail(lua_State *L)
 {
     struct gen *g = loading_gen(L);
     const char *plugin = lua_tostring(L, 1);
-    problems_add(&g->problems, plugin ? plugin : "", luaL_optstring(L, 2, ""), (int)luaL_optinteger(L, 3, 0),
-                 luaL_checkstring(L, 4));
+    problems_add(&g->problems, plugin ? plugin : "", luaL_optstring(L, 2, ""),
+                 (int)luaL_optinteger(L, 3, 0), luaL_checkstring(L, 4));
     return 0;
 }
 
@@ -297,8 +301,12 @@ static void open_boundary(lua_State *L, int prim)
 /* scripts/sandbox/env.lua gets the primitives and fills in load, load_manifest, check, readonly, copy. */
 static int open_host(lua_State *L)
 {
-    static const luaL_Reg prims[] = {{"compile", l_compile}, {"setfenv", l_setfenv}, {"module", l_module}, {"exists", l_exists}, {"fail_message", l_fail_message}, {NULL, NULL}};
-    static const luaL_Reg host[] = {{"plugins", l_plugins}, {"files", l_files}, {"source_hash", l_source_hash}, {"bundle", l_bundle}, {"fail", l_fail}, {NULL, NULL}};
+    static const luaL_Reg prims[] = {
+        {"compile", l_compile}, {"setfenv", l_setfenv},           {"module", l_module},
+        {"exists", l_exists},   {"fail_message", l_fail_message}, {NULL, NULL}};
+    static const luaL_Reg host[] = {
+        {"plugins", l_plugins}, {"files", l_files}, {"source_hash", l_source_hash},
+        {"bundle", l_bundle},   {"fail", l_fail},   {NULL, NULL}};
     lx_module(L, host);
     int h = lua_gettop(L);
     lua_pushboolean(L, gen_of(L)->cold);

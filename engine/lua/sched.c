@@ -12,11 +12,7 @@
 #include "lua/vm.h"
 #include "lua/watchdog.h"
 
-enum { T_NEW,
-       T_READY,
-       T_RUNNING,
-       T_WAITING,
-       T_DEAD };
+enum { T_NEW, T_READY, T_RUNNING, T_WAITING, T_DEAD };
 
 static char deadline_key, await_key;
 static struct {
@@ -344,7 +340,8 @@ int sched_await(lua_State *L, struct task *t, sched_push push, sched_stop stop, 
         if (!t->woken && stop)
             stop(op);
         t->woken = false;
-        return luaL_error(L, "cannot wait here (inside a sort, gsub, metamethod of C or require callback)");
+        return luaL_error(
+            L, "cannot wait here (inside a sort, gsub, metamethod of C or require callback)");
     }
     t->push = push;
     t->stop = stop;
@@ -391,14 +388,16 @@ void sched_cancel_retired(int64_t age_us)
     for (struct task *t = s.tasks; t;) {
         struct task *next = t->next;
         if (t->gen->retired_at && t->gen->retired_at < before && t->phase != PHASE_JOB)
-            sched_cancel(t, ERR_CANCELLED, "the plugins were reloaded and the time to finish is over");
+            sched_cancel(t, ERR_CANCELLED,
+                         "the plugins were reloaded and the time to finish is over");
         t = next;
     }
 }
 
 /* ---- synchronous calls ---- */
 
-static int call_result(struct gen *g, lua_State *L, struct task *t, int rc, int nresults, struct err *e)
+static int call_result(struct gen *g, lua_State *L, struct task *t, int rc, int nresults,
+                       struct err *e)
 {
     if (rc == 0) {
         lua_settop(t->co, nresults);
@@ -415,7 +414,8 @@ static int call_result(struct gen *g, lua_State *L, struct task *t, int rc, int 
     return -1;
 }
 
-int sched_call(struct gen *g, lua_State *L, int nargs, int nresults, int64_t budget_us, struct err *e)
+int sched_call(struct gen *g, lua_State *L, int nargs, int nresults, int64_t budget_us,
+               struct err *e)
 {
     struct arena *a = arena_new();
     struct task *outer = s.running;

@@ -45,7 +45,8 @@ struct task {
     int64_t deadline; /* clock_mono us, 0 = none; reaching it cancels with ERR_TIMEOUT */
     struct err err;
     void *user;
-    const char *plugin; /* name of the plugin whose code is running or awaited, NULL = trusted code */
+    const char
+        *plugin; /* name of the plugin whose code is running or awaited, NULL = trusted code */
     /* private to sched.c */
     sched_done done;
     sched_push push;
@@ -86,14 +87,16 @@ int sched_sleep(lua_State *L, struct task *t, int64_t us);
 
 /* Synchronous protected call in the load phase: function and nargs arguments on L's top, nresults left on success.
  * budget_us of CPU, then ERR_LIMIT. Yields are errors. */
-int sched_call(struct gen *g, lua_State *L, int nargs, int nresults, int64_t budget_us, struct err *e);
+int sched_call(struct gen *g, lua_State *L, int nargs, int nresults, int64_t budget_us,
+               struct err *e);
 
 /* The boundary of plugin code (used by sandbox.c): marks the running task as inside plugin; returns the previous mark. */
 const char *sched_enter(const char *plugin);
 void sched_leave(const char *previous);
 /* True when the value at idx is the deadline sentinel. */
 bool sched_is_deadline(lua_State *L, int idx);
-void sched_strike(const char *plugin, const char *what); /* sandbox.c: reports through sched_on_strike */
+void sched_strike(const char *plugin,
+                  const char *what); /* sandbox.c: reports through sched_on_strike */
 /* For corolib.c: the sentinels, and whether the running code is over its budget right now. */
 void sched_push_deadline(lua_State *L);
 void sched_push_await(lua_State *L);

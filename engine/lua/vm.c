@@ -29,7 +29,8 @@ static void *vm_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
     if (nsize > old && v->used - old + nsize > v->cap) {
         v->oom = true;
         bool first = v->enforce && !v->relaxed;
-        v->relaxed = v->relaxed || first; /* the error just raised needs room to travel and to be reported */
+        v->relaxed =
+            v->relaxed || first; /* the error just raised needs room to travel and to be reported */
         if (first || v->used - old + nsize > v->cap + GRACE)
             return NULL;
     }
@@ -171,8 +172,9 @@ static void open_lib(lua_State *L, const char *name, lua_CFunction fn)
 
 static void drop_globals(lua_State *L)
 {
-    static const char *const gone[] = {"dofile", "loadfile", "load", "loadstring", "newproxy", "getfenv",
-                                       "setfenv", "gcinfo", "module", "jit", NULL};
+    static const char *const gone[] = {"dofile",   "loadfile", "load",    "loadstring",
+                                       "newproxy", "getfenv",  "setfenv", "gcinfo",
+                                       "module",   "jit",      NULL};
     for (int i = 0; gone[i]; i++) {
         lua_pushnil(L);
         lua_setglobal(L, gone[i]);

@@ -17,9 +17,9 @@ struct vm {
     bool oom;               /* the cap was hit at least once: the state should be replaced */
     bool relaxed;           /* the cap was hit: GRACE until vm_recover */
     bool enforce;           /* inside lua_resume: the cap holds exactly (sched.c) */
-    bool full;              /* specs and `ppv lua`: io, os, package, debug exist; never for serving */
-    struct gen *gen;        /* set by gen.c */
-    lua_State *pool[64];    /* idle coroutines, anchored in the registry (sched.c) */
+    bool full;           /* specs and `ppv lua`: io, os, package, debug exist; never for serving */
+    struct gen *gen;     /* set by gen.c */
+    lua_State *pool[64]; /* idle coroutines, anchored in the registry (sched.c) */
     int pool_ref[64];
     int npool;
 };

@@ -10,9 +10,7 @@
 #include "lua/sched.h"
 
 #define TICK_NS 10000000L
-enum over { OVER_NONE,
-            OVER_PLUGIN,
-            OVER_TRUSTED };
+enum over { OVER_NONE, OVER_PLUGIN, OVER_TRUSTED };
 
 static struct {
     pthread_t thread, loop_thread;

@@ -8,7 +8,8 @@
 #include <stdint.h>
 #include <lua.h>
 
-void watchdog_start(int64_t plugin_us, int64_t trusted_us); /* from the loop thread; SIGUSR2 is unblocked there */
+void watchdog_start(int64_t plugin_us,
+                    int64_t trusted_us); /* from the loop thread; SIGUSR2 is unblocked there */
 void watchdog_stop(void);
 /* Lua starts or stops running in L's state. budget_us 0 = the trusted budget. */
 void watchdog_begin(lua_State *L, int64_t budget_us);

@@ -76,6 +76,8 @@ struct ladder_rate ladder_fps(double base, double avg)
     }
     if (best >= 0)
         return std[best];
+    if (avg > 0 && avg < 4.9)
+        return (struct ladder_rate){10, 1}; // time lapses and slides
     if (fabs(avg - 25) < 0.5)
         return (struct ladder_rate){25, 1};
     return avg > 0 && avg <= 31 ? (struct ladder_rate){30, 1}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "media/pixels.h"
 #include <libavutil/imgutils.h>
+#include <libavutil/opt.h>
 #include <libavutil/pixdesc.h>
 #include <string.h>
 #include "media/fail.h"
@@ -137,6 +138,30 @@ static const int *coefficients(int matrix)
     return sws_getCoefficients(cs);
 }
 
+struct SwsContext *pixels_scaler(int w, int h, int format, bool full, int matrix, int to_w, int to_h, bool to_full, int to_matrix,
+                                 int flags)
+{
+    struct SwsContext *s = sws_alloc_context();
+    if (!s)
+        return NULL;
+    av_opt_set_int(s, "srcw", w, 0);
+    av_opt_set_int(s, "srch", h, 0);
+    av_opt_set_int(s, "src_format", format, 0);
+    av_opt_set_int(s, "dstw", to_w, 0);
+    av_opt_set_int(s, "dsth", to_h, 0);
+    av_opt_set_int(s, "dst_format", AV_PIX_FMT_YUV420P, 0);
+    av_opt_set_int(s, "sws_flags", flags, 0);
+    // Ranges must be known before the set-up, or equal sizes get a plain copy.
+    av_opt_set_int(s, "src_range", full, 0);
+    av_opt_set_int(s, "dst_range", to_full, 0);
+    if (sws_init_context(s, NULL, NULL) < 0) {
+        sws_freeContext(s);
+        return NULL;
+    }
+    sws_setColorspaceDetails(s, coefficients(matrix), full, coefficients(to_matrix), to_full, 0, 1 << 16, 1 << 16);
+    return s;
+}
+
 /* Pictures may change size or format in the middle of a stream. */
 static int prepare(struct pixels *p, const AVFrame *in, int format, int full, int w, int h, struct err *e)
 {
@@ -145,10 +170,9 @@ static int prepare(struct pixels *p, const AVFrame *in, int format, int full, in
         p->from_range == full)
         return 0;
     sws_freeContext(p->sws);
-    p->sws = sws_getContext(in->width, in->height, format, w, h, AV_PIX_FMT_YUV420P, p->flags, NULL, NULL, NULL);
+    p->sws = pixels_scaler(in->width, in->height, format, full, m, w, h, false, p->color.matrix, p->flags);
     if (!p->sws)
         return fail_set(e, "media.unsupported_codec", "The picture's pixel format cannot be converted.");
-    sws_setColorspaceDetails(p->sws, coefficients(m), full, coefficients(p->color.matrix), 0, 0, 1 << 16, 1 << 16);
     p->from_w = in->width;
     p->from_h = in->height;
     p->from_format = format;

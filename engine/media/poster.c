@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "media/poster.h"
 #include <libavcodec/avcodec.h>
-#include <libswscale/swscale.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "media/fail.h"
+#include "media/pixels.h"
 
 enum { QUALITY = 4, GOOD_CONTRAST = 18 };
 
@@ -62,13 +62,11 @@ void poster_offer(struct poster *p, const AVFrame *f, double t)
 static AVFrame *full_range(const AVFrame *in)
 {
     AVFrame *f = av_frame_alloc();
-    struct SwsContext *s = sws_getContext(in->width, in->height, AV_PIX_FMT_YUV420P, in->width, in->height, AV_PIX_FMT_YUV420P,
-                                          SWS_BILINEAR, NULL, NULL, NULL);
+    // JPEG is BT.601, full range, whatever the film is.
+    struct SwsContext *s = pixels_scaler(in->width, in->height, AV_PIX_FMT_YUV420P, false, in->colorspace, in->width, in->height,
+                                         true, AVCOL_SPC_SMPTE170M, SWS_BILINEAR);
     if (!f || !s)
         goto fail;
-    // JPEG is BT.601, full range, whatever the film is.
-    int cs = in->colorspace == AVCOL_SPC_BT709 ? SWS_CS_ITU709 : SWS_CS_ITU601;
-    sws_setColorspaceDetails(s, sws_getCoefficients(cs), 0, sws_getCoefficients(SWS_CS_ITU601), 1, 0, 1 << 16, 1 << 16);
     f->width = in->width;
     f->height = in->height;
     f->format = AV_PIX_FMT_YUVJ420P;

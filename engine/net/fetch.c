@@ -68,9 +68,11 @@ static bool is_public4(uint32_t a)
 
 static bool is_public6(const uint8_t a[16])
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff}, nat64[12] = {0x00, 0x64, 0xff, 0x9b};
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff},
+                         nat64[12] = {0x00, 0x64, 0xff, 0x9b};
     if (memcmp(a, mapped, 12) == 0 || memcmp(a, nat64, 12) == 0)
-        return is_public4((uint32_t)a[12] << 24 | (uint32_t)a[13] << 16 | (uint32_t)a[14] << 8 | a[15]);
+        return is_public4((uint32_t)a[12] << 24 | (uint32_t)a[13] << 16 | (uint32_t)a[14] << 8 |
+                          a[15]);
     if ((a[0] & 0xe0) != 0x20) /* outside 2000::/3: local, link, multicast, unassigned */
         return false;
     if (a[0] == 0x20 && a[1] == 0x01 && (a[2] < 0x02 || (a[2] == 0x0d && a[3] == 0xb8)))
@@ -131,7 +133,8 @@ static void on_timer(struct timer *t)
 
 static void on_ready(struct watch *w, uint32_t events)
 {
-    int flags = (events & EPOLLIN ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+    int flags = (events & EPOLLIN ? CURL_CSELECT_IN : 0) |
+                (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                 (events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
     act(w->arg, w->fd, flags); /* may free w */
 }
@@ -154,7 +157,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
         *w = (struct watch){.fd = fd, .fn = on_ready, .arg = f};
         curl_multi_assign(f->multi, fd, w);
     }
-    loop_watch(f->loop, w, (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u));
+    loop_watch(f->loop, w,
+               (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u));
     return 0;
 }
 
@@ -208,11 +212,13 @@ struct loop *fetch_loop(struct fetch *f)
     return f->loop;
 }
 
-struct fetch_easy *fetch_easy_start(struct fetch *f, void *easy, void (*done)(void *arg, int code), void *arg)
+struct fetch_easy *fetch_easy_start(struct fetch *f, void *easy, void (*done)(void *arg, int code),
+                                    void *arg)
 {
     struct fetch_easy *x = calloc(1, sizeof *x);
     must(x);
-    *x = (struct fetch_easy){.fetch = f, .easy = easy, .done = done, .arg = arg, .next = &f->list, .prev = f->list.prev};
+    *x = (struct fetch_easy){
+        .fetch = f, .easy = easy, .done = done, .arg = arg, .next = &f->list, .prev = f->list.prev};
     x->prev->next = x->next->prev = x;
     f->in_flight++;
     curl_easy_setopt(easy, CURLOPT_PRIVATE, x);
@@ -419,7 +425,8 @@ static int check_url(const char *url, struct err *e)
     char *scheme = NULL, *user = NULL;
     must(u);
     int rc = 0;
-    if (strlen(url) > 8192 || curl_url_set(u, CURLUPART_URL, url, 0) || curl_url_get(u, CURLUPART_SCHEME, &scheme, 0))
+    if (strlen(url) > 8192 || curl_url_set(u, CURLUPART_URL, url, 0) ||
+        curl_url_get(u, CURLUPART_SCHEME, &scheme, 0))
         rc = ERR(e, ERR_INVALID, "malformed URL");
     else if (strcasecmp(scheme, "http") != 0 && strcasecmp(scheme, "https") != 0)
         rc = ERR(e, ERR_NET_REFUSED, "only http and https are fetched");
@@ -466,8 +473,10 @@ static void set_options(struct op *op, const struct fetch_req *r)
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
     curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L); /* signatures cover the path as it was written */
     curl_easy_setopt(c, CURLOPT_USERAGENT, "ppv/1");
-    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)((r->timeout_us > 0 ? r->timeout_us : TIMEOUT_US) / 1000));
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)((r->connect_us > 0 ? r->connect_us : CONNECT_US) / 1000));
+    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS,
+                     (long)((r->timeout_us > 0 ? r->timeout_us : TIMEOUT_US) / 1000));
+    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
+                     (long)((r->connect_us > 0 ? r->connect_us : CONNECT_US) / 1000));
     curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
     curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, op);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_head);

@@ -14,7 +14,7 @@ struct loop;
 struct fetch;
 
 struct fetch_file {
-    int fd;       /* borrowed; read or written with pread/pwrite from off */
+    int fd; /* borrowed; read or written with pread/pwrite from off */
     off_t off;
     int64_t size; /* upload: bytes to send; download: most bytes to accept */
 };
@@ -22,25 +22,25 @@ struct fetch_file {
 /* Zero-initialise, fill the first part. Everything it points to is copied by fetch_start, but the struct itself (and
  * the files) must stay until done or fetch_cancel. */
 struct fetch_req {
-    const char *method;         /* NULL = GET, or POST with a body */
+    const char *method; /* NULL = GET, or POST with a body */
     const char *url;
     const char *const *headers; /* "Name: value" strings, NULL-terminated; NULL = none */
     struct str body;
     const struct fetch_file *upload;   /* body from a file instead */
     const struct fetch_file *download; /* body of a 2xx answer to a file instead of body_out */
-    int64_t timeout_us;         /* whole time; 0 = 15 s */
-    int64_t connect_us;         /* 0 = 5 s */
-    size_t max_body;            /* more is ERR_TOO_LARGE; 0 = 1 MiB */
-    bool allow_private;         /* also allowed when conf fetch_allow_private is on */
+    int64_t timeout_us;                /* whole time; 0 = 15 s */
+    int64_t connect_us;                /* 0 = 5 s */
+    size_t max_body;                   /* more is ERR_TOO_LARGE; 0 = 1 MiB */
+    bool allow_private;                /* also allowed when conf fetch_allow_private is on */
     void (*done)(struct fetch_req *r); /* once, never inside fetch_start; may free r */
     void *arg;
     /* out, valid from done on; owner: the caller, fetch_req_fini */
-    int status;                 /* 0 when err is set before an answer */
-    struct buf head_out;        /* "name: value\n" lines, names lower case, last response only */
+    int status;          /* 0 when err is set before an answer */
+    struct buf head_out; /* "name: value\n" lines, names lower case, last response only */
     struct buf body_out;
-    int64_t downloaded;         /* bytes written to download */
-    struct err err;             /* ERR_NONE, ERR_NET, ERR_NET_REFUSED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_IO */
-    void *op;                   /* private */
+    int64_t downloaded; /* bytes written to download */
+    struct err err;     /* ERR_NONE, ERR_NET, ERR_NET_REFUSED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_IO */
+    void *op;           /* private */
 };
 
 struct fetch *fetch_new(struct loop *l);
@@ -60,6 +60,7 @@ bool fetch_is_public(const char *ip);
 /* For net/ only: runs a configured CURL easy handle on the multi. done(arg, CURLcode), then the handle is the caller's
  * again. fetch_easy_stop takes it back without done. Code -1: fetch_free runs; free arg and tell nobody. */
 struct fetch_easy;
-struct fetch_easy *fetch_easy_start(struct fetch *f, void *easy, void (*done)(void *arg, int code), void *arg);
+struct fetch_easy *fetch_easy_start(struct fetch *f, void *easy, void (*done)(void *arg, int code),
+                                    void *arg);
 void fetch_easy_stop(struct fetch_easy *x);
 #endif

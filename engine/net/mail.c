@@ -108,12 +108,14 @@ static void put_address(struct buf *b, struct str name, struct str address)
 
 static void put_date(struct buf *b, int64_t wall_us)
 {
-    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const char days[] = "SunMonTueWedThuFriSat",
+                      months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     time_t t = (time_t)(wall_us / 1000000);
     struct tm tm;
     gmtime_r(&t, &tm);
-    buf_printf(b, "Date: %.3s, %d %.3s %d %02d:%02d:%02d +0000\r\n", days + 3 * tm.tm_wday, tm.tm_mday,
-               months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    buf_printf(b, "Date: %.3s, %d %.3s %d %02d:%02d:%02d +0000\r\n", days + 3 * tm.tm_wday,
+               tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
+               tm.tm_sec);
 }
 
 static void put_quoted(struct buf *b, const char *text)
@@ -149,7 +151,9 @@ static void put_quoted(struct buf *b, const char *text)
 
 static void put_part(struct buf *b, const char *type, const char *text)
 {
-    buf_printf(b, "Content-Type: %s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n", type);
+    buf_printf(
+        b, "Content-Type: %s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n",
+        type);
     put_quoted(b, text);
 }
 
@@ -166,10 +170,12 @@ static int check(const struct mail_msg *m, struct err *e)
     return 0;
 }
 
-int mail_build(const struct mail_msg *m, int64_t wall_us, const char *message_id, struct buf *out, struct err *e)
+int mail_build(const struct mail_msg *m, int64_t wall_us, const char *message_id, struct buf *out,
+               struct err *e)
 {
     struct str from_name, from, to_name, to;
-    if (check(m, e) || split_address(m->from ? m->from : conf_str("mail_from"), &from_name, &from, e) ||
+    if (check(m, e) ||
+        split_address(m->from ? m->from : conf_str("mail_from"), &from_name, &from, e) ||
         split_address(m->to, &to_name, &to, e))
         return -1;
     buf_puts(out, "From: ");
@@ -180,7 +186,8 @@ int mail_build(const struct mail_msg *m, int64_t wall_us, const char *message_id
     put_text(out, str_from(m->subject));
     buf_puts(out, "\r\n");
     put_date(out, wall_us);
-    buf_printf(out, "Message-ID: <%s>\r\nMIME-Version: 1.0\r\nAuto-Submitted: auto-generated\r\n", message_id);
+    buf_printf(out, "Message-ID: <%s>\r\nMIME-Version: 1.0\r\nAuto-Submitted: auto-generated\r\n",
+               message_id);
     bool text = m->text && *m->text, html = m->html && *m->html;
     if (!text || !html) {
         put_part(out, text ? "text/plain" : "text/html", text ? m->text : m->html);
@@ -224,7 +231,9 @@ static int write_file(const char *dir, const char *name, struct str text, struct
     int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
     if (fd < 0)
         return err_errno(e, tmp);
-    int rc = write(fd, text.p, text.n) == (ssize_t)text.n && rename(tmp, path) == 0 ? 0 : err_errno(e, path);
+    int rc = write(fd, text.p, text.n) == (ssize_t)text.n && rename(tmp, path) == 0
+                 ? 0
+                 : err_errno(e, path);
     close(fd);
     if (rc)
         unlink(tmp);
@@ -265,7 +274,8 @@ static bool is_loopback(const char *url)
 {
     const char *host = strstr(url, "://");
     host = host ? host + 3 : url;
-    return strncmp(host, "localhost", 9) == 0 || strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0;
+    return strncmp(host, "localhost", 9) == 0 || strncmp(host, "127.", 4) == 0 ||
+           strncmp(host, "[::1]", 5) == 0;
 }
 
 static void set_smtp(struct mail_op *op, const char *url, const char *from, const char *to)
@@ -297,8 +307,9 @@ static void set_smtp(struct mail_op *op, const char *url, const char *from, cons
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, local ? 0L : 2L);
 }
 
-int mail_send(struct fetch *f, const struct mail_msg *m, void (*done)(void *arg, const struct err *e), void *arg,
-              struct mail_op **out, struct err *e)
+int mail_send(struct fetch *f, const struct mail_msg *m,
+              void (*done)(void *arg, const struct err *e), void *arg, struct mail_op **out,
+              struct err *e)
 {
     struct str name, from, to;
     uint8_t rnd[8];
@@ -309,8 +320,8 @@ int mail_send(struct fetch *f, const struct mail_msg *m, void (*done)(void *arg,
     int64_t now = clock_wall();
     const char *domain = memchr(from.p, '@', from.n);
     char id[64], message_id[400], bare_from[256], bare_to[256];
-    snprintf(id, sizeof id, "%" PRId64 "-%02x%02x%02x%02x%02x%02x%02x%02x", now, rnd[0], rnd[1], rnd[2], rnd[3],
-             rnd[4], rnd[5], rnd[6], rnd[7]);
+    snprintf(id, sizeof id, "%" PRId64 "-%02x%02x%02x%02x%02x%02x%02x%02x", now, rnd[0], rnd[1],
+             rnd[2], rnd[3], rnd[4], rnd[5], rnd[6], rnd[7]);
     snprintf(message_id, sizeof message_id, "%s%.*s", id, (int)(from.p + from.n - domain), domain);
     snprintf(bare_from, sizeof bare_from, "%.*s", (int)from.n, from.p);
     snprintf(bare_to, sizeof bare_to, "%.*s", (int)to.n, to.p);
@@ -327,7 +338,8 @@ int mail_send(struct fetch *f, const struct mail_msg *m, void (*done)(void *arg,
         set_smtp(op, url, bare_from, bare_to);
         op->running = fetch_easy_start(f, op->easy, on_sent, op);
     } else {
-        op->failed = write_file(conf_str("mail_outbox"), id, (struct str){op->message.p, op->message.n}, &op->err) != 0;
+        op->failed = write_file(conf_str("mail_outbox"), id,
+                                (struct str){op->message.p, op->message.n}, &op->err) != 0;
         loop_post(fetch_loop(f), finish, op);
     }
     if (out)

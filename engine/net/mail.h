@@ -19,10 +19,13 @@ struct mail_msg {
 
 /* Everything is copied. done(arg, NULL) = accepted by the server (or written); done(arg, err) else: ERR_NET and ERR_TIMEOUT may
  * be tried again, ERR_INVALID (refused for good, SMTP 5xx) not. Never called inside mail_send. -1: ERR_INVALID. */
-int mail_send(struct fetch *f, const struct mail_msg *m, void (*done)(void *arg, const struct err *e), void *arg,
-              struct mail_op **out, struct err *e);
+int mail_send(struct fetch *f, const struct mail_msg *m,
+              void (*done)(void *arg, const struct err *e), void *arg, struct mail_op **out,
+              struct err *e);
 /* Before done only; done will not be called. The mail may still arrive. */
 void mail_cancel(struct mail_op *op);
-/* Appends the message: CRLF, headers encoded, quoted-printable bodies without lines that start with a dot. For mail_send and tests. */
-int mail_build(const struct mail_msg *m, int64_t wall_us, const char *message_id, struct buf *out, struct err *e);
+/* Appends the message: CRLF, headers encoded, quoted-printable bodies without lines that start with a dot.
+ * For mail_send and tests. */
+int mail_build(const struct mail_msg *m, int64_t wall_us, const char *message_id, struct buf *out,
+               struct err *e);
 #endif

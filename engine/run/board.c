@@ -166,7 +166,8 @@ static void render_family(struct buf *b, int first)
             continue;
         int64_t sum = total(i);
         for (int j = i + 1; j < BOARD_COUNTERS; j++)
-            if (atomic_load(&board->names[j].state) == 2 && strcmp(board->names[j].text, x->text) == 0)
+            if (atomic_load(&board->names[j].state) == 2 &&
+                strcmp(board->names[j].text, x->text) == 0)
                 sum += total(j);
         buf_printf(b, "ppv_%s %lld\n", x->text, (long long)sum);
     }
@@ -183,8 +184,8 @@ static void render_workers(struct buf *b)
     buf_puts(b, "# TYPE ppv_worker_heartbeat_age_seconds gauge\n");
     for (int i = 0; i < nslots; i++)
         if (board->slots[i].state != BOARD_EMPTY && board->slots[i].beat)
-            buf_printf(b, "ppv_worker_heartbeat_age_seconds{worker=\"%.15s\"} %.3f\n", board->slots[i].role,
-                       (double)(now - board->slots[i].beat) / 1e6);
+            buf_printf(b, "ppv_worker_heartbeat_age_seconds{worker=\"%.15s\"} %.3f\n",
+                       board->slots[i].role, (double)(now - board->slots[i].beat) / 1e6);
 }
 
 void board_render_metrics(struct buf *b)

@@ -12,12 +12,13 @@ enum { BOARD_COUNTERS = 256, BOARD_RUNNING = 64 };
 enum board_state { BOARD_EMPTY, BOARD_STARTING, BOARD_READY, BOARD_DRAINING, BOARD_DEAD };
 
 struct board_slot {
-    volatile int64_t beat;        /* clock_mono of the last loop turn; give &beat to loop_run */
-    volatile int64_t lua_since;   /* clock_mono when the running Lua code was resumed, 0 = none */
-    volatile int32_t state;       /* enum board_state */
+    volatile int64_t beat;      /* clock_mono of the last loop turn; give &beat to loop_run */
+    volatile int64_t lua_since; /* clock_mono when the running Lua code was resumed, 0 = none */
+    volatile int32_t state;     /* enum board_state */
     volatile int32_t pid;
-    char running[BOARD_RUNNING];  /* plugin whose code runs now, "" = none; written by the worker only */
-    char role[16];                /* "web0", "job1" */
+    char running
+        [BOARD_RUNNING]; /* plugin whose code runs now, "" = none; written by the worker only */
+    char role[16];       /* "web0", "job1" */
     int64_t counters[BOARD_COUNTERS]; /* by number of the name; through board_count only */
 };
 

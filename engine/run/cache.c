@@ -97,7 +97,8 @@ int cache_init(size_t bytes, struct err *e)
     map.shard_bytes = bytes / map.nshards & ~(size_t)4095;
     must(map.shard_bytes < UINT32_MAX);
     map.nbuckets = (uint32_t)(map.shard_bytes / 256);
-    map.ring_at = (uint32_t)((sizeof(struct shard) + sizeof(uint32_t) * map.nbuckets + 63) & ~(size_t)63);
+    map.ring_at =
+        (uint32_t)((sizeof(struct shard) + sizeof(uint32_t) * map.nbuckets + 63) & ~(size_t)63);
     map.ring_bytes = (uint32_t)(map.shard_bytes - map.ring_at) & ~(uint32_t)(UNIT - 1);
     map.bytes = map.shard_bytes * map.nshards;
     map.base = mmap(NULL, map.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -217,7 +218,8 @@ static void make_room(struct shard *s, uint32_t size)
     int64_t now = clock_mono();
     for (int moved = 0; s->used && !is_room(s, size) && moved < 8;) {
         struct entry *x = entry_at(s, s->tail);
-        bool again = x->live && x->read && x->size <= sizeof copy && (x->expires == 0 || x->expires > now);
+        bool again =
+            x->live && x->read && x->size <= sizeof copy && (x->expires == 0 || x->expires > now);
         if (!again) {
             if (s->head > s->tail && s->tail > UNIT)
                 return; /* claim wraps first */
@@ -238,10 +240,12 @@ static void make_room(struct shard *s, uint32_t size)
 
 static void store(struct shard *s, struct str key, uint32_t hash, struct str value, int64_t ttl_us)
 {
-    uint32_t size = (uint32_t)((sizeof(struct entry) + key.n + value.n + UNIT - 1) & ~(size_t)(UNIT - 1));
+    uint32_t size =
+        (uint32_t)((sizeof(struct entry) + key.n + value.n + UNIT - 1) & ~(size_t)(UNIT - 1));
     make_room(s, size);
     struct entry *x = claim(s, size);
-    *x = (struct entry){.size = size, .hash = hash, .vlen = (uint32_t)value.n, .klen = (uint16_t)key.n, .live = 1};
+    *x = (struct entry){
+        .size = size, .hash = hash, .vlen = (uint32_t)value.n, .klen = (uint16_t)key.n, .live = 1};
     x->expires = ttl_us > 0 ? clock_mono() + ttl_us : 0;
     memcpy(x->data, key.p, key.n);
     if (value.n)

@@ -76,7 +76,8 @@ void loop_watch(struct loop *l, struct watch *w, uint32_t events)
     uint32_t before = w->events;
     w->events = events;
     if (events == 0) {
-        epoll_ctl(l->epfd, EPOLL_CTL_DEL, w->fd, NULL); /* fails harmlessly when the fd is closed already */
+        epoll_ctl(l->epfd, EPOLL_CTL_DEL, w->fd,
+                  NULL); /* fails harmlessly when the fd is closed already */
         /* Its event may wait in the batch being dispatched, and w may be freed before its turn. */
         for (int i = l->at; i < l->count; i++)
             if (l->events[i].data.ptr == w)
@@ -84,7 +85,8 @@ void loop_watch(struct loop *l, struct watch *w, uint32_t events)
         return;
     }
     struct epoll_event ev = {.events = events, .data.ptr = w};
-    int first = before ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, second = before ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    int first = before ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
+        second = before ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
     /* Libraries close and reopen sockets under the same number: fall back to the other operation. */
     if (epoll_ctl(l->epfd, first, w->fd, &ev) == 0)
         return;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One epoll loop per worker: fds, timers, cross-thread posts, per-turn hooks. The owning thread calls everything but loop_post. */
+ * One epoll loop per worker: fds, timers, cross-thread posts, per-turn hooks.
+ * The owning thread calls everything but loop_post. */
 #ifndef RUN_LOOP_H
 #define RUN_LOOP_H
 #include <stdbool.h>

@@ -213,7 +213,8 @@ static void on_wall(struct timer *t)
     proc_kill(t->arg, SIGKILL);
 }
 
-static void watch_init(struct proc *p, struct watch *w, int fd, void (*fn)(struct watch *, uint32_t))
+static void watch_init(struct proc *p, struct watch *w, int fd,
+                       void (*fn)(struct watch *, uint32_t))
 {
     *w = (struct watch){.fd = fd, .fn = fn, .arg = p};
     if (fd >= 0)
@@ -271,8 +272,8 @@ int proc_spawn(struct loop *l, const struct proc_spec *s, struct proc **out, str
 {
     must(s->nfds >= 0 && s->nfds <= MAX_FDS);
     int f[7] = {-1, -1, -1, -1, -1, -1, -1}; /* null, stdout r w, stderr r w, report r w */
-    if ((f[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0 || pipe2(f + 1, O_CLOEXEC) || pipe2(f + 3, O_CLOEXEC) ||
-        pipe2(f + 5, O_CLOEXEC)) {
+    if ((f[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0 || pipe2(f + 1, O_CLOEXEC) ||
+        pipe2(f + 3, O_CLOEXEC) || pipe2(f + 5, O_CLOEXEC)) {
         err_errno(e, "pipe");
         close_all(f, 7);
         return -1;

@@ -95,7 +95,8 @@ void threads_free(struct threads *t)
     free(t);
 }
 
-int threads_run(struct threads *t, void (*work)(void *arg), void (*done)(void *arg), void *arg, struct err *e)
+int threads_run(struct threads *t, void (*work)(void *arg), void (*done)(void *arg), void *arg,
+                struct err *e)
 {
     struct work *w = malloc(sizeof *w);
     must(w);

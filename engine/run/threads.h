@@ -9,5 +9,6 @@ struct threads *threads_new(struct loop *l, int nthreads, int queue_max);
 /* Waits for running work, drops queued work without calling done. */
 void threads_free(struct threads *t);
 /* work(arg) on a pool thread, then done(arg) on the loop. ERR_BUSY when the queue is full. */
-int threads_run(struct threads *t, void (*work)(void *arg), void (*done)(void *arg), void *arg, struct err *e);
+int threads_run(struct threads *t, void (*work)(void *arg), void (*done)(void *arg), void *arg,
+                struct err *e);
 #endif

@@ -17,12 +17,14 @@ local STATUS = {
   ["wallet.insufficient"] = 402, ["wallet.disabled"] = 403, ["wallet.limit"] = 422, ["wallet.amount"] = 422,
   ["sale.price_changed"] = 409, ["sale.already_owned"] = 409, ["sale.own_video"] = 409, ["sale.blocked"] = 403,
   ["access.denied"] = 403, ["video.not_ready"] = 409, ["upload.quota"] = 413,
+  ["video.not_found"] = 404, ["video.not_yours"] = 404, ["deposit.not_found"] = 404, ["user.unknown"] = 404, ["auth.token"] = 400,
+  ["approval.self"] = 403, ["wallet.transfer_disabled"] = 403, ["idempotency.required"] = 400, ["plugin.missing"] = 503,
   ["payment.not_configured"] = 409, ["payment.gateway"] = 502, ["payment.bad_signature"] = 400,
 }
 
 -- Families: the part before the dot decides when the code itself is not listed.
 local FAMILY = { input = 422, auth = 403, wallet = 409, sale = 409, video = 409, ledger = 409, request = 400,
-  access = 403, upload = 422, job = 409, idempotency = 409, order = 409, payment = 502, engine = 500, db = 500,
+  access = 403, upload = 422, amount = 422, media = 422, job = 409, idempotency = 409, order = 409, payment = 502, engine = 500, db = 500,
   io = 500, net = 502, plugin = 500, deposit = 409, transfer = 409, approval = 403, user = 404, amount = 422,
   affiliate = 409 }
 
@@ -64,9 +66,16 @@ function M.from(e)
   return e
 end
 
+-- What a business rule refused is a conflict; anything else unknown is our fault.
+function M.fallback(e)
+  local family = tostring(e.code or ""):match("^[^.]+")
+  local rules = { amount = true, deposit = true, transfer = true, affiliate = true, approval = true, user = true, payout = true }
+  return (e.business or rules[family or ""]) and 409 or 500
+end
+
 function M.status(e)
   local code = tostring(e.code or "engine.internal")
-  return e.status or STATUS[code] or FAMILY[code:match("^[^.]+") or ""] or 500
+  return e.status or STATUS[code] or FAMILY[code:match("^[^.]+") or ""] or M.fallback(e)
 end
 
 -- The sentence for the client.

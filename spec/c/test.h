@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The C test runner: TEST(name) { CHECK(...); } in a file test_x.c is a program of its own. An argument picks tests by substring. */
+ * The C test runner: a file test_x.c with TEST(name) { CHECK(...); } is a program of its own.
+ * An argument picks tests by substring. */
 #ifndef SPEC_C_TEST_H
 #define SPEC_C_TEST_H
 #include <stdio.h>
@@ -13,19 +14,21 @@ struct test {
 static struct test *test_list;
 static int test_failures;
 
-#define TEST(id)                                                                                                       \
-    static void id(void);                                                                                              \
-    static struct test test_##id = {#id, id, NULL};                                                                    \
-    __attribute__((constructor)) static void test_add_##id(void)                                                       \
-    {                                                                                                                  \
-        struct test **end = &test_list;                                                                                \
-        while (*end)                                                                                                   \
-            end = &(*end)->next;                                                                                       \
-        *end = &test_##id;                                                                                             \
-    }                                                                                                                  \
+#define TEST(id) \
+    static void id(void); \
+    static struct test test_##id = {#id, id, NULL}; \
+    __attribute__((constructor)) static void test_add_##id(void) \
+    { \
+        struct test **end = &test_list; \
+        while (*end) \
+            end = &(*end)->next; \
+        *end = &test_##id; \
+    } \
     static void id(void)
 
-#define CHECK(x) ((x) ? (void)0 : (test_failures++, (void)printf("%s:%d: not true: %s\n", __FILE__, __LINE__, #x)))
+#define CHECK(x) \
+    ((x) ? (void)0 \
+         : (test_failures++, (void)printf("%s:%d: not true: %s\n", __FILE__, __LINE__, #x)))
 
 int main(int argc, char **argv)
 {

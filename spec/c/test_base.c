@@ -66,8 +66,7 @@ TEST(err_keeps_code_text_and_retry)
         CHECK(err_name(c) && *err_sentence(c) && err_status(c) >= 200);
 }
 
-static struct str S(const char *s)
-{
+static struct str S(const char *s) {
     return str_from(s);
 }
 
@@ -82,8 +81,9 @@ TEST(str_views)
 TEST(str_utf8_refuses_overlong_surrogate_and_cut)
 {
     CHECK(str_is_utf8(S("h\xc3\xa4\xe2\x82\xac\xf0\x9f\x8e\xac")));
-    static const char *const bad[] = {"\xc0\xaf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc3",
-                                      "\xe2\x82", "\xff", "\x80", "\xf0\x80\x80\x80"};
+    static const char *const bad[] = {
+        "\xc0\xaf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc3",
+        "\xe2\x82", "\xff",         "\x80",         "\xf0\x80\x80\x80"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(!str_is_utf8(S(bad[i])));
 }
@@ -93,7 +93,8 @@ TEST(str_int64_is_strict)
     int64_t v;
     CHECK(str_to_int64(S("9223372036854775807"), &v) == 0 && v == INT64_MAX);
     CHECK(str_to_int64(S("-9223372036854775808"), &v) == 0 && v == INT64_MIN);
-    static const char *const bad[] = {"", "-", "+1", " 1", "1 ", "0x1", "1e3", "9223372036854775808", "-9223372036854775809"};
+    static const char *const bad[] = {
+        "", "-", "+1", " 1", "1 ", "0x1", "1e3", "9223372036854775808", "-9223372036854775809"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(str_to_int64(S(bad[i]), &v) == -1);
 }
@@ -109,15 +110,19 @@ TEST(str_codecs_round_trip)
         buf_put_base64url(&url, in, n);
         buf_put_base64(&std, in, n);
         CHECK(std.n % 4 == 0 && !strpbrk(url.p, "+/="));
-        CHECK(str_unhex((struct str){hex.p, hex.n}, out, sizeof out) == (long)n && memcmp(in, out, n) == 0);
-        CHECK(str_unbase64((struct str){url.p, url.n}, out, sizeof out) == (long)n && memcmp(in, out, n) == 0);
-        CHECK(str_unbase64((struct str){std.p, std.n}, out, sizeof out) == (long)n && memcmp(in, out, n) == 0);
+        CHECK(str_unhex((struct str){hex.p, hex.n}, out, sizeof out) == (long)n &&
+              memcmp(in, out, n) == 0);
+        CHECK(str_unbase64((struct str){url.p, url.n}, out, sizeof out) == (long)n &&
+              memcmp(in, out, n) == 0);
+        CHECK(str_unbase64((struct str){std.p, std.n}, out, sizeof out) == (long)n &&
+              memcmp(in, out, n) == 0);
         CHECK(n == 0 || str_unbase64((struct str){std.p, std.n}, out, n - 1) == -1);
         buf_fini(&hex);
         buf_fini(&url);
         buf_fini(&std);
     }
-    CHECK(str_unbase64(S("QQ"), out, 9) == 1 && str_unbase64(S("QR"), out, 9) == -1); /* one spelling only */
+    CHECK(str_unbase64(S("QQ"), out, 9) == 1 &&
+          str_unbase64(S("QR"), out, 9) == -1); /* one spelling only */
     CHECK(str_unbase64(S("A"), out, 9) == -1 && str_unbase64(S("Q=Q="), out, 9) == -1);
     CHECK(str_unhex(S("0g"), out, 9) == -1 && str_unhex(S("abc"), out, 9) == -1);
 }
@@ -129,8 +134,10 @@ TEST(str_percent)
     CHECK(str_unpercent(S("a+b%2B"), true, out, 32) == 4 && memcmp(out, "a b+", 4) == 0);
     CHECK(str_unpercent(S("%41"), true, out, 1) == 1 && out[0] == 'A');
     CHECK(str_unpercent(S("%00"), false, out, 32) == -1);
-    CHECK(str_unpercent(S("%4"), false, out, 32) == -1 && str_unpercent(S("%"), false, out, 32) == -1);
-    CHECK(str_unpercent(S("%zz"), false, out, 32) == -1 && str_unpercent(S("abc"), false, out, 2) == -1);
+    CHECK(str_unpercent(S("%4"), false, out, 32) == -1 &&
+          str_unpercent(S("%"), false, out, 32) == -1);
+    CHECK(str_unpercent(S("%zz"), false, out, 32) == -1 &&
+          str_unpercent(S("abc"), false, out, 2) == -1);
 }
 
 TEST(buf_json_escapes_and_repairs)

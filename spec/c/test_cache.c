@@ -9,12 +9,12 @@
 
 #include "run/cache.h"
 
-static struct str S(const char *s)
-{
+static struct str S(const char *s) {
     return str_from(s);
 }
 
-static int holds(const char *key, const char *value)
+static int
+holds(const char *key, const char *value)
 {
     struct buf b = {0};
     int ok = cache_get(S(key), &b) && str_eqz((struct str){b.p, b.n}, value);

@@ -22,18 +22,23 @@ static int load(const char *text, char *const *sets)
 
 static int refused(const char *text, const char *where, const char *what)
 {
-    return load(text, NULL) == -1 && e.code == ERR_CONFIG && strstr(e.msg, where) && strstr(e.msg, what);
+    return load(text, NULL) == -1 && e.code == ERR_CONFIG && strstr(e.msg, where) &&
+           strstr(e.msg, what);
 }
 
 TEST(values_of_every_type)
 {
-    CHECK(load("# comment\n\nlisten = 0.0.0.0:80 # after\nmax_upload = 2 GiB\nsession_idle = 90m\nweb_workers=3\n"
+    CHECK(load("# comment\n\nlisten = 0.0.0.0:80 # after\nmax_upload = 2 GiB\nsession_idle = "
+               "90m\nweb_workers=3\n"
                "development = no\nsite_name = \"a # b\"\nlog_level = debug\nvar_dir = /srv/x\n",
                NULL) == 0);
-    CHECK(strcmp(conf_str("listen"), "0.0.0.0:80") == 0 && strcmp(conf_str("base_url"), "http://localhost") == 0);
-    CHECK(conf_int("max_upload") == 2LL << 30 && conf_int("session_idle") == 5400 && conf_int("web_workers") == 3);
+    CHECK(strcmp(conf_str("listen"), "0.0.0.0:80") == 0 &&
+          strcmp(conf_str("base_url"), "http://localhost") == 0);
+    CHECK(conf_int("max_upload") == 2LL << 30 && conf_int("session_idle") == 5400 &&
+          conf_int("web_workers") == 3);
     CHECK(!conf_bool("development") && strcmp(conf_str("site_name"), "a # b") == 0);
-    CHECK(strcmp(conf_str("upload_dir"), "/srv/x/upload") == 0 && strcmp(conf_str("secret_file"), "/srv/x/secret") == 0);
+    CHECK(strcmp(conf_str("upload_dir"), "/srv/x/upload") == 0 &&
+          strcmp(conf_str("secret_file"), "/srv/x/secret") == 0);
     CHECK(conf_int("platform_fee_bp") == 1000 && strcmp(conf_str("database_url"), "") == 0);
     CHECK(conf_type("nothing") == CONF_NONE && conf_type("smtp_password") == CONF_SECRET);
     CHECK(conf_type("development") == CONF_BOOL && conf_type("max_upload") == CONF_INT);
@@ -74,6 +79,23 @@ TEST(dump_hides_secrets_and_reference_documents_every_key)
     conf_dump(f);
     fclose(f);
     CHECK(!strstr(text, "hunter") && strstr(text, "***") && strstr(text, "postgres://u:***@h/d"));
+    static const char *const hidden[] = {
+        "host=h password=hunter4 dbname=d", "host=h password = 'hunter 5'",
+        "postgres://h/d?password=hunter6&sslmode=require", "postgres://u:hunter7@x@h/d"};
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
+        char set[100], *sets[] = {set, NULL};
+        snprintf(set, sizeof set, "database_url=%s", hidden[i]);
+        CHECK(conf_load(NULL, sets, &e) == 0);
+        f = fmemopen(text, sizeof text, "w");
+        conf_dump(f);
+        fclose(f);
+        CHECK(!strstr(text, "hunter") && strstr(text, "***"));
+    }
+    CHECK(load("database_url = u@h ://x\n", NULL) == 0); /* an @ before the scheme */
+    f = fmemopen(text, sizeof text, "w");
+    conf_dump(f);
+    fclose(f);
+    CHECK(strstr(text, "= u@h ://x  #"));
     f = fmemopen(text, sizeof text, "w");
     conf_print_reference(f);
     fclose(f);

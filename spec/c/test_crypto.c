@@ -42,9 +42,13 @@ TEST(known_answers)
     for (int i = 0; i < 10; i++)
         info[i] = (uint8_t)(0xf0 + i);
     digest_hkdf_sha256(ikm, 22, salt, 13, info, 10, okm, 42);
-    CHECK(is_hex(okm, 42, "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"));
+    CHECK(is_hex(
+        okm, 42,
+        "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"));
     digest_hkdf_sha256(ikm, 22, NULL, 0, NULL, 0, okm, 42); /* test case 3 */
-    CHECK(is_hex(okm, 42, "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"));
+    CHECK(is_hex(
+        okm, 42,
+        "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"));
     struct digest *d = digest_new();
     digest_update(d, "a", 1);
     digest_update(d, "bc", 2);
@@ -73,24 +77,30 @@ TEST(aes_cbc_round_trips)
     for (size_t n = 0; n <= 100; n++) {
         long k = digest_aes128_cbc_encrypt(key, iv, in, n, box);
         CHECK(k == (long)(n / 16 + 1) * 16);
-        CHECK(digest_aes128_cbc_decrypt(key, iv, box, (size_t)k, out) == (long)n && memcmp(in, out, n) == 0);
+        CHECK(digest_aes128_cbc_decrypt(key, iv, box, (size_t)k, out) == (long)n &&
+              memcmp(in, out, n) == 0);
     }
-    CHECK(digest_aes128_cbc_decrypt(key, iv, box, 15, out) == -1 && digest_aes128_cbc_decrypt(key, iv, box, 0, out) == -1);
+    CHECK(digest_aes128_cbc_decrypt(key, iv, box, 15, out) == -1 &&
+          digest_aes128_cbc_decrypt(key, iv, box, 0, out) == -1);
 }
 
 TEST(passwords)
 {
-    char *sets[] = {"argon2_memory_kib=1024", "argon2_time=1", NULL}, *more[] = {"argon2_memory_kib=2048", NULL};
+    char *sets[] = {"argon2_memory_kib=1024", "argon2_time=1", NULL},
+         *more[] = {"argon2_memory_kib=2048", NULL};
     char phc[128];
     bool ok, rehash;
     CHECK(conf_load(NULL, sets, &e) == 0);
-    CHECK(passwd_hash(STR_LIT("correct horse"), phc, &e) == 0 && strncmp(phc, "$argon2id$v=19$m=1024,t=1,p=1$", 30) == 0);
+    CHECK(passwd_hash(STR_LIT("correct horse"), phc, &e) == 0 &&
+          strncmp(phc, "$argon2id$v=19$m=1024,t=1,p=1$", 30) == 0);
     CHECK(passwd_verify(STR_LIT("correct horse"), phc, &ok, &rehash, &e) == 0 && ok && !rehash);
     CHECK(passwd_verify(STR_LIT("wrong horse"), phc, &ok, &rehash, &e) == 0 && !ok && !rehash);
     CHECK(passwd_verify(STR_LIT(""), phc, &ok, &rehash, &e) == 0 && !ok);
     CHECK(passwd_verify(STR_LIT("x"), NULL, &ok, &rehash, &e) == 0 && !ok);
-    CHECK(passwd_verify(STR_LIT("x"), "$2b$12$abc", &ok, &rehash, &e) == -1 && e.code == ERR_INVALID);
-    CHECK(passwd_verify(STR_LIT("x"), "$argon2id$v=19$m=4194304,t=9,p=1$c2FsdHNhbHQ$aGFzaA", &ok, &rehash, &e) == -1);
+    CHECK(passwd_verify(STR_LIT("x"), "$2b$12$abc", &ok, &rehash, &e) == -1 &&
+          e.code == ERR_INVALID);
+    CHECK(passwd_verify(STR_LIT("x"), "$argon2id$v=19$m=4194304,t=9,p=1$c2FsdHNhbHQ$aGFzaA", &ok,
+                        &rehash, &e) == -1);
     CHECK(passwd_hash(STR_LIT(""), phc, &e) == -1);
     CHECK(passwd_hash(STR_LIT("correct horse"), phc, &e) == 0 && conf_load(NULL, more, &e) == 0);
     CHECK(passwd_verify(STR_LIT("correct horse"), phc, &ok, &rehash, &e) == 0 && ok && rehash);
@@ -120,7 +130,8 @@ static int verifies(const char *purpose, struct str token, const char *want)
 static int opens(const char *purpose, struct str sealed, const char *want)
 {
     struct buf out = {0};
-    int ok = token_open(purpose, sealed, &out, &e) == 0 && str_eqz((struct str){out.p, out.n}, want);
+    int ok =
+        token_open(purpose, sealed, &out, &e) == 0 && str_eqz((struct str){out.p, out.n}, want);
     buf_fini(&out);
     return ok;
 }
@@ -139,7 +150,8 @@ TEST(no_changed_token_verifies)
     start();
     struct buf t = {0};
     token_sign("session", STR_LIT("user 7"), &t);
-    CHECK(verifies("session", (struct str){t.p, t.n}, "user 7") && !verifies("csrf", (struct str){t.p, t.n}, "user 7"));
+    CHECK(verifies("session", (struct str){t.p, t.n}, "user 7") &&
+          !verifies("csrf", (struct str){t.p, t.n}, "user 7"));
     static const char alphabet[] = "ABab01-_.";
     for (size_t i = 0; i < t.n; i++) {
         char was = t.p[i];
@@ -164,7 +176,8 @@ TEST(sealed_secrets_open_only_whole_and_for_their_purpose)
     token_seal("settings", STR_LIT("sk_test"), &a);
     token_seal("settings", STR_LIT("sk_test"), &b);
     CHECK(strcmp(a.p, b.p) != 0 && !strstr(a.p, "sk_test"));
-    CHECK(opens("settings", (struct str){a.p, a.n}, "sk_test") && !opens("totp", (struct str){a.p, a.n}, "sk_test"));
+    CHECK(opens("settings", (struct str){a.p, a.n}, "sk_test") &&
+          !opens("totp", (struct str){a.p, a.n}, "sk_test"));
     for (size_t i = 0; i < a.n; i++) {
         char was = a.p[i];
         a.p[i] = was == 'A' ? 'B' : 'A';
@@ -187,7 +200,8 @@ TEST(old_tokens_survive_a_new_key)
     CHECK(token_rotate(path, &e) == 0 && token_init(path, &e) == 0);
     token_derive("index", after);
     token_sign("session", STR_LIT("x"), &n);
-    CHECK(verifies("session", (struct str){t.p, t.n}, "x") && opens("settings", (struct str){s.p, s.n}, "y"));
+    CHECK(verifies("session", (struct str){t.p, t.n}, "x") &&
+          opens("settings", (struct str){s.p, s.n}, "y"));
     CHECK(memcmp(before, after, 32) == 0 && strcmp(n.p, t.p) != 0);
     buf_fini(&t);
     buf_fini(&s);

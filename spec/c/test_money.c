@@ -35,8 +35,10 @@ TEST(split_examples)
 {
     struct money_split s;
     struct err e;
-    CHECK(money_split(999, 1000, 10, &s, &e) == 0 && s.platform == 100 && s.commission == 99 && s.creator == 800);
-    CHECK(money_split(100, 1000, 100, &s, &e) == 0 && s.commission == 90 && s.creator == 0 && s.platform == 10);
+    CHECK(money_split(999, 1000, 10, &s, &e) == 0 && s.platform == 100 && s.commission == 99 &&
+          s.creator == 800);
+    CHECK(money_split(100, 1000, 100, &s, &e) == 0 && s.commission == 90 && s.creator == 0 &&
+          s.platform == 10);
     CHECK(money_split(0, 1000, 10, &s, &e) == 0 && s.platform == 0);
     CHECK(money_split(-1, 1000, 10, &s, &e) == -1);
     CHECK(money_split(1, 10001, 10, &s, &e) == -1 && money_split(1, -1, 10, &s, &e) == -1);
@@ -68,14 +70,29 @@ TEST(text_round_trips_in_every_exponent)
         }
     }
     char text[40];
-    CHECK(money_format(INT64_MIN, "USD", text, NULL) == 0 && strcmp(text, "-92233720368547758.08") == 0);
+    CHECK(money_format(INT64_MIN, "USD", text, NULL) == 0 &&
+          strcmp(text, "-92233720368547758.08") == 0);
     CHECK(money_format(-5, "USD", text, NULL) == 0 && strcmp(text, "-0.05") == 0);
 }
 
 TEST(parse_refuses_everything_unusual)
 {
-    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "1.", ".5", "1.234", "1e2", "1,00", "1.2.3", "1.-2",
-                                      "99999999999999999999", "92233720368547758.08", "0x10", "NaN"};
+    static const char *const bad[] = {"",
+                                      "-1",
+                                      "+1",
+                                      " 1",
+                                      "1 ",
+                                      "1.",
+                                      ".5",
+                                      "1.234",
+                                      "1e2",
+                                      "1,00",
+                                      "1.2.3",
+                                      "1.-2",
+                                      "99999999999999999999",
+                                      "92233720368547758.08",
+                                      "0x10",
+                                      "NaN"};
     int64_t v;
     struct err e;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

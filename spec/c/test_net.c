@@ -36,19 +36,23 @@ static void serve_http(int fd)
         n += (size_t)k;
         received[n] = 0;
         char *end = strstr(received, "\r\n\r\n"), *len = strstr(received, "Content-Length: ");
-        if (end && (size_t)(end + 4 - received) + (len && len < end ? strtoul(len + 16, NULL, 10) : 0) <= n)
+        if (end &&
+            (size_t)(end + 4 - received) + (len && len < end ? strtoul(len + 16, NULL, 10) : 0) <=
+                n)
             break;
     }
     if (strstr(received, " /slow "))
         usleep(700000);
     else if (strstr(received, " /redirect "))
-        say(fd, "HTTP/1.1 302 Found\r\nLocation: /ok\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        say(fd, "HTTP/1.1 302 Found\r\nLocation: /ok\r\nContent-Length: 0\r\nConnection: "
+                "close\r\n\r\n");
     else if (strstr(received, " /big ")) {
         memset(big, 'x', sizeof big - 1);
         say(fd, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
         say(fd, big);
     } else
-        say(fd, "HTTP/1.1 200 OK\r\nX-One: 1\r\nX-Two:  two words \r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+        say(fd, "HTTP/1.1 200 OK\r\nX-One: 1\r\nX-Two:  two words \r\nContent-Length: "
+                "5\r\nConnection: close\r\n\r\nhello");
 }
 
 static void serve_smtp(int fd)
@@ -71,7 +75,10 @@ static void serve_smtp(int fd)
             continue;
         bool quit = strncmp(line, "QUIT", 4) == 0;
         bool bad = strstr(line, "RCPT") && strstr(line, "nobody@");
-        say(fd, data ? "250 taken\r\n" : bad ? "550 no such user\r\n" : strncmp(line, "DATA", 4) == 0 ? "354 go\r\n" : "250 ok\r\n");
+        say(fd, data                            ? "250 taken\r\n"
+                : bad                           ? "550 no such user\r\n"
+                : strncmp(line, "DATA", 4) == 0 ? "354 go\r\n"
+                                                : "250 ok\r\n");
         data = !data && strncmp(line, "DATA", 4) == 0;
         if (quit)
             break;
@@ -101,7 +108,8 @@ static void peer_start(struct peer *p, void (*serve)(int))
     socklen_t n = sizeof a;
     p->fd = socket(AF_INET, SOCK_STREAM, 0);
     p->serve = serve;
-    CHECK(bind(p->fd, (void *)&a, n) == 0 && listen(p->fd, 16) == 0 && getsockname(p->fd, (void *)&a, &n) == 0);
+    CHECK(bind(p->fd, (void *)&a, n) == 0 && listen(p->fd, 16) == 0 &&
+          getsockname(p->fd, (void *)&a, &n) == 0);
     p->port = ntohs(a.sin_port);
     pthread_create(&p->thread, NULL, peer_main, p);
 }
@@ -146,11 +154,34 @@ static struct fetch_req get(int port, const char *path, struct fetch_req r)
 
 TEST(addresses_that_are_public)
 {
-    static const char *const yes[] = {"8.8.8.8", "172.32.0.1", "192.167.1.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8"};
-    static const char *const no[] = {
-        "127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
-        "224.0.0.1", "255.255.255.255", "198.18.0.1", "192.0.2.1", "::1", "::", "fe80::1", "fd00::1", "ff02::1",
-        "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2001:db8::1", "2002:7f00:1::", "2001::1", "::127.0.0.1", "localhost", ""};
+    static const char *const yes[] = {"8.8.8.8",     "172.32.0.1",      "192.167.1.1",
+                                      "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8"};
+    static const char *const no[] = {"127.0.0.1",
+                                     "10.1.2.3",
+                                     "172.16.0.1",
+                                     "172.31.255.255",
+                                     "192.168.0.1",
+                                     "169.254.169.254",
+                                     "0.0.0.0",
+                                     "100.64.0.1",
+                                     "224.0.0.1",
+                                     "255.255.255.255",
+                                     "198.18.0.1",
+                                     "192.0.2.1",
+                                     "::1",
+                                     "::",
+                                     "fe80::1",
+                                     "fd00::1",
+                                     "ff02::1",
+                                     "::ffff:127.0.0.1",
+                                     "::ffff:10.0.0.1",
+                                     "64:ff9b::7f00:1",
+                                     "2001:db8::1",
+                                     "2002:7f00:1::",
+                                     "2001::1",
+                                     "::127.0.0.1",
+                                     "localhost",
+                                     ""};
     for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
         CHECK(fetch_is_public(yes[i]));
     for (size_t i = 0; i < sizeof no / sizeof *no; i++)
@@ -194,11 +225,17 @@ TEST(limits_and_methods)
     r = get(p.port, "/slow", (struct fetch_req){.timeout_us = 200000});
     CHECK(r.err.code == ERR_TIMEOUT && r.err.retry);
     fetch_req_fini(&r);
-    static const char *const headers[] = {"X-A: b", "Content-Type: application/json", "Content-Length: 999", "X-Empty:", NULL};
-    r = get(p.port, "/post", (struct fetch_req){.method = "PATCH", .headers = headers, .body = STR_LIT("{\"a\":1}")});
-    CHECK(r.status == 200 && strstr(received, "PATCH /post HTTP/1.1\r\n") && strstr(received, "\r\n\r\n{\"a\":1}"));
-    CHECK(strstr(received, "X-A: b\r\n") && strstr(received, "X-Empty:") && strstr(received, "Content-Length: 7\r\n"));
-    CHECK(strstr(received, "application/json") && !strstr(received, "urlencoded") && !strstr(received, "Expect"));
+    static const char *const headers[] = {"X-A: b", "Content-Type: application/json",
+                                          "Content-Length: 999", "X-Empty:", NULL};
+    r = get(
+        p.port, "/post",
+        (struct fetch_req){.method = "PATCH", .headers = headers, .body = STR_LIT("{\"a\":1}")});
+    CHECK(r.status == 200 && strstr(received, "PATCH /post HTTP/1.1\r\n") &&
+          strstr(received, "\r\n\r\n{\"a\":1}"));
+    CHECK(strstr(received, "X-A: b\r\n") && strstr(received, "X-Empty:") &&
+          strstr(received, "Content-Length: 7\r\n"));
+    CHECK(strstr(received, "application/json") && !strstr(received, "urlencoded") &&
+          !strstr(received, "Expect"));
     fetch_req_fini(&r);
     r = get(p.port, "/a/../b", (struct fetch_req){.method = "HEAD"});
     CHECK(r.status == 200 && r.body_out.n == 0 && strstr(received, "HEAD /a/../b "));
@@ -210,12 +247,14 @@ TEST(limits_and_methods)
 TEST(files_go_up_and_come_down)
 {
     struct peer p;
-    char *sets[] = {"fetch_allow_private=true", NULL}, path[] = "/tmp/ppv-net-XXXXXX", text[16] = "";
+    char *sets[] = {"fetch_allow_private=true", NULL}, path[] = "/tmp/ppv-net-XXXXXX",
+         text[16] = "";
     int fd = mkstemp(path);
     CHECK(write(fd, "0123456789", 10) == 10);
     peer_start(&p, serve_http);
     begin(sets);
-    struct fetch_file up = {.fd = fd, .off = 2, .size = 5}, down = {.fd = fd, .off = 5, .size = 5}, small = {.fd = fd, .size = 4};
+    struct fetch_file up = {.fd = fd, .off = 2, .size = 5}, down = {.fd = fd, .off = 5, .size = 5},
+                      small = {.fd = fd, .size = 4};
     struct fetch_req r = get(p.port, "/put", (struct fetch_req){.upload = &up});
     CHECK(r.status == 200 && strstr(received, "PUT /put ") && strstr(received, "\r\n\r\n23456"));
     fetch_req_fini(&r);
@@ -284,11 +323,19 @@ TEST(mail_text)
 {
     struct buf b = {0};
     CHECK(conf_load(NULL, NULL, &e) == 0);
-    struct mail_msg m = {.from = "J\xc3\xbcrgen <a@b.c>", .to = "x@y.z", .subject = "Gr\xc3\xbc\xc3\x9f" "e", .text = ".dot\nFrom here = there \n\xe2\x82\xac", .html = "<p>hi"};
+    struct mail_msg m = {.from = "J\xc3\xbcrgen <a@b.c>",
+                         .to = "x@y.z",
+                         .subject = "Gr\xc3\xbc\xc3\x9f"
+                                    "e",
+                         .text = ".dot\nFrom here = there \n\xe2\x82\xac",
+                         .html = "<p>hi"};
     CHECK(mail_build(&m, 1795593600123456, "1@b.c", &b, &e) == 0);
-    CHECK(strstr(b.p, "From: =?UTF-8?B?SsO8cmdlbg==?= <a@b.c>\r\nTo: x@y.z\r\nSubject: =?UTF-8?B?R3LDvMOfZQ==?=\r\n"));
-    CHECK(strstr(b.p, "Date: Wed, 25 Nov 2026 08:00:00 +0000\r\n") && strstr(b.p, "multipart/alternative"));
-    CHECK(strstr(b.p, "\r\n=2Edot\r\n=46rom here =3D there=20\r\n=E2=82=AC\r\n") && strstr(b.p, "\r\n<p>hi\r\n"));
+    CHECK(strstr(b.p, "From: =?UTF-8?B?SsO8cmdlbg==?= <a@b.c>\r\nTo: x@y.z\r\nSubject: "
+                      "=?UTF-8?B?R3LDvMOfZQ==?=\r\n"));
+    CHECK(strstr(b.p, "Date: Wed, 25 Nov 2026 08:00:00 +0000\r\n") &&
+          strstr(b.p, "multipart/alternative"));
+    CHECK(strstr(b.p, "\r\n=2Edot\r\n=46rom here =3D there=20\r\n=E2=82=AC\r\n") &&
+          strstr(b.p, "\r\n<p>hi\r\n"));
     for (const char *p = b.p; (p = strchr(p, '\n')) != NULL; p++)
         CHECK(p[-1] == '\r' && p[1] != '.');
     buf_clear(&b);
@@ -300,7 +347,16 @@ TEST(mail_text)
     for (const char *p = b.p, *next; (next = strstr(p, "\r\n")) != NULL; p = next + 2)
         CHECK(next - p <= 76);
     buf_fini(&b);
-    static const char *const bad[] = {"", "a", "a@", "@b", "a@b@c", "a b@c", "a@b\r\nBcc: x@y", "<a@b", "N\r\nBcc: q@r <a@b.c>", "a@b,c@d"};
+    static const char *const bad[] = {"",
+                                      "a",
+                                      "a@",
+                                      "@b",
+                                      "a@b@c",
+                                      "a b@c",
+                                      "a@b\r\nBcc: x@y",
+                                      "<a@b",
+                                      "N\r\nBcc: q@r <a@b.c>",
+                                      "a@b,c@d"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         m = (struct mail_msg){.to = bad[i], .subject = "s", .text = "t"};
         CHECK(mail_build(&m, 0, "1@b", &b, &e) == -1 && e.code == ERR_INVALID);
@@ -361,7 +417,8 @@ TEST(mail_goes_to_a_server)
     struct mail_msg m = {.to = "x@y.z", .subject = "s", .text = "hello\n.\nbye"};
     CHECK(mail_send(f, &m, mailed, NULL, NULL, &e) == 0);
     loop_run(loop, NULL);
-    CHECK(mail_err.code == ERR_NONE && strstr(received, "MAIL FROM:<shop@example.org>") && strstr(received, "RCPT TO:<x@y.z>"));
+    CHECK(mail_err.code == ERR_NONE && strstr(received, "MAIL FROM:<shop@example.org>") &&
+          strstr(received, "RCPT TO:<x@y.z>"));
     CHECK(strstr(received, "\r\nhello\r\n=2E\r\nbye\r\n"));
     m.to = "nobody@y.z";
     CHECK(mail_send(f, &m, mailed, NULL, NULL, &e) == 0);

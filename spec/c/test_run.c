@@ -38,7 +38,10 @@ TEST(timers_fire_in_order_and_cleared_ones_do_not)
     static char a[] = "a", b[] = "b", c[] = "c", z[] = "z";
     loop = loop_new();
     seen[0] = 0;
-    struct timer t[4] = {{.fn = timer_fn, .arg = a}, {.fn = timer_fn, .arg = b}, {.fn = timer_fn, .arg = c}, {.fn = timer_fn, .arg = z}};
+    struct timer t[4] = {{.fn = timer_fn, .arg = a},
+                         {.fn = timer_fn, .arg = b},
+                         {.fn = timer_fn, .arg = c},
+                         {.fn = timer_fn, .arg = z}};
     loop_timer_set(loop, &t[3], 30000);
     loop_timer_set(loop, &t[1], 20000);
     loop_timer_set(loop, &t[2], 15000);
@@ -240,7 +243,8 @@ TEST(proc_gives_lines_status_and_stderr)
     int fds[2];
     CHECK(pipe(fds) == 0 && write(fds[1], "fd\n", 3) == 3);
     struct proc_spec s = {.fds = fds, .nfds = 1, .arg = tail, .line_max = 8, .nofile = 64};
-    CHECK(spawn(&s, "echo one; echo 123456789; cat <&3; echo oops >&2; printf end; exit 3", &p, &e) == 0);
+    CHECK(spawn(&s, "echo one; echo 123456789; cat <&3; echo oops >&2; printf end; exit 3", &p,
+                &e) == 0);
     close(fds[1]);
     loop_run(loop, NULL);
     CHECK(strcmp(seen, "one|12345678|fd|end|") == 0);
@@ -257,7 +261,8 @@ TEST(proc_is_killed_by_wall_time_with_its_grandchildren)
     int64_t start = clock_mono();
     CHECK(spawn(&s, "sleep 30 & sleep 30", &p, &e) == 0 && proc_pid(p) > 0);
     loop_run(loop, NULL);
-    CHECK(WIFSIGNALED(exit_status) && WTERMSIG(exit_status) == SIGKILL && clock_mono() - start < 5000000);
+    CHECK(WIFSIGNALED(exit_status) && WTERMSIG(exit_status) == SIGKILL &&
+          clock_mono() - start < 5000000);
     loop_free(loop);
 }
 
@@ -293,9 +298,11 @@ TEST(board_counts_over_processes)
     waitpid(pid, NULL, 0);
     CHECK(board_total("http_requests_total{status=\"200\"}") == 5 && board_total("none") == 0);
     board_render_metrics(&b);
-    CHECK(strstr(b.p, "# TYPE ppv_http_requests_total counter\nppv_http_requests_total{status=\"200\"} 5\n"
-                      "ppv_http_requests_total{status=\"404\"} 2\n"));
-    CHECK(strstr(b.p, "# TYPE ppv_tasks gauge\nppv_tasks 7\n") && strstr(b.p, "ppv_worker_up{worker=\"web1\"} 1\n"));
+    CHECK(strstr(
+        b.p, "# TYPE ppv_http_requests_total counter\nppv_http_requests_total{status=\"200\"} 5\n"
+             "ppv_http_requests_total{status=\"404\"} 2\n"));
+    CHECK(strstr(b.p, "# TYPE ppv_tasks gauge\nppv_tasks 7\n") &&
+          strstr(b.p, "ppv_worker_up{worker=\"web1\"} 1\n"));
     buf_fini(&b);
     board_fini();
 }

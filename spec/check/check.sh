@@ -27,15 +27,21 @@ grep -noE '^ *# *include "[^"]+"' engine/*/*.[ch] | awk -F'[:"]' '
       else if (d != f && floor[d] >= floor[f]) print $1 ":" $2 ": " f " may not include " $4 }' |
     report "floors: include only the own folder or a lower floor"
 
-# Exported symbols of x.c start with x_ (or with the folder's name: http/body.c may export http_body_...).
+# Exported symbols of x.c start with x_, with the folder's name (http/body.c: http_body_...), with the name of a struct that
+# x.h or the folder's header defines (str.h: buf_...), or with that of another header of the folder.
 for o in "$B"/obj/engine/*/*.o; do
     src=${o#"$B"/obj/}
     src=${src%.o}
     [ -e "$src.c" ] || continue
-    folder=${src#engine/}
-    nm -g --defined-only "$o" | awk -v stem="${src##*/}" -v folder="${folder%%/*}" -v src="$src.c" '
-        $2 ~ /^[TDBRVWC]$/ && $3 != "main" && $3 !~ /^__(asan|odr_asan|tsan|ubsan)/ &&
-        index($3, stem "_") != 1 && index($3, folder "_") != 1 && $3 != stem { print src ": " $3 }'
+    folder=${src%/*} stem=${src##*/}
+    ok="^(main|$stem|(${folder##*/}|$stem"
+    for h in "$folder"/*.h; do ok+="|$(basename "$h" .h)"; done
+    if [ -e "$src.h" ]; then
+        for s in $(sed -nE 's/^struct ([a-z0-9_]+) \{.*/\1/p' "$src.h"); do ok+="|$s"; done
+    fi
+    ok+=")_.*)$"
+    nm -g --defined-only "$o" | awk -v ok="$ok" -v src="$src.c" \
+        '$2 ~ /^[TDBRVWC]$/ && $3 !~ ok && $3 !~ /^__(asan|odr_asan|tsan|ubsan)/ { print src ": " $3 }'
 done | report "symbols: exported names start with the file's name; make the others static"
 
 awk 'FNR == 1 { start = 0 }

@@ -130,6 +130,25 @@ local function mine(ctx, input)
   return ctx:ok { videos = json.array(rows), next_cursor = next_cursor or json.null }
 end
 
+-- What the viewer bought or was given, with where they stopped.
+local function library(ctx, input)
+  local after, err = page.read("library", input.cursor, 1)
+  if err then return nil, err end
+  local rows
+  rows, err = db.read("select " .. COLUMNS .. ", e.id as entitlement_id, e.kind, " .. iso "e.created_at" .. [[ as purchased_at,
+    coalesce(w.position_ms, 0) as position_ms, coalesce(w.completed, false) as completed
+    from entitlements e join videos v on v.id = e.video_id and v.state <> 'deleted' join users u on u.id = v.owner_id
+    left join affiliate_programs p on p.video_id = v.id
+    left join watch_progress w on w.user_id = e.user_id and w.video_id = e.video_id
+    where e.user_id = $1 and e.revoked_at is null and (e.expires_at is null or e.expires_at > now())
+    and ($2::bigint is null or e.id < $2::bigint) order by e.id desc limit $3]], ctx.user.id, after and after[1], input.limit + 1)
+  if not rows then return nil, err end
+  local next_cursor
+  rows, next_cursor = page.cut(rows, input.limit, "library", function(row) return { row.entitlement_id } end)
+  for _, row in ipairs(rows) do shape(row) end
+  return ctx:ok { videos = json.array(rows), next_cursor = next_cursor or json.null }
+end
+
 local function update(ctx, input)
   local n, err = db.exec([[update videos set title = coalesce($3, title), description = coalesce($4, description),
     price = coalesce($5, price), visibility = coalesce($6, visibility) where id = $1::uuid and owner_id = $2 and state <> 'deleted']],
@@ -195,6 +214,7 @@ return { routes = {
   { method = "GET", path = "/api/videos/:id", auth = "public", rate = "600/m", summary = "One video", input = ID, handler = one },
   { method = "GET", path = "/api/my_videos", auth = "user", summary = "The creator's own videos", input = paging(100, 200),
     handler = mine },
+  { method = "GET", path = "/api/library", auth = "user", summary = "What I may watch", input = paging(50, 200), handler = library },
   { method = "POST", path = "/api/video_update", auth = "user", rate = "60/m", summary = "Change title, description, price",
     input = CHANGE, handler = update },
   { method = "POST", path = "/api/video_delete", auth = "user", rate = "60/m", summary = "Delete a video", input = ID, handler = delete },

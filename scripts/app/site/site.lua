@@ -25,9 +25,10 @@ local function ready(ctx)
   local row = db.read_one("select 1 as one")
   checks.database = row and "ok" or "down"
   fine = fine and row ~= nil
-  local media = blob.exists("media", ".") ~= nil
-  checks.media = media and "ok" or "down"
-  fine = fine and media
+  local free = blob.free("media")
+  checks.media = free and "ok" or "down"
+  checks.disk = free and (free > config.int("disk_reserve", 0) and "ok" or "full") or "unknown"
+  fine = fine and free ~= nil and checks.disk == "ok"
   return ctx:json(fine and 200 or 503, { ok = fine, checks = checks })
 end
 

@@ -42,8 +42,8 @@ local function check_file(received)
   if not EXTENSIONS[ext] then return refuse("this kind of file is not accepted: ." .. ext) end
   if f.size == 0 then return refuse("the file is empty") end
   local head, err = blob.read("upload", f.path, 64)
-  if head and not looks_like_video(head) then return refuse("the file is not a film") end
-  if not head and err.code ~= "request.too_large" then return nil, err end
+  if not head then return nil, err end
+  if not looks_like_video(head) then return refuse("the file is not a film") end
   return ext
 end
 
@@ -92,7 +92,8 @@ local function take(ctx)
   local ok, err = within_quota(ctx, length or 0)
   if not ok then return nil, err end
   local received
-  received, err = http.receive(ctx.req, { dir = "upload", max_file = max, max_total = max + 65536 })
+  received, err = http.receive(ctx.req, { dir = "upload", max_file = max, max_total = max + 65536,
+    reserve = config.int("disk_reserve", 0) })
   if not received then
     return nil, errors.new(err.code, err.message, { where = err.code == "request.too_large" and "validation" or "multipart" })
   end

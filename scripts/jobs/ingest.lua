@@ -1,0 +1,135 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Preparing an uploaded film: probe, encode in the sandboxed child, then one transaction that makes it watchable.
+local blob = require "ppv.blob"
+local crypto = require "ppv.crypto"
+local db = require "ppv.db"
+local json = require "ppv.json"
+local log = require "ppv.log"
+local media = require "ppv.media"
+local metrics = require "ppv.metrics"
+local time = require "ppv.time"
+local context = require "lib.ctx"
+local mailer = require "lib.mailer"
+
+local TIMEOUT_S = 12 * 3600
+local INDEX_MAX = 32 * 1024 * 1024
+
+local function lost() return nil, { code = "job.lost", message = "the job was cancelled or taken over", retry = false } end
+
+local function begin(id)
+  return db.one([[update videos set state = 'processing', error = null, error_code = null
+    where id = $1::uuid and state in ('queued', 'processing', 'failed') and upload_path is not null
+    returning upload_path, title_secret, title, owner_id]], id)
+end
+
+-- Tells the table and whoever watches the progress bar, once a second; false ends the child.
+local function reporter(job, id)
+  local last = 0
+  return function(event)
+    local now = time.mono()
+    if now - last < 1 then return true end
+    last = now
+    local ok, err = job:progress(event.progress or 0, { eta_s = event.eta_s, stage = event.stage })
+    if not ok and err and err.code == "job.lost" then return false end
+    db.notify("video_progress", id)
+    return true
+  end
+end
+
+-- width and height are absent for audio.
+local function insert_rendition(tx, id, kind, r)
+  local bytes = 0
+  for _, s in ipairs(r.segments) do bytes = bytes + s.size end
+  return tx.exec([[insert into renditions (video_id, name, kind, width, height, bandwidth, codecs, init_path, segments, nsegments, bytes)
+    values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11)]], id, r.name, kind, r.w, r.h, math.ceil(r.bandwidth),
+    r.codecs, r.init, json.encode { a = json.array(r.segments) }, #r.segments, bytes)
+end
+
+local function publish(job, id, index, result)
+  return db.tx(function(tx)
+    local mine, e = tx.one("select ppv_job_heartbeat($1, $2) as yes", job.id, job.fence)
+    if not mine then return nil, e end
+    if not mine.yes then return lost() end
+    local n
+    n, e = tx.exec("delete from renditions where video_id = $1::uuid", id)
+    if not n then return nil, e end
+    for _, list in ipairs { { "video", index.renditions }, { "audio", index.audio or {} } } do
+      for _, r in ipairs(list[2]) do
+        n, e = insert_rendition(tx, id, list[1], r)
+        if not n then return nil, e end
+      end
+    end
+    n, e = tx.exec([[update videos set state = 'ready', ready_at = now(), duration_ms = $2, width = $3, height = $4, poster = $5,
+      index = $6::jsonb, error = null, error_code = null where id = $1::uuid and state = 'processing']], id,
+      math.max(1, math.floor(index.duration * 1000 + 0.5)), index.width, index.height,
+      index.poster and (id .. "/" .. index.poster) or nil, json.encode(result))
+    if not n then return nil, e end
+    if n == 0 then return lost() end
+    return true
+  end)
+end
+
+local function tell(owner_id, template, values)
+  local row = db.read_one("select email::text as email from users where id = $1", owner_id)
+  if row then mailer.queue(nil, row.email, template, values) end
+end
+
+local function encode(job, id, v)
+  local secret = crypto.open(v.title_secret or "")
+  if not secret then return nil, { code = "media.internal", message = "the title's secret cannot be opened", retry = false } end
+  local ext = v.upload_path:match("%.(%w+)$")
+  local probed, err = media.run("probe", { id = id, input = v.upload_path, ext = ext })
+  if not probed then return nil, err end
+  local ok
+  ok, err = blob.remove_tree("media", id) -- what an earlier attempt published without committing
+  if not ok then return nil, err end
+  local result
+  result, err = media.run("ingest", { id = id, input = v.upload_path, output = id, title_secret = secret, ext = ext,
+    duration = probed.duration }, reporter(job, id))
+  if not result then return nil, err end
+  local text
+  text, err = blob.read("media", id .. "/index.json", INDEX_MAX)
+  if not text then return nil, err end
+  local index = json.decode(text)
+  if type(index) ~= "table" or type(index.renditions) ~= "table" or #index.renditions == 0 then
+    return nil, { code = "media.internal", message = "the encoder's index is broken", retry = true }
+  end
+  return publish(job, id, index, result)
+end
+
+-- Faults of the file are final; faults of the machine are tried again.
+local function is_final(job, err)
+  local code = tostring(err.code)
+  local file_fault = code:find("^media%.") and code ~= "media.internal" and code ~= "media.disk_full" and code ~= "media.cancelled"
+  return file_fault or err.retry == false and code ~= "job.lost" or job.attempt >= job.max_attempts
+end
+
+local function run(job)
+  local id = job.payload.video_id
+  local v, err = begin(id)
+  if v == nil then return nil, err end
+  if not v then return { skipped = true } end
+  db.notify("video_progress", id)
+  local ok
+  ok, err = encode(job, id, v)
+  if ok then
+    metrics.count("ingests_total", 1)
+    log.info("video.ready", { video = id })
+    tell(v.owner_id, "video_ready", { title = v.title, url = context.base_url() .. "/public/watch.html?video_id=" .. id })
+    db.notify("video_progress", id)
+    return { video_id = id }
+  end
+  if err.code == "job.lost" then return nil, err end
+  local final = is_final(job, err)
+  if final then
+    metrics.count("ingest_failures_total", 1)
+    local reason = tostring(err.code):find("^media%.") and tostring(err.message) or "The preparation failed. Please try again."
+    local n = db.exec([[update videos set state = 'failed', error_code = $2, error = $3
+      where id = $1::uuid and state = 'processing']], id, tostring(err.code):sub(1, 80), reason:sub(1, 1000))
+    if n and n > 0 then tell(v.owner_id, "video_failed", { title = v.title, reason = reason }) end
+    db.notify("video_progress", id)
+  end
+  return nil, { code = err.code, message = tostring(err.message), retry = not final }
+end
+
+return { jobs = { ["media.ingest"] = { run = run, timeout = TIMEOUT_S } } }

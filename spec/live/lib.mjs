@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the live tests share: a server of their own in a scratch directory, clients with cookies, waiting by condition,
+// the database through psql, and the counting of results. Plain node, no packages.
+import { execFile, spawn, execFileSync } from "node:child_process";
+import { chmodSync, cpSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import http from "node:http";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../..");
+
+// ---- results ----
+
+let passed = 0, failed = 0;
+
+export function check(name, good, why = "") {
+  if (good) passed++; else failed++;
+  console.log(good ? `ok - ${name}` : `not ok - ${name}: ${why}`);
+  return good;
+}
+
+export const note = text => console.log(`# ${text}`);
+
+// ---- waiting ----
+
+export const pause = ms => new Promise(r => setTimeout(r, ms));
+
+/** Waits until fn() is truthy and answers it; fails after `seconds`. Errors of fn count as "not yet". */
+export async function until(what, fn, seconds = 10) {
+  const end = Date.now() + seconds * 1000;
+  let last;
+  for (;;) {
+    try {
+      last = await fn();
+      if (last) return last;
+    } catch (e) { last = e.message; }
+    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}; last: ${last}`);
+    await pause(20);
+  }
+}
+
+// ---- HTTP ----
+
+/** One request. o: {json, body, headers, ip, agent, timeout}. Answers {status, headers, body, text, json, ms}; rejects when
+ *  no complete answer arrives. The path is sent as it is. */
+export function call(port, method, path, o = {}) {
+  const headers = { host: `127.0.0.1:${port}`, accept: "application/json", ...(o.ip ? { "x-forwarded-for": o.ip } : {}), ...o.headers };
+  let body = o.body;
+  if (o.json !== undefined) {
+    body = JSON.stringify(o.json);
+    headers["content-type"] ??= "application/json";
+  }
+  if (body !== undefined) headers["content-length"] = Buffer.byteLength(body);
+  const started = performance.now();
+  return new Promise((resolve, reject) => {
+    const req = http.request({ host: "127.0.0.1", port, method, path, headers, agent: o.agent ?? false }, res => {
+      const parts = [];
+      res.on("data", d => parts.push(d));
+      res.on("error", reject);
+      res.on("aborted", () => reject(new Error("answer cut off")));
+      res.on("end", () => {
+        const r = { status: res.statusCode, headers: res.headers, body: Buffer.concat(parts), ms: performance.now() - started };
+        r.text = r.body.toString("latin1");
+        if ((r.headers["content-type"] ?? "").includes("json")) try { r.json = JSON.parse(r.body.toString()); } catch { /* stays undefined */ }
+        resolve(r);
+      });
+    });
+    req.setTimeout(o.timeout ?? 20000, () => req.destroy(new Error("no answer in time")));
+    req.on("error", reject);
+    req.end(body);
+  });
+}
+
+let addresses = 0;
+/** A client address of its own, because limits are per address; the server trusts our X-Forwarded-For. */
+export function fresh_ip() {
+  addresses++;
+  return `10.${(addresses >> 16) & 255}.${(addresses >> 8) & 255}.${addresses & 255}`;
+}
+
+export class Client {
+  constructor(server) { this.server = server; this.jar = {}; this.ip = fresh_ip(); }
+  cookie() { return Object.entries(this.jar).map(([k, v]) => `${k}=${v}`).join("; "); }
+  async request(method, path, o = {}) {
+    const headers = { origin: this.server.url, ...o.headers };
+    if (Object.keys(this.jar).length) headers.cookie = this.cookie();
+    const r = await call(this.server.port, method, path, { ip: this.ip, ...o, headers });
+    for (const line of r.headers["set-cookie"] ?? []) {
+      const m = line.match(/^([^=]+)=([^;]*)/);
+      if (m[2] === "" || /max-age=0/i.test(line)) delete this.jar[m[1]]; else this.jar[m[1]] = m[2];
+    }
+    return r;
+  }
+  get(path, o) { return this.request("GET", path, o); }
+  post(path, json = {}, o = {}) { return this.request("POST", path, { ...o, json }); }
+}
+
+// ---- a server ----
+
+function free_port() {
+  return new Promise(resolve => {
+    const s = net.createServer().listen(0, "127.0.0.1", () => {
+      const { port } = s.address();
+      s.close(() => resolve(port));
+    });
+  });
+}
+
+const servers = new Set();
+const run = (file, args, opts = {}) => new Promise(resolve =>
+  execFile(file, args, { maxBuffer: 64 << 20, ...opts }, (e, out, err) =>
+    resolve({ code: e ? (typeof e.code === "number" ? e.code : 1) : 0, out, err })));
+
+export class Server {
+  /** sets: {key: value}. The code is a copy, so that editing it or the working tree disturbs nobody. */
+  constructor(sets = {}) {
+    this.dir = mkdtempSync(join(tmpdir(), "ppv-live-"));
+    chmodSync(this.dir, 0o755); // the database runs as another user
+    this.root = join(this.dir, "root");
+    this.var = join(this.dir, "v");
+    this.bin = join(this.dir, "ppv");
+    cpSync(process.env.PPV ?? join(ROOT, "build/ppv"), this.bin);
+    for (const d of ["scripts", "plugins", "sql", "static"]) cpSync(join(ROOT, d), join(this.root, d), { recursive: true });
+    this.sets = { web_workers: 2, development: "false", trusted_proxies: "127.0.0.1", log_format: "json", ...sets };
+  }
+  args(...rest) {
+    const sets = { ...this.sets, var_dir: this.var, listen: `127.0.0.1:${this.port}` };
+    return ["--root", this.root, ...Object.entries(sets).flatMap(([k, v]) => ["--set", `${k}=${v}`]), ...rest];
+  }
+  async start() {
+    this.port ??= await free_port();
+    this.url = `http://127.0.0.1:${this.port}`;
+    this.log_path = join(this.dir, "log");
+    const fd = openSync(this.log_path, "a");
+    this.child = spawn(this.bin, this.args("serve"), { cwd: this.dir, stdio: ["ignore", fd, fd] });
+    this.exited = new Promise(r => this.child.once("exit", (code, signal) => { this.gone = true; r({ code, signal }); }));
+    this.gone = false;
+    servers.add(this);
+    await until("the server is ready", async () => {
+      if (this.gone) throw Object.assign(new Error(this.log().slice(-2000)), { fatal: true });
+      return (await call(this.port, "GET", "/ready", { timeout: 2000 })).status === 200;
+    }, 90);
+    return this;
+  }
+  log() { return existsSync(this.log_path) ? readFileSync(this.log_path, "utf8") : ""; }
+  /** A subcommand of the program. */
+  ppv(...args) { return run(this.bin, this.args(...args), { cwd: this.dir }); }
+  async status() {
+    const r = await this.ppv("status");
+    if (r.code) throw new Error("ppv status: " + r.err + r.out);
+    return JSON.parse(r.out);
+  }
+  /** Rows of a statement, as arrays of text. */
+  async sql(text) {
+    const r = await run("psql", ["-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1", `host=${join(this.var, "pgrun")} user=ppv dbname=ppv`, "-c", text]);
+    if (r.code) throw new Error("psql: " + r.err);
+    return r.out.split("\n").filter(Boolean).map(l => l.split("\t"));
+  }
+  async breaches() { return (await this.sql("select * from ppv_invariants()")).map(r => r.join(" ")); }
+  async check_books(name) {
+    const bad = await this.breaches();
+    check(`${name}: no invariant is broken`, bad.length === 0, bad.slice(0, 5).join("; "));
+    const v = await this.ppv("ledger", "verify");
+    check(`${name}: ppv ledger verify`, v.code === 0, v.out + v.err);
+  }
+  async stop() {
+    if (!this.child) return;
+    if (!this.gone) {
+      this.child.kill("SIGTERM");
+      const timer = setTimeout(() => this.child.kill("SIGKILL"), 45000);
+      await this.exited;
+      clearTimeout(timer);
+    }
+  }
+  async remove() {
+    await this.stop();
+    servers.delete(this);
+    if (process.env.KEEP) note("kept " + this.dir); else rmSync(this.dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+  }
+
+  // ---- people, money, films ----
+
+  async user(name) {
+    const c = new Client(this);
+    c.username = name + Math.random().toString(36).slice(2, 8);
+    c.email = c.username + "@example.org";
+    c.password = "quite a long pass phrase " + c.ip;
+    let r = await c.post("/auth/register", { username: c.username, email: c.email, password: c.password });
+    if (r.status >= 300) throw new Error(`register: ${r.status} ${r.text}`);
+    await c.login();
+    c.id = (await c.get("/api/me")).json.user.id;
+    return c;
+  }
+  async admin() {
+    const made = await this.ppv("admin", "create", "boss" + Math.random().toString(36).slice(2, 8));
+    const c = new Client(this);
+    c.email = made.out.match(/^e-mail\s+(\S+)/m)?.[1];
+    c.password = made.out.match(/^password\s+(\S+)/m)?.[1];
+    if (!c.password) throw new Error("admin create: " + made.out + made.err);
+    const r = await c.post("/admin/login", { email: c.email, password: c.password });
+    if (r.status !== 200) throw new Error(`admin login: ${r.status} ${r.text}`);
+    return c;
+  }
+  async fund(admin, who, amount) {
+    let r = await who.post("/api/wallet/deposit", { amount_cents: amount }, { ip: fresh_ip() });
+    if (r.status !== 200) throw new Error(`deposit: ${r.status} ${r.text}`);
+    r = await admin.post(`/admin/wallet/transactions/${r.json.txn_id}/approve`);
+    if (r.status !== 200) throw new Error(`approve: ${r.status} ${r.text}`);
+  }
+  /** Films that are on sale but have no files. */
+  async films(owner, price, count) {
+    return (await this.sql(`insert into videos(owner_id, title, price, currency, state, visibility, duration_ms, title_secret, ready_at)
+      select ${owner.id}, 'Film ' || n, ${price}, 'USD', 'ready', 'published', 8000, 'none', now() from generate_series(1, ${count}) n
+      returning id`)).map(r => r[0]);
+  }
+}
+
+Client.prototype.login = async function () {
+  const r = await this.post("/auth/login", { email: this.email, password: this.password }, { ip: fresh_ip() });
+  if (r.status !== 200) throw new Error(`login: ${r.status} ${r.text}`);
+};
+Client.prototype.balance = async function () {
+  const r = await this.get("/api/wallet/balance");
+  if (!r.json) throw new Error(`balance: ${r.status} ${r.text}`);
+  return r.json.balance_cents;
+};
+Client.prototype.buy = function (video, key, o = {}) {
+  return this.post("/api/wallet/pay", { video_id: video }, { ip: fresh_ip(), ...o, headers: { ...(key ? { "idempotency-key": key } : {}), ...o.headers } });
+};
+
+export const count_by = (list, f) => list.reduce((m, x) => (m[f(x)] = (m[f(x)] ?? 0) + 1, m), {});
+export const show = x => JSON.stringify(x);
+
+// ---- the frame of a test ----
+
+function kill_all() {
+  for (const s of servers) if (s.child && !s.gone) try { s.child.kill("SIGTERM"); } catch { /* already gone */ }
+}
+for (const sig of ["SIGINT", "SIGTERM"]) process.on(sig, () => { kill_all(); process.exit(130); });
+
+/** Runs the test, cleans up, prints the sum, sets the exit code. */
+export async function main(fn) {
+  try {
+    await fn();
+  } catch (e) {
+    check("the test ran to its end", false, e.stack);
+    for (const s of servers) note("end of the server's log:\n" + s.log().slice(-3000));
+  }
+  for (const s of [...servers]) await s.remove().catch(e => note("clean-up: " + e.message));
+  console.log(`${passed} passed, ${failed} failed`);
+  process.exit(failed ? 1 : 0);
+}
