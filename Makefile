@@ -126,9 +126,11 @@ $(BUILD)/fuzz_%: $(BUILD)/obj/spec/fuzz/fuzz_%.o $(BUILD)/engine.a
 # T = seconds for each driver.
 fuzz:
 	@$(SUB) SAN=fuzz fuzzers
-	@set -e; for f in $(FUZZ); do echo "$$f: $(or $(T),20) s"; mkdir -p build-fuzz/corpus/$$f; \
-	  build-fuzz/$$f -max_total_time=$(or $(T),20) -timeout=5 -rss_limit_mb=1024 -verbosity=0 \
-	    -artifact_prefix=build-fuzz/$$f- build-fuzz/corpus/$$f $$(ls -d spec/fuzz/seeds/$$f 2>/dev/null); done
+	@for f in $(FUZZ); do mkdir -p build-fuzz/corpus/$$f; \
+	  build-fuzz/$$f -max_total_time=$(or $(T),20) -timeout=5 -rss_limit_mb=1024 -artifact_prefix=build-fuzz/$$f- \
+	    build-fuzz/corpus/$$f $$(ls -d spec/fuzz/seeds/$$f 2>/dev/null) >build-fuzz/$$f.log 2>&1 \
+	    || { tail -40 build-fuzz/$$f.log; exit 1; }; \
+	  echo "$$f: $$(grep '^Done' build-fuzz/$$f.log)"; done
 
 format:
 	@clang-format-14 -i $(wildcard engine/*/*.[ch] spec/c/*.[ch] spec/fuzz/*.[ch])

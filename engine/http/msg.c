@@ -209,7 +209,7 @@ void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h
 static bool is_mid_body(const struct req *r)
 {
     return r->body_open && !r->body_complete && !r->discard &&
-           (r->pub.content_length < 0 || r->pub.content_length - r->received > DRAIN_MAX);
+           (r->last || r->pub.content_length < 0 || r->pub.content_length - r->received > DRAIN_MAX);
 }
 
 static void put_header(struct buf *b, const char *name, const char *value)

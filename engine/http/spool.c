@@ -12,7 +12,7 @@
 #include "run/loop.h"
 #include "run/threads.h"
 
-enum { FILES_MAX = 256, WRITEBACK = 8 << 20, ROOM_EVERY = 64 << 20, RETRY_US = 20000 };
+enum { FILES_MAX = 256, WRITEBACK = 8 << 20, ROOM_EVERY = 64 << 20, RETRY_US = 20000, LARGE = 64 << 20 };
 
 struct file {
     char path[40];
@@ -237,13 +237,20 @@ static void destroy(void *arg)
     free(s);
 }
 
+/* Quick while the file is open; the blocks are freed by the close. */
+static void unlink_open(struct spool *s)
+{
+    for (int i = 0; i < s->nfiles && !s->keep; i++)
+        unlinkat(s->dirfd, s->files[i].path, 0);
+}
+
 static void dispose(struct spool *s)
 {
-    bool work = false;
+    bool large = false;
     for (int i = 0; i < s->nfiles; i++)
-        work = work || s->files[i].fd >= 0 || (s->files[i].made && !s->keep);
-    if (work && threads_run(s->threads, remove_files, destroy, s, NULL) == 0)
-        return; /* removing a large file takes its time */
+        large = large || (s->files[i].size > LARGE && (s->files[i].fd >= 0 || (s->files[i].made && !s->keep)));
+    if (large && threads_run(s->threads, remove_files, destroy, s, NULL) == 0)
+        return; /* freeing a large file takes its time */
     remove_files(s);
     destroy(s);
 }
@@ -300,6 +307,8 @@ void spool_free(struct spool *s, bool keep)
     loop_timer_clear(s->loop, &s->retry);
     s->keep = keep;
     s->dropped = true;
-    if (!s->running)
+    if (s->running)
+        unlink_open(s); /* what the pool makes after this goes when it is done */
+    else
         dispose(s);
 }

@@ -8,9 +8,9 @@
 
 enum {
     BITRATE = 128000,
-    UNIT = 1024,              // samples of an AAC frame
-    SLACK = AUDIO_RATE / 10,  // jitter that is not a gap
-    AHEAD = 30 * AUDIO_RATE,  // sound this far beyond the picture is a damaged time line
+    UNIT = 1024,             // samples of an AAC frame
+    SLACK = AUDIO_RATE / 10, // jitter that is not a gap
+    AHEAD = 30 * AUDIO_RATE, // sound this far beyond the picture is a damaged time line
     MAX_CHANNELS = 16,
 };
 
@@ -33,7 +33,8 @@ static int open_encoder(struct audio *a, struct err *e)
     return c->frame_size == UNIT ? 0 : fail_av(e, AVERROR_EXTERNAL, "sound encoder frame size");
 }
 
-int audio_open(struct audio *a, AVCodecContext *decoder, struct group *g, struct store *s, struct err *e)
+int audio_open(struct audio *a, AVCodecContext *decoder, struct group *g, struct store *s,
+               struct err *e)
 {
     struct buf init = {0};
     a->decoder = decoder;
@@ -53,7 +54,8 @@ int audio_open(struct audio *a, AVCodecContext *decoder, struct group *g, struct
     // The encoder emits `initial_padding` samples before the first real one. Instead of an edit list, which players disagree
     // about, that many samples are cut from the source: output time t is then source time t from the second frame on.
     a->skip = a->codec->initial_padding;
-    frag_init_audio(&init, AUDIO_RATE, 2, BITRATE, a->codec->extradata, (size_t)a->codec->extradata_size);
+    frag_init_audio(&init, AUDIO_RATE, 2, BITRATE, a->codec->extradata,
+                    (size_t)a->codec->extradata_size);
     int rc = store_put(s, a->track.init, init.p, init.n, e);
     buf_fini(&init);
     return rc;
@@ -174,20 +176,24 @@ static int silence(struct audio *a, int64_t n, struct err *e)
 static int open_resampler(struct audio *a, const AVFrame *f, struct err *e)
 {
     AVChannelLayout in = {0};
-    if (f->ch_layout.nb_channels < 1 || f->ch_layout.nb_channels > MAX_CHANNELS || f->sample_rate < 1000)
-        return fail_set(e, "media.unsupported_codec", "The sound has an unusual number of channels; please use stereo.");
+    if (f->ch_layout.nb_channels < 1 || f->ch_layout.nb_channels > MAX_CHANNELS ||
+        f->sample_rate < 1000)
+        return fail_set(e, "media.unsupported_codec",
+                        "The sound has an unusual number of channels; please use stereo.");
     if (f->ch_layout.order == AV_CHANNEL_ORDER_UNSPEC)
         av_channel_layout_default(&in, f->ch_layout.nb_channels);
     else
         av_channel_layout_copy(&in, &f->ch_layout);
     swr_free(&a->swr);
-    int rc = swr_alloc_set_opts2(&a->swr, &a->codec->ch_layout, AV_SAMPLE_FMT_FLTP, AUDIO_RATE, &in, f->format, f->sample_rate, 0,
-                                 NULL);
+    int rc = swr_alloc_set_opts2(&a->swr, &a->codec->ch_layout, AV_SAMPLE_FMT_FLTP, AUDIO_RATE, &in,
+                                 f->format, f->sample_rate, 0, NULL);
     av_channel_layout_uninit(&in);
     if (rc >= 0)
-        av_opt_set_double(a->swr, "rematrix_maxval", 1.0, 0); // a loud 5.1 mix must not clip as stereo
+        av_opt_set_double(a->swr, "rematrix_maxval", 1.0,
+                          0); // a loud 5.1 mix must not clip as stereo
     if (rc < 0 || (rc = swr_init(a->swr)) < 0)
-        return fail_set(e, "media.unsupported_codec", "The sound's channel layout cannot be converted to stereo.");
+        return fail_set(e, "media.unsupported_codec",
+                        "The sound's channel layout cannot be converted to stereo.");
     av_channel_layout_copy(&a->from_layout, &f->ch_layout);
     a->from_format = f->format;
     a->from_rate = f->sample_rate;
@@ -204,7 +210,8 @@ static int resample(struct audio *a, const AVFrame *f, int64_t *cut, struct err 
             return fail_av(e, AVERROR(ENOMEM), "sound");
         a->convert_cap = room;
     }
-    int n = swr_convert(a->swr, a->convert, a->convert_cap, f ? (const uint8_t **)f->extended_data : NULL, f ? f->nb_samples : 0);
+    int n = swr_convert(a->swr, a->convert, a->convert_cap,
+                        f ? (const uint8_t **)f->extended_data : NULL, f ? f->nb_samples : 0);
     if (n < 0)
         return fail_av(e, n, "resample");
     // Damaged streams decode to NaN and infinities, which the encoder refuses.
@@ -231,10 +238,13 @@ static int place(struct audio *a, const AVFrame *f, struct err *e)
     if (!a->swr && open_resampler(a, f, e))
         return -1;
     if (f->best_effort_timestamp != AV_NOPTS_VALUE) {
-        int64_t start = av_rescale_q(f->best_effort_timestamp, a->decoder->pkt_timebase, (AVRational){1, AUDIO_RATE}) - a->origin;
+        int64_t start = av_rescale_q(f->best_effort_timestamp, a->decoder->pkt_timebase,
+                                     (AVRational){1, AUDIO_RATE}) -
+                        a->origin;
         int64_t delta = start - (a->pos + swr_get_delay(a->swr, AUDIO_RATE));
         if (start > atomic_load(&a->video_pos) + AHEAD)
-            return fail_set(e, "media.timestamps", "The sound's time stamps jump; please export the video again.");
+            return fail_set(e, "media.timestamps",
+                            "The sound's time stamps jump; please export the video again.");
         if (!a->any || delta > SLACK || delta < -SLACK) {
             if (delta > 0 && silence(a, delta, e))
                 return -1;
@@ -282,7 +292,8 @@ static int finish(struct audio *a, struct err *e)
     if (decode(a, NULL, e) || (a->swr && resample(a, NULL, &cut, e)))
         return -1;
     if (!a->any && a->errors)
-        return fail_set(e, "media.unsupported_codec", "The sound could not be decoded; please use AAC.");
+        return fail_set(e, "media.unsupported_codec",
+                        "The sound could not be decoded; please use AAC.");
     pthread_mutex_lock(&a->group->lock);
     a->end = a->pos;
     a->decoded = true;

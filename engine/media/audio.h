@@ -22,10 +22,12 @@ struct audio {
     struct track track;
     struct ladder_rate rate; /* of the video, with gop: the segment grid */
     int gop;
-    atomic_llong video_pos;  /* samples of picture already fed; sound far beyond it is a damaged time line */
+    atomic_llong
+        video_pos; /* samples of picture already fed; sound far beyond it is a damaged time line */
     /* under group->lock */
     bool origin_known, decoded, total_known;
-    int64_t origin, end, total; /* samples: source time of output 0; where the sound ends; where the output ends */
+    int64_t origin, end,
+        total; /* samples: source time of output 0; where the sound ends; where the output ends */
     /* private to the thread */
     AVCodecContext *codec;
     SwrContext *swr;
@@ -36,14 +38,14 @@ struct audio {
     AVPacket *packet;
     uint8_t *convert[2]; /* planar output of the resampler */
     int convert_cap;
-    int64_t pos;      /* next sample of the time line to be laid out */
-    int64_t skip;     /* samples still to drop: those that the encoder's priming covers */
+    int64_t pos;  /* next sample of the time line to be laid out */
+    int64_t skip; /* samples still to drop: those that the encoder's priming covers */
     int64_t sent, packets;
     bool any;
     int errors;
     struct audio_unit {
         uint32_t size;
-    } *unit; /* AAC frames not sealed yet; first one starts at track.time */
+    } * unit; /* AAC frames not sealed yet; first one starts at track.time */
     int units, units_cap;
     struct buf data;
     pthread_t thread;
@@ -51,7 +53,8 @@ struct audio {
 };
 
 /* Takes the decoder over. rate and gop are set later, before audio_origin. */
-int audio_open(struct audio *a, AVCodecContext *decoder, struct group *g, struct store *s, struct err *e);
+int audio_open(struct audio *a, AVCodecContext *decoder, struct group *g, struct store *s,
+               struct err *e);
 int audio_start(struct audio *a, struct err *e);
 /* Demuxer's side. Takes the packet over; -1 when the group failed or nothing but sound comes. */
 int audio_feed(struct audio *a, AVPacket *p);

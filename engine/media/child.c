@@ -148,7 +148,8 @@ static int set_value(struct ingest_job *j, int key, const char *v)
 
 static int parse_job(struct ingest_job *j, char *text, bool ingest, struct err *e)
 {
-    static const char *const keys[] = {"id", "title_secret", "segment_s", "threads", "max_duration_s", "max_height", "ext"};
+    static const char *const keys[] = {
+        "id", "title_secret", "segment_s", "threads", "max_duration_s", "max_height", "ext"};
     enum { KEYS = sizeof keys / sizeof *keys };
     unsigned seen = 0;
     for (char *line = text, *next; *line && *line != '\n'; line = next) {
@@ -162,7 +163,9 @@ static int parse_job(struct ingest_job *j, char *text, bool ingest, struct err *
         while (k < KEYS && strcmp(line, keys[k]))
             k++;
         if (k == KEYS || seen & 1u << k || set_value(j, k, eq + 1))
-            return fail_set(e, "media.bad_job", "The job's key \"%.32s\" is unknown, repeated or has a bad value.", line);
+            return fail_set(e, "media.bad_job",
+                            "The job's key \"%.32s\" is unknown, repeated or has a bad value.",
+                            line);
         seen |= 1u << k;
     }
     if (!(seen & 1) || (ingest && !(seen & 2)))
@@ -198,8 +201,13 @@ static int prepare(struct ingest_job *j, bool ingest, struct err *e)
     mallopt(M_ARENA_MAX, 4);
     av_log_set_callback(quiet_log);
     av_log_set_level(AV_LOG_ERROR);
-    *j = (struct ingest_job){.segment_s = 2, .max_duration_s = 43200, .max_height = 1080, .fd = INPUT_FD, .dirfd = OUTPUT_FD,
-                             .cancel = &stopped, .progress = progress};
+    *j = (struct ingest_job){.segment_s = 2,
+                             .max_duration_s = 43200,
+                             .max_height = 1080,
+                             .fd = INPUT_FD,
+                             .dirfd = OUTPUT_FD,
+                             .cancel = &stopped,
+                             .progress = progress};
     int rc = read_job(text, e) || parse_job(j, text, ingest, e);
     explicit_bzero(text, sizeof text);
     if (rc)
@@ -221,7 +229,8 @@ static int run_probe(const struct ingest_job *j, struct buf *out, struct err *e)
     struct probe p;
     int rc = probe_open(&p, j->fd, j->cancel, j->ext, e);
     if (!rc && p.seconds > j->max_duration_s)
-        rc = fail_set(e, "media.too_long", "The video is longer than the %d minutes allowed here.", j->max_duration_s / 60);
+        rc = fail_set(e, "media.too_long", "The video is longer than the %d minutes allowed here.",
+                      j->max_duration_s / 60);
     if (!rc)
         probe_json(&p, out);
     probe_close(&p);

@@ -52,8 +52,8 @@ static int open_codec(struct encode *v, struct err *e)
     return rc < 0 ? fail_av(e, rc, "open encoder") : 0;
 }
 
-int encode_open(struct encode *v, const struct ladder_rung *rung, const struct encode_plan *plan, struct group *g,
-                struct store *s, struct err *e)
+int encode_open(struct encode *v, const struct ladder_rung *rung, const struct encode_plan *plan,
+                struct group *g, struct store *s, struct err *e)
 {
     struct buf init = {0};
     v->rung = *rung;
@@ -75,9 +75,12 @@ int encode_open(struct encode *v, const struct ladder_rung *rung, const struct e
     v->pixels.flip_x = plan->flip_x;
     v->pixels.flip_y = plan->flip_y;
     v->delay = v->codec->has_b_frames > 0 ? v->codec->has_b_frames : 0;
-    int rc = frag_init_video(&init, rung->w, rung->h, v->track.timescale, (uint32_t)v->delay * ticks_per_frame(plan->rate),
-                             plan->color, v->codec->extradata, (size_t)v->codec->extradata_size, v->track.codecs);
-    rc = rc ? fail_av(e, AVERROR_EXTERNAL, "encoder headers") : store_put(s, v->track.init, init.p, init.n, e);
+    int rc =
+        frag_init_video(&init, rung->w, rung->h, v->track.timescale,
+                        (uint32_t)v->delay * ticks_per_frame(plan->rate), plan->color,
+                        v->codec->extradata, (size_t)v->codec->extradata_size, v->track.codecs);
+    rc = rc ? fail_av(e, AVERROR_EXTERNAL, "encoder headers")
+            : store_put(s, v->track.init, init.p, init.n, e);
     buf_fini(&init);
     return rc;
 }
@@ -99,13 +102,15 @@ static int collect(struct encode *v, const AVPacket *p, struct err *e)
     if (v->decoded % v->plan.gop == 0 && flush_segment(v, e))
         return -1;
     int64_t start = v->decoded / v->plan.gop * v->plan.gop;
-    if (key != (v->decoded == start) || p->pts < start || p->pts >= start + v->plan.gop || p->pts + v->delay < v->decoded)
+    if (key != (v->decoded == start) || p->pts < start || p->pts >= start + v->plan.gop ||
+        p->pts + v->delay < v->decoded)
         return fail_set(e, "media.internal", "The encoder did not keep the segment grid.");
     size_t before = v->data.n;
     frag_put_annexb(&v->data, p->data, (size_t)p->size);
     uint32_t ticks = ticks_per_frame(v->plan.rate);
-    v->sample[v->count++] = (struct frag_sample){(uint32_t)(v->data.n - before), ticks,
-                                                 (int32_t)((p->pts - v->decoded + v->delay) * (int64_t)ticks)};
+    v->sample[v->count++] =
+        (struct frag_sample){(uint32_t)(v->data.n - before), ticks,
+                             (int32_t)((p->pts - v->decoded + v->delay) * (int64_t)ticks)};
     v->decoded++;
     return 0;
 }

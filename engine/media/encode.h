@@ -18,8 +18,8 @@ struct encode_picture {
 };
 struct encode_plan {
     struct ladder_rate rate;
-    int gop;      /* frames per segment */
-    int threads;  /* of the encoder; 1 for all but the largest rendition */
+    int gop;     /* frames per segment */
+    int threads; /* of the encoder; 1 for all but the largest rendition */
     struct frag_color color;
     bool swap, flip_x, flip_y; /* largest rendition only */
 };
@@ -38,15 +38,15 @@ struct encode {
     AVPacket *packet;
     struct frag_sample *sample; /* of the GOP being collected */
     struct buf data;
-    int count, delay; /* delay: frames between decoding and showing */
+    int count, delay;      /* delay: frames between decoding and showing */
     int64_t sent, decoded; /* frames in, samples out */
     pthread_t thread;
     bool started;
 };
 
 /* Opens the encoder and writes the init segment. */
-int encode_open(struct encode *v, const struct ladder_rung *rung, const struct encode_plan *plan, struct group *g,
-                struct store *s, struct err *e);
+int encode_open(struct encode *v, const struct ladder_rung *rung, const struct encode_plan *plan,
+                struct group *g, struct store *s, struct err *e);
 int encode_start(struct encode *v, struct err *e);
 /* Takes the picture over. -1 when the group failed. */
 int encode_feed(struct queue *q, AVFrame *f, int times);

@@ -23,7 +23,8 @@ int fail_av(struct err *e, int rc, const char *what)
 {
     char text[AV_ERROR_MAX_STRING_SIZE] = "";
     if (rc == AVERROR(ENOSPC))
-        return fail_set(e, "media.disk_full", "There is no space left on the server; try again later.");
+        return fail_set(e, "media.disk_full",
+                        "There is no space left on the server; try again later.");
     av_strerror(rc, text, sizeof text);
     return fail_set(e, "media.internal", "The video could not be processed (%s: %s).", what, text);
 }

@@ -6,7 +6,8 @@
 #include "base/err.h"
 
 /* Fills *e and returns -1. */
-int fail_set(struct err *e, const char *code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int fail_set(struct err *e, const char *code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* media.internal with libav's text for rc; out of memory and a full disk get their own codes. Returns -1. */
 int fail_av(struct err *e, int rc, const char *what);
 /* The stable code of an error made here or by base/ (which has no media code of its own). */

@@ -15,7 +15,8 @@ static void u16(struct buf *b, unsigned v)
 
 static void u32(struct buf *b, uint32_t v)
 {
-    buf_put(b, (uint8_t[]){(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v}, 4);
+    buf_put(b, (uint8_t[]){(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v},
+            4);
 }
 
 static void u64(struct buf *b, uint64_t v)
@@ -300,8 +301,8 @@ static void put_avc1(struct buf *b, const struct moov_entry *m)
     end(b, avc1);
 }
 
-int frag_init_video(struct buf *out, int w, int h, uint32_t timescale, uint32_t delay, struct frag_color color,
-                    const uint8_t *headers, size_t n, char codecs[24])
+int frag_init_video(struct buf *out, int w, int h, uint32_t timescale, uint32_t delay,
+                    struct frag_color color, const uint8_t *headers, size_t n, char codecs[24])
 {
     struct avc_entry a = {.color = color};
     size_t pos = 0, len;
@@ -366,15 +367,16 @@ static void put_mp4a(struct buf *b, const struct moov_entry *m)
     end(b, mp4a);
 }
 
-void frag_init_audio(struct buf *out, uint32_t rate, int channels, uint32_t bitrate, const uint8_t *config, size_t n)
+void frag_init_audio(struct buf *out, uint32_t rate, int channels, uint32_t bitrate,
+                     const uint8_t *config, size_t n)
 {
     struct aac_entry a = {channels, rate, bitrate, config, n > 64 ? 64 : n};
     put_ftyp(out);
     put_moov(out, &(struct moov_entry){rate, 0, 0, 0, put_mp4a, &a});
 }
 
-void frag_segment(struct buf *out, uint32_t seq, uint64_t decode_time, bool audio, const struct frag_sample *s, int count,
-                  const void *data, size_t n)
+void frag_segment(struct buf *out, uint32_t seq, uint64_t decode_time, bool audio,
+                  const struct frag_sample *s, int count, const void *data, size_t n)
 {
     enum { SYNC = 0x02000000, NOT_SYNC = 0x01010000 };
     bool even = true;

@@ -42,7 +42,8 @@ int group_thread(pthread_t *t, void *(*fn)(void *), void *arg, const char *name,
 {
     int rc = pthread_create(t, NULL, fn, arg);
     if (rc)
-        return fail_set(e, "media.internal", "The server has no room for another thread (%s).", strerror(rc));
+        return fail_set(e, "media.internal", "The server has no room for another thread (%s).",
+                        strerror(rc));
     pthread_setname_np(*t, name);
     return 0;
 }

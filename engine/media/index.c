@@ -16,9 +16,13 @@ static int target(const struct index_info *x)
 
 void index_json(const struct index_info *x, bool segments, struct buf *out)
 {
-    buf_printf(out, "{\"version\":1,\"id\":\"%s\",\"duration\":%.6f,\"width\":%d,\"height\":%d,\"fps\":%.6g,", x->id, x->seconds,
-               x->w, x->h, (double)x->rate.num / x->rate.den);
-    buf_printf(out, "\"fps_num\":%d,\"fps_den\":%d,\"segment_s\":%d,\"target_duration\":%d,\"poster\":\"poster.jpg\",\"posters\":[",
+    buf_printf(
+        out,
+        "{\"version\":1,\"id\":\"%s\",\"duration\":%.6f,\"width\":%d,\"height\":%d,\"fps\":%.6g,",
+        x->id, x->seconds, x->w, x->h, (double)x->rate.num / x->rate.den);
+    buf_printf(out,
+               "\"fps_num\":%d,\"fps_den\":%d,\"segment_s\":%d,\"target_duration\":%d,\"poster\":"
+               "\"poster.jpg\",\"posters\":[",
                x->rate.num, x->rate.den, x->segment_s, target(x));
     for (int i = 1; i <= x->posters; i++)
         buf_printf(out, "%s\"poster_%d.jpg\"", i > 1 ? "," : "", i);

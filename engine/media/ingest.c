@@ -52,16 +52,19 @@ static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
 {
     const struct ingest_job *job = in->job;
     struct ladder_rung rung[LADDER_MAX];
-    struct encode_plan plan = {.rate = ladder_fps(in->src.rate_base, in->src.rate_avg), .color = pixels_color(f)};
+    struct encode_plan plan = {.rate = ladder_fps(in->src.rate_base, in->src.rate_avg),
+                               .color = pixels_color(f)};
     double fps = (double)plan.rate.num / plan.rate.den;
     if (in->src.hdr || probe_is_hdr(f->color_trc))
         return fail_set(e, "media.hdr",
-                        "The video is HDR (high dynamic range); please export it in standard dynamic range (SDR) and upload again.");
+                        "The video is HDR (high dynamic range); please export it in standard "
+                        "dynamic range (SDR) and upload again.");
     plan.gop = (int)lround(fps * job->segment_s);
     in->cadence = (struct cadence){.rate = plan.rate, .max_gap = PROBE_MAX_GAP_S};
     in->n = ladder_make(in->src.w, in->src.h, job->max_height, fps, rung);
     if (!in->n)
-        return fail_set(e, "media.too_many_pixels", "The picture is too small or too long to be shown (%d x %d).", in->src.w,
+        return fail_set(e, "media.too_many_pixels",
+                        "The picture is too small or too long to be shown (%d x %d).", in->src.w,
                         in->src.h);
     poster_init(&in->poster, in->src.seconds);
     bool poster_placed = false;
@@ -87,7 +90,8 @@ static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
     if (in->has_audio) {
         in->audio.rate = plan.rate;
         in->audio.gop = plan.gop;
-        audio_origin(&in->audio, av_rescale_q(in->origin, in->decoder->pkt_timebase, (AVRational){1, AUDIO_RATE}));
+        audio_origin(&in->audio, av_rescale_q(in->origin, in->decoder->pkt_timebase,
+                                              (AVRational){1, AUDIO_RATE}));
     }
     return 0;
 }
@@ -109,8 +113,10 @@ static int emit(struct ingest *in, int times, struct err *e)
 
 static int jumps(struct err *e)
 {
-    return fail_set(e, "media.timestamps",
-                    "The picture's time stamps jump by more than %d seconds; please export the video again.", PROBE_MAX_GAP_S);
+    return fail_set(
+        e, "media.timestamps",
+        "The picture's time stamps jump by more than %d seconds; please export the video again.",
+        PROBE_MAX_GAP_S);
 }
 
 static int picture(struct ingest *in, AVFrame *f, struct err *e)
@@ -124,11 +130,14 @@ static int picture(struct ingest *in, AVFrame *f, struct err *e)
             return -1;
     }
     double step = (double)in->cadence.rate.den / in->cadence.rate.num;
-    double t = pts == AV_NOPTS_VALUE ? in->cadence.last + step : (double)(pts - in->origin) * av_q2d(tb);
+    double t =
+        pts == AV_NOPTS_VALUE ? in->cadence.last + step : (double)(pts - in->origin) * av_q2d(tb);
     if (cadence_push(&in->cadence, t, &times))
         return jumps(e);
     if (in->cadence.last > in->job->max_duration_s)
-        return fail_set(e, "media.too_long", "The video is longer than the %d minutes allowed here.", in->job->max_duration_s / 60);
+        return fail_set(e, "media.too_long",
+                        "The video is longer than the %d minutes allowed here.",
+                        in->job->max_duration_s / 60);
     // Many pictures in no time: work without output, so bounded by its own rule.
     if ((double)in->pictures > MAX_SOURCE_FPS * (in->cadence.last + PROBE_MAX_GAP_S))
         return jumps(e);
@@ -170,7 +179,8 @@ static int decode(struct ingest *in, const AVPacket *p, AVFrame *f, struct err *
 
 static void report(struct ingest *in)
 {
-    double part = in->src.seconds > 0 ? in->cadence.last / in->src.seconds : (double)in->src.pos / (double)in->src.size;
+    double part = in->src.seconds > 0 ? in->cadence.last / in->src.seconds
+                                      : (double)in->src.pos / (double)in->src.size;
     in->job->progress("encode", fmin(0.99, fmax(0, part)));
 }
 
@@ -187,7 +197,9 @@ static int demux(struct ingest *in, AVPacket *p, AVFrame *f, struct err *e)
             in->packets++;
             fail = decode(in, p, f, e);
             if (in->errors > 50 + in->packets / 20)
-                fail = fail_set(e, "media.truncated", "The picture is damaged in too many places; please upload the file again.");
+                fail = fail_set(
+                    e, "media.truncated",
+                    "The picture is damaged in too many places; please upload the file again.");
             report(in);
         } else if (in->has_audio && p->stream_index == in->src.audio) {
             AVPacket *q = av_packet_alloc();
@@ -216,7 +228,9 @@ static int check_complete(struct ingest *in, double end, double sound_end, struc
     if (s->duration > 0) {
         want = (double)s->duration * av_q2d(s->time_base);
         // Durations of transport streams and edit lists may count from zero.
-        double start = s->start_time != AV_NOPTS_VALUE && s->start_time > 0 ? (double)s->start_time * av_q2d(s->time_base) : 0;
+        double start = s->start_time != AV_NOPTS_VALUE && s->start_time > 0
+                           ? (double)s->start_time * av_q2d(s->time_base)
+                           : 0;
         if (in->src.format->iformat && !strncmp(in->src.format->iformat->name, "mov", 3))
             want -= start;
     } else if (in->src.format->duration_estimation_method != AVFMT_DURATION_FROM_BITRATE) {
@@ -225,8 +239,10 @@ static int check_complete(struct ingest *in, double end, double sound_end, struc
     }
     if (end + fmax(1, 0.05 * want) >= want)
         return 0;
-    return fail_set(e, "media.truncated", "The file is incomplete: it ends after %.0f of %.0f seconds; please upload it again.", end,
-                    want);
+    return fail_set(
+        e, "media.truncated",
+        "The file is incomplete: it ends after %.0f of %.0f seconds; please upload it again.", end,
+        want);
 }
 
 /* Ends picture and sound together. */
@@ -234,7 +250,8 @@ static int finish(struct ingest *in, struct err *e)
 {
     double end = in->cadence.last + fmin(in->held_s, PROBE_MAX_GAP_S), sound_end = 0;
     if (!in->pictures)
-        return fail_set(e, "media.truncated", "No picture could be decoded; the file is damaged or incomplete.");
+        return fail_set(e, "media.truncated",
+                        "No picture could be decoded; the file is damaged or incomplete.");
     if (in->has_audio) {
         int64_t samples = audio_drain(&in->audio);
         if (samples < 0)
@@ -261,8 +278,12 @@ static int finish(struct ingest *in, struct err *e)
 static int publish(struct ingest *in, struct buf *out, struct err *e)
 {
     struct buf file = {0};
-    struct index_info x = {.id = in->job->id, .w = in->src.w, .h = in->src.h, .segment_s = in->job->segment_s,
-                           .seconds = cadence_seconds(&in->cadence), .rate = in->cadence.rate};
+    struct index_info x = {.id = in->job->id,
+                           .w = in->src.w,
+                           .h = in->src.h,
+                           .segment_s = in->job->segment_s,
+                           .seconds = cadence_seconds(&in->cadence),
+                           .rate = in->cadence.rate};
     in->job->progress("finish", 0.99);
     if (poster_write(&in->poster, in->store, e))
         return -1;
@@ -273,7 +294,8 @@ static int publish(struct ingest *in, struct buf *out, struct err *e)
     index_json(&x, true, &file);
     index_json(&x, false, out);
     // The index is the promise that all the rest is there, so the rest is on disk first.
-    int rc = store_sync(in->store, e) || store_put(in->store, "index.json", file.p, file.n, e) || store_sync(in->store, e);
+    int rc = store_sync(in->store, e) || store_put(in->store, "index.json", file.p, file.n, e) ||
+             store_sync(in->store, e);
     buf_fini(&file);
     return rc ? -1 : 0;
 }
@@ -285,8 +307,11 @@ static int open_all(struct ingest *in, struct err *e)
     in->job->progress("open", 0);
     if (probe_open(&in->src, job->fd, job->cancel, job->ext, e))
         return -1;
-    if (in->src.seconds > job->max_duration_s && in->src.format->duration_estimation_method != AVFMT_DURATION_FROM_BITRATE)
-        return fail_set(e, "media.too_long", "The video is longer than the %d minutes allowed here.", job->max_duration_s / 60);
+    if (in->src.seconds > job->max_duration_s &&
+        in->src.format->duration_estimation_method != AVFMT_DURATION_FROM_BITRATE)
+        return fail_set(e, "media.too_long",
+                        "The video is longer than the %d minutes allowed here.",
+                        job->max_duration_s / 60);
     if (probe_decoder(&in->src, in->src.video, in->cores < 8 ? in->cores : 8, &in->decoder, e))
         return -1;
     if (!(in->store = store_new(job->dirfd, job->secret, e)))
@@ -296,7 +321,9 @@ static int open_all(struct ingest *in, struct err *e)
     if (probe_decoder(&in->src, in->src.audio, 1, &sound, e))
         return -1;
     in->has_audio = true;
-    return audio_open(&in->audio, sound, &in->group, in->store, e) || audio_start(&in->audio, e) ? -1 : 0;
+    return audio_open(&in->audio, sound, &in->group, in->store, e) || audio_start(&in->audio, e)
+               ? -1
+               : 0;
 }
 
 static void close_all(struct ingest *in)

@@ -9,7 +9,8 @@ enum { SIDE_MIN = 16, SIDE_MAX = 4096 };
 static const struct rung_def {
     int side;
     int64_t maxrate;
-} rungs[LADDER_MAX] = {{1080, 5000000}, {720, 2800000}, {480, 1400000}, {360, 800000}, {240, 400000}};
+} rungs[LADDER_MAX] = {
+    {1080, 5000000}, {720, 2800000}, {480, 1400000}, {360, 800000}, {240, 400000}};
 
 static int even(double v)
 {
@@ -56,11 +57,10 @@ int ladder_make(int w, int h, int max_height, double fps, struct ladder_rung out
 
 struct ladder_rate ladder_fps(double base, double avg)
 {
-    static const struct ladder_rate std[] = {{5, 1},   {6, 1},         {8, 1},   {10, 1},        {12, 1},
-                                             {12500, 1000}, {15000, 1001},  {15, 1},  {16, 1}, {18, 1},
-                                             {20, 1},  {24000, 1001},  {24, 1},  {25, 1},        {30000, 1001},
-                                             {30, 1},  {48000, 1001}, {48, 1},  {50, 1},        {60000, 1001},
-                                             {60, 1}};
+    static const struct ladder_rate std[] = {
+        {5, 1},        {6, 1},  {8, 1},        {10, 1}, {12, 1},       {12500, 1000}, {15000, 1001},
+        {15, 1},       {16, 1}, {18, 1},       {20, 1}, {24000, 1001}, {24, 1},       {25, 1},
+        {30000, 1001}, {30, 1}, {48000, 1001}, {48, 1}, {50, 1},       {60000, 1001}, {60, 1}};
     int best = -1;
     double bestd = 0.004; // relative: tells 29.97 from 30 only when the source does
     if (!(avg > 0))

@@ -6,8 +6,8 @@
 
 #define LADDER_MAX 5
 struct ladder_rung {
-    char name[12]; /* the short side: "480" */
-    int w, h;      /* even, portrait kept */
+    char name[12];   /* the short side: "480" */
+    int w, h;        /* even, portrait kept */
     int64_t maxrate; /* bits/s for the encoder's rate buffer */
 };
 /* Renditions for a display size, largest first: 1080/720/480/360/240 by the short side, none above the source or max_height;

@@ -15,7 +15,8 @@ static bool is_601(enum AVColorSpace m)
 
 static int matrix_of(const AVFrame *f)
 {
-    if (f->colorspace != AVCOL_SPC_UNSPECIFIED && f->colorspace != AVCOL_SPC_RESERVED && f->colorspace != AVCOL_SPC_RGB)
+    if (f->colorspace != AVCOL_SPC_UNSPECIFIED && f->colorspace != AVCOL_SPC_RESERVED &&
+        f->colorspace != AVCOL_SPC_RGB)
         return f->colorspace;
     int low = f->width < f->height ? f->width : f->height;
     return low >= 720 || f->colorspace == AVCOL_SPC_RGB ? AVCOL_SPC_BT709 : AVCOL_SPC_SMPTE170M;
@@ -42,7 +43,8 @@ int pixels_init(struct pixels *p, int w, int h, int flags, struct frag_color col
     // Scaler and encoder assembly read a little past the end of rows.
     if (n <= 0 || !(p->pool = av_buffer_pool_init((size_t)n + ALIGN, NULL)))
         return fail_av(e, AVERROR(ENOMEM), "picture buffers");
-    p->turned = av_buffer_pool_init((size_t)n + ALIGN * 64 + (size_t)h * ALIGN * 2 + (size_t)w * ALIGN * 2, NULL);
+    p->turned = av_buffer_pool_init(
+        (size_t)n + ALIGN * 64 + (size_t)h * ALIGN * 2 + (size_t)w * ALIGN * 2, NULL);
     return p->turned ? 0 : fail_av(e, AVERROR(ENOMEM), "picture buffers");
 }
 
@@ -92,7 +94,8 @@ static void weave_plane(uint8_t *dst, ptrdiff_t dl, const uint8_t *src, ptrdiff_
 static const AVFrame *deinterlace(struct pixels *p, const AVFrame *in)
 {
     const AVPixFmtDescriptor *d = av_pix_fmt_desc_get(in->format);
-    if (!in->interlaced_frame || !d || d->comp[0].depth != 8 || !(d->flags & AV_PIX_FMT_FLAG_PLANAR) || d->nb_components < 3)
+    if (!in->interlaced_frame || !d || d->comp[0].depth != 8 ||
+        !(d->flags & AV_PIX_FMT_FLAG_PLANAR) || d->nb_components < 3)
         return in;
     AVFrame *f = p->woven;
     if (!f || f->width != in->width || f->height != in->height || f->format != in->format) {
@@ -130,16 +133,16 @@ static int plain_format(const AVFrame *f, int *full)
 
 static const int *coefficients(int matrix)
 {
-    int cs = matrix == AVCOL_SPC_BT709         ? SWS_CS_ITU709
+    int cs = matrix == AVCOL_SPC_BT709                                         ? SWS_CS_ITU709
              : matrix == AVCOL_SPC_BT2020_NCL || matrix == AVCOL_SPC_BT2020_CL ? SWS_CS_BT2020
-             : matrix == AVCOL_SPC_SMPTE240M   ? SWS_CS_SMPTE240M
-             : matrix == AVCOL_SPC_FCC         ? SWS_CS_FCC
-                                               : SWS_CS_ITU601;
+             : matrix == AVCOL_SPC_SMPTE240M                                   ? SWS_CS_SMPTE240M
+             : matrix == AVCOL_SPC_FCC                                         ? SWS_CS_FCC
+                                                                               : SWS_CS_ITU601;
     return sws_getCoefficients(cs);
 }
 
-struct SwsContext *pixels_scaler(int w, int h, int format, bool full, int matrix, int to_w, int to_h, bool to_full, int to_matrix,
-                                 int flags)
+struct SwsContext *pixels_scaler(int w, int h, int format, bool full, int matrix, int to_w,
+                                 int to_h, bool to_full, int to_matrix, int flags)
 {
     struct SwsContext *s = sws_alloc_context();
     if (!s)
@@ -158,21 +161,25 @@ struct SwsContext *pixels_scaler(int w, int h, int format, bool full, int matrix
         sws_freeContext(s);
         return NULL;
     }
-    sws_setColorspaceDetails(s, coefficients(matrix), full, coefficients(to_matrix), to_full, 0, 1 << 16, 1 << 16);
+    sws_setColorspaceDetails(s, coefficients(matrix), full, coefficients(to_matrix), to_full, 0,
+                             1 << 16, 1 << 16);
     return s;
 }
 
 /* Pictures may change size or format in the middle of a stream. */
-static int prepare(struct pixels *p, const AVFrame *in, int format, int full, int w, int h, struct err *e)
+static int prepare(struct pixels *p, const AVFrame *in, int format, int full, int w, int h,
+                   struct err *e)
 {
     int m = matrix_of(in);
-    if (p->sws && p->from_w == in->width && p->from_h == in->height && p->from_format == format && p->from_matrix == m &&
-        p->from_range == full)
+    if (p->sws && p->from_w == in->width && p->from_h == in->height && p->from_format == format &&
+        p->from_matrix == m && p->from_range == full)
         return 0;
     sws_freeContext(p->sws);
-    p->sws = pixels_scaler(in->width, in->height, format, full, m, w, h, false, p->color.matrix, p->flags);
+    p->sws = pixels_scaler(in->width, in->height, format, full, m, w, h, false, p->color.matrix,
+                           p->flags);
     if (!p->sws)
-        return fail_set(e, "media.unsupported_codec", "The picture's pixel format cannot be converted.");
+        return fail_set(e, "media.unsupported_codec",
+                        "The picture's pixel format cannot be converted.");
     p->from_w = in->width;
     p->from_h = in->height;
     p->from_format = format;
@@ -181,7 +188,8 @@ static int prepare(struct pixels *p, const AVFrame *in, int format, int full, in
     return 0;
 }
 
-static void turn_plane(const struct pixels *p, uint8_t *dst, int dl, int w, int h, const uint8_t *src, int sl)
+static void turn_plane(const struct pixels *p, uint8_t *dst, int dl, int w, int h,
+                       const uint8_t *src, int sl)
 {
     enum { TILE = 16 }; // both sides of a transposition stay in the cache
     for (int ty = 0; ty < h; ty += TILE) {
@@ -201,7 +209,8 @@ static AVFrame *turn(struct pixels *p, AVFrame *in, struct err *e)
 {
     AVFrame *f = new_frame(p->turned, p->w, p->h, p->color);
     for (int i = 0; f && i < 3; i++)
-        turn_plane(p, f->data[i], f->linesize[i], i ? p->w / 2 : p->w, i ? p->h / 2 : p->h, in->data[i], in->linesize[i]);
+        turn_plane(p, f->data[i], f->linesize[i], i ? p->w / 2 : p->w, i ? p->h / 2 : p->h,
+                   in->data[i], in->linesize[i]);
     av_frame_free(&in);
     if (!f)
         fail_av(e, AVERROR(ENOMEM), "picture buffers");
@@ -212,9 +221,11 @@ AVFrame *pixels_convert(struct pixels *p, const AVFrame *source, struct err *e)
 {
     const AVFrame *in = deinterlace(p, source);
     bool turned = p->swap || p->flip_x || p->flip_y;
-    int full, format = plain_format(in, &full), w = p->swap ? p->h : p->w, h = p->swap ? p->w : p->h;
+    int full, format = plain_format(in, &full), w = p->swap ? p->h : p->w,
+              h = p->swap ? p->w : p->h;
     AVFrame *f;
-    if (format == AV_PIX_FMT_YUV420P && !full && (in->width & ~1) == w && (in->height & ~1) == h && in == source &&
+    if (format == AV_PIX_FMT_YUV420P && !full && (in->width & ~1) == w && (in->height & ~1) == h &&
+        in == source &&
         (matrix_of(in) == p->color.matrix || (is_601(matrix_of(in)) && is_601(p->color.matrix)))) {
         f = av_frame_clone(in);
         if (f) {
@@ -225,7 +236,8 @@ AVFrame *pixels_convert(struct pixels *p, const AVFrame *source, struct err *e)
         if (prepare(p, in, format, full, w, h, e))
             return NULL;
         f = new_frame(turned ? p->turned : p->pool, w, h, p->color);
-        if (f && sws_scale(p->sws, (const uint8_t *const *)in->data, in->linesize, 0, in->height, f->data, f->linesize) <= 0) {
+        if (f && sws_scale(p->sws, (const uint8_t *const *)in->data, in->linesize, 0, in->height,
+                           f->data, f->linesize) <= 0) {
             av_frame_free(&f);
             fail_av(e, AVERROR_EXTERNAL, "scale");
             return NULL;

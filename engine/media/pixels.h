@@ -13,7 +13,7 @@
 struct pixels {
     int w, h; /* result */
     bool swap, flip_x, flip_y;
-    int flags; /* SWS_BILINEAR ... */
+    int flags;               /* SWS_BILINEAR ... */
     struct frag_color color; /* of the result */
     struct SwsContext *sws;
     int from_w, from_h, from_format, from_matrix, from_range;
@@ -24,8 +24,8 @@ struct pixels {
 /* Colour that a source is delivered in: its own SDR one, or what players assume for its height. */
 struct frag_color pixels_color(const AVFrame *f);
 /* A scaler with range and matrix conversion; matrices are AVColorSpace. NULL when the formats cannot be converted. */
-struct SwsContext *pixels_scaler(int w, int h, int format, bool full, int matrix, int to_w, int to_h, bool to_full, int to_matrix,
-                                 int flags);
+struct SwsContext *pixels_scaler(int w, int h, int format, bool full, int matrix, int to_w,
+                                 int to_h, bool to_full, int to_matrix, int flags);
 int pixels_init(struct pixels *p, int w, int h, int flags, struct frag_color color, struct err *e);
 void pixels_fini(struct pixels *p);
 /* New reference; in stays the caller's. NULL with *e at failure. */

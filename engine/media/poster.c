@@ -63,8 +63,9 @@ static AVFrame *full_range(const AVFrame *in)
 {
     AVFrame *f = av_frame_alloc();
     // JPEG is BT.601, full range, whatever the film is.
-    struct SwsContext *s = pixels_scaler(in->width, in->height, AV_PIX_FMT_YUV420P, false, in->colorspace, in->width, in->height,
-                                         true, AVCOL_SPC_SMPTE170M, SWS_BILINEAR);
+    struct SwsContext *s =
+        pixels_scaler(in->width, in->height, AV_PIX_FMT_YUV420P, false, in->colorspace, in->width,
+                      in->height, true, AVCOL_SPC_SMPTE170M, SWS_BILINEAR);
     if (!f || !s)
         goto fail;
     f->width = in->width;
@@ -72,7 +73,8 @@ static AVFrame *full_range(const AVFrame *in)
     f->format = AV_PIX_FMT_YUVJ420P;
     f->color_range = AVCOL_RANGE_JPEG;
     if (av_frame_get_buffer(f, 0) < 0 ||
-        sws_scale(s, (const uint8_t *const *)in->data, in->linesize, 0, in->height, f->data, f->linesize) <= 0)
+        sws_scale(s, (const uint8_t *const *)in->data, in->linesize, 0, in->height, f->data,
+                  f->linesize) <= 0)
         goto fail;
     sws_freeContext(s);
     return f;
@@ -96,7 +98,8 @@ static int write_jpeg(const AVFrame *in, struct store *s, const char *name, stru
     c->pix_fmt = AV_PIX_FMT_YUVJ420P;
     c->color_range = AVCOL_RANGE_JPEG;
     c->time_base = (AVRational){1, 25};
-    c->flags |= AV_CODEC_FLAG_QSCALE | AV_CODEC_FLAG_BITEXACT; // no comment with the library's version
+    c->flags |=
+        AV_CODEC_FLAG_QSCALE | AV_CODEC_FLAG_BITEXACT; // no comment with the library's version
     c->global_quality = f->quality = FF_QP2LAMBDA * QUALITY;
     c->thread_count = 1;
     if ((rc = avcodec_open2(c, codec, NULL)) < 0 || (rc = avcodec_send_frame(c, f)) < 0 ||

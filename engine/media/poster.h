@@ -10,10 +10,10 @@ enum { POSTER_COUNT = 4 };
 struct poster {
     AVFrame *pick[POSTER_COUNT]; /* 0 = poster.jpg */
     AVFrame *first;
-    double at[POSTER_COUNT];     /* seconds */
-    double score;                /* of pick[0] */
-    double next;                 /* no look before this time */
-    int written;                 /* candidates on disk: poster_1 .. poster_<written> */
+    double at[POSTER_COUNT]; /* seconds */
+    double score;            /* of pick[0] */
+    double next;             /* no look before this time */
+    int written;             /* candidates on disk: poster_1 .. poster_<written> */
 };
 
 /* seconds: expected duration, 0 = unknown. */

@@ -14,10 +14,11 @@ enum { IO_SIZE = 128 << 10, MAX_ALLOC = 512 << 20 };
 
 static const char formats[] = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,ogg,mpeg";
 // Decoder names; libavcodec compares these. magicyuv, and everything else nobody needs, stays out.
-static const char decoders[] =
-    "h264,hevc,vp8,vp9,libdav1d,mpeg4,mpeg2video,mpeg1video,theora,aac,mp3float,mp3,mp2float,mp2,opus,vorbis,ac3,flac,"
-    "pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_u8,pcm_s8,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,"
-    "pcm_alaw,pcm_mulaw,pcm_dvd,pcm_bluray";
+static const char decoders[] = "h264,hevc,vp8,vp9,libdav1d,mpeg4,mpeg2video,mpeg1video,theora,aac,"
+                               "mp3float,mp3,mp2float,mp2,opus,vorbis,ac3,flac,"
+                               "pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_u8,"
+                               "pcm_s8,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,"
+                               "pcm_alaw,pcm_mulaw,pcm_dvd,pcm_bluray";
 
 bool probe_is_hdr(enum AVColorTransferCharacteristic trc)
 {
@@ -32,16 +33,20 @@ static const AVCodec *allowed_decoder(enum AVCodecID id)
 
 int probe_guard(struct err *e)
 {
-    static const enum AVCodecID banned_codecs[] = {AV_CODEC_ID_MAGICYUV, AV_CODEC_ID_ANSI, AV_CODEC_ID_TEXT, AV_CODEC_ID_EXR,
-                                                   AV_CODEC_ID_TIFF, AV_CODEC_ID_PNG};
-    static const char *const banned_formats[] = {"hls",   "concat", "dash", "image2", "tty",  "image2pipe", "lavfi",
-                                                 "applehttp", "sdp", "rtsp", "ffmetadata", "imf"};
+    static const enum AVCodecID banned_codecs[] = {AV_CODEC_ID_MAGICYUV, AV_CODEC_ID_ANSI,
+                                                   AV_CODEC_ID_TEXT,     AV_CODEC_ID_EXR,
+                                                   AV_CODEC_ID_TIFF,     AV_CODEC_ID_PNG};
+    static const char *const banned_formats[] = {"hls", "concat",     "dash",       "image2",
+                                                 "tty", "image2pipe", "lavfi",      "applehttp",
+                                                 "sdp", "rtsp",       "ffmetadata", "imf"};
     for (unsigned i = 0; i < sizeof banned_codecs / sizeof *banned_codecs; i++)
         if (allowed_decoder(banned_codecs[i]))
-            return fail_set(e, "media.internal", "The decoder list lets %s in.", avcodec_get_name(banned_codecs[i]));
+            return fail_set(e, "media.internal", "The decoder list lets %s in.",
+                            avcodec_get_name(banned_codecs[i]));
     for (unsigned i = 0; i < sizeof banned_formats / sizeof *banned_formats; i++)
         if (av_match_list(banned_formats[i], formats, ',') > 0)
-            return fail_set(e, "media.internal", "The container list lets %s in.", banned_formats[i]);
+            return fail_set(e, "media.internal", "The container list lets %s in.",
+                            banned_formats[i]);
     av_max_alloc(MAX_ALLOC);
     return 0;
 }
@@ -64,7 +69,10 @@ static int64_t io_seek(void *arg, int64_t off, int whence)
     whence &= ~AVSEEK_FORCE;
     if (whence == AVSEEK_SIZE)
         return p->size;
-    int64_t to = whence == SEEK_SET ? off : whence == SEEK_CUR ? p->pos + off : whence == SEEK_END ? p->size + off : -1;
+    int64_t to = whence == SEEK_SET   ? off
+                 : whence == SEEK_CUR ? p->pos + off
+                 : whence == SEEK_END ? p->size + off
+                                      : -1;
     if (to < 0)
         return AVERROR(EINVAL);
     return p->pos = to;
@@ -77,7 +85,8 @@ static int interrupted(void *arg)
 }
 
 // Nothing inside a file may open another one.
-static int no_open(struct AVFormatContext *s, AVIOContext **pb, const char *url, int flags, AVDictionary **options)
+static int no_open(struct AVFormatContext *s, AVIOContext **pb, const char *url, int flags,
+                   AVDictionary **options)
 {
     (void)s, (void)pb, (void)url, (void)flags, (void)options;
     return AVERROR(EPERM);
@@ -91,11 +100,13 @@ static int open_container(struct probe *p, const char *ext, struct err *e)
     if (*p->cancel)
         return fail_set(e, "media.cancelled", "The job was cancelled.");
     if (rc < 0 || !in)
-        return fail_set(e, "media.unsupported_container", "This file is not a video that we know; %s.", advice);
-    if (av_match_list(in->name, formats, ',') <= 0)
         return fail_set(e, "media.unsupported_container",
-                        "This file%s%.12s is really of the kind \"%s\", which cannot be uploaded; %s.", *ext ? " ." : "", ext,
-                        in->long_name ? in->long_name : in->name, advice);
+                        "This file is not a video that we know; %s.", advice);
+    if (av_match_list(in->name, formats, ',') <= 0)
+        return fail_set(
+            e, "media.unsupported_container",
+            "This file%s%.12s is really of the kind \"%s\", which cannot be uploaded; %s.",
+            *ext ? " ." : "", ext, in->long_name ? in->long_name : in->name, advice);
     AVFormatContext *f = avformat_alloc_context();
     if (!f)
         return fail_av(e, AVERROR(ENOMEM), "open");
@@ -123,7 +134,8 @@ static int open_container(struct probe *p, const char *ext, struct err *e)
         return fail_av(e, rc, "open");
     if (rc < 0)
         return fail_set(e, "media.truncated",
-                        "The file is damaged or incomplete (its table of contents is missing); please upload it again.");
+                        "The file is damaged or incomplete (its table of contents is missing); "
+                        "please upload it again.");
     return 0;
 }
 
@@ -134,7 +146,8 @@ static int find_streams(struct probe *p, struct err *e)
     unsigned n = f->nb_streams;
     // Size bombs are cheapest to refuse before any decoder is asked.
     for (unsigned i = 0; i < n; i++)
-        if ((int64_t)f->streams[i]->codecpar->width * f->streams[i]->codecpar->height > PROBE_MAX_PIXELS)
+        if ((int64_t)f->streams[i]->codecpar->width * f->streams[i]->codecpar->height >
+            PROBE_MAX_PIXELS)
             goto pixels;
     if (n) {
         o = av_calloc(n, sizeof *o);
@@ -150,15 +163,20 @@ static int find_streams(struct probe *p, struct err *e)
     if (*p->cancel)
         return fail_set(e, "media.cancelled", "The job was cancelled.");
     if (rc < 0)
-        return fail_set(e, "media.truncated", "The file is damaged or incomplete; please upload it again.");
+        return fail_set(e, "media.truncated",
+                        "The file is damaged or incomplete; please upload it again.");
     if (f->nb_streams > PROBE_MAX_STREAMS)
-        return fail_set(e, "media.unsupported_container", "The file has more than %d tracks.", PROBE_MAX_STREAMS);
+        return fail_set(e, "media.unsupported_container", "The file has more than %d tracks.",
+                        PROBE_MAX_STREAMS);
     for (unsigned i = 0; i < f->nb_streams; i++)
-        if ((int64_t)f->streams[i]->codecpar->width * f->streams[i]->codecpar->height > PROBE_MAX_PIXELS)
+        if ((int64_t)f->streams[i]->codecpar->width * f->streams[i]->codecpar->height >
+            PROBE_MAX_PIXELS)
             goto pixels;
     return 0;
 pixels:
-    return fail_set(e, "media.too_many_pixels", "The picture is larger than 4096 x 2160 pixels; please upload a smaller version.");
+    return fail_set(
+        e, "media.too_many_pixels",
+        "The picture is larger than 4096 x 2160 pixels; please upload a smaller version.");
 }
 
 static int choose(struct probe *p, struct err *e)
@@ -167,23 +185,28 @@ static int choose(struct probe *p, struct err *e)
     p->video = p->audio = -1;
     for (unsigned i = 0; i < f->nb_streams; i++) {
         AVStream *s = f->streams[i];
-        bool cover = s->disposition & (AV_DISPOSITION_ATTACHED_PIC | AV_DISPOSITION_TIMED_THUMBNAILS);
+        bool cover =
+            s->disposition & (AV_DISPOSITION_ATTACHED_PIC | AV_DISPOSITION_TIMED_THUMBNAILS);
         s->discard = AVDISCARD_ALL;
         if (s->codecpar->codec_type == AVMEDIA_TYPE_VIDEO && !cover && p->video < 0)
             p->video = (int)i;
-        if (s->codecpar->codec_type == AVMEDIA_TYPE_AUDIO && p->audio < 0 && s->codecpar->sample_rate > 0)
+        if (s->codecpar->codec_type == AVMEDIA_TYPE_AUDIO && p->audio < 0 &&
+            s->codecpar->sample_rate > 0)
             p->audio = (int)i;
     }
     if (p->video < 0)
-        return fail_set(e, "media.no_video", "The file has no picture track; only videos can be uploaded.");
+        return fail_set(e, "media.no_video",
+                        "The file has no picture track; only videos can be uploaded.");
     for (int k = 0; k < 2; k++) {
         int i = k ? p->audio : p->video;
         if (i < 0)
             continue;
         enum AVCodecID id = f->streams[i]->codecpar->codec_id;
         if (!allowed_decoder(id))
-            return fail_set(e, "media.unsupported_codec", "The %s is coded as \"%s\", which we cannot read; please use H.264 and AAC.",
-                            k ? "sound" : "picture", id == AV_CODEC_ID_NONE ? "unknown" : avcodec_get_name(id));
+            return fail_set(
+                e, "media.unsupported_codec",
+                "The %s is coded as \"%s\", which we cannot read; please use H.264 and AAC.",
+                k ? "sound" : "picture", id == AV_CODEC_ID_NONE ? "unknown" : avcodec_get_name(id));
         f->streams[i]->discard = AVDISCARD_DEFAULT;
     }
     return 0;
@@ -192,7 +215,8 @@ static int choose(struct probe *p, struct err *e)
 static void read_orientation(struct probe *p, const AVStream *s)
 {
     size_t n = 0;
-    const int32_t *m = (const int32_t *)(const void *)av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, &n);
+    const int32_t *m =
+        (const int32_t *)(const void *)av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, &n);
     if (!m || n < 9 * sizeof *m)
         return;
     double a = m[0], b = m[1], c = m[3], d = m[4]; // shown x = a x + c y, shown y = b x + d y
@@ -221,14 +245,16 @@ static void read_picture(struct probe *p)
     // A grid of fields, or a finer grid than the pictures: 50 for 25, 60 for 29.97 ...
     if (p->rate_base > 0 && p->rate_avg > 0) {
         double times = round(p->rate_base / p->rate_avg);
-        if (times >= 2 && times <= 8 && fabs(p->rate_base / times - p->rate_avg) < 0.02 * p->rate_avg)
+        if (times >= 2 && times <= 8 &&
+            fabs(p->rate_base / times - p->rate_avg) < 0.02 * p->rate_avg)
             p->rate_base /= times;
     }
     if (p->format->duration > 0)
         p->seconds = (double)p->format->duration / AV_TIME_BASE;
 }
 
-int probe_open(struct probe *p, int fd, const volatile sig_atomic_t *cancel, const char *ext, struct err *e)
+int probe_open(struct probe *p, int fd, const volatile sig_atomic_t *cancel, const char *ext,
+               struct err *e)
 {
     struct stat st;
     memset(p, 0, sizeof *p);
@@ -249,11 +275,13 @@ int probe_open(struct probe *p, int fd, const volatile sig_atomic_t *cancel, con
         return -1;
     read_picture(p);
     if (p->coded_w < 16 || p->coded_h < 16 || p->w < 16 || p->h < 16)
-        return fail_set(e, "media.no_video", "The picture is smaller than 16 x 16 pixels or its size is unknown.");
+        return fail_set(e, "media.no_video",
+                        "The picture is smaller than 16 x 16 pixels or its size is unknown.");
     return 0;
 }
 
-int probe_decoder(const struct probe *p, int stream, int threads, AVCodecContext **out, struct err *e)
+int probe_decoder(const struct probe *p, int stream, int threads, AVCodecContext **out,
+                  struct err *e)
 {
     AVStream *s = p->format->streams[stream];
     const AVCodec *codec = allowed_decoder(s->codecpar->codec_id);
@@ -270,8 +298,9 @@ int probe_decoder(const struct probe *p, int stream, int threads, AVCodecContext
         rc = avcodec_open2(c, codec, NULL);
     if (rc < 0) {
         avcodec_free_context(&c);
-        return fail_set(e, "media.unsupported_codec", "The %s coding (%s) is of a kind that we cannot read.",
-                        s->codecpar->codec_type == AVMEDIA_TYPE_VIDEO ? "picture" : "sound", codec->name);
+        return fail_set(
+            e, "media.unsupported_codec", "The %s coding (%s) is of a kind that we cannot read.",
+            s->codecpar->codec_type == AVMEDIA_TYPE_VIDEO ? "picture" : "sound", codec->name);
     }
     *out = c;
     return 0;
@@ -292,11 +321,15 @@ void probe_json(const struct probe *p, struct buf *out)
     double fps = p->rate_avg > 0 ? p->rate_avg : p->rate_base;
     // Demuxers have names like "mov,mp4,m4a": the first is enough for people.
     const char *name = p->format->iformat->name;
-    buf_printf(out, "{\"duration\":%.3f,\"width\":%d,\"height\":%d,\"fps\":%.3f,\"rotated\":%s,\"container\":\"%.*s\",", p->seconds,
-               p->w, p->h, fps, p->swap || p->flip_x || p->flip_y ? "true" : "false", (int)strcspn(name, ","), name);
+    buf_printf(out,
+               "{\"duration\":%.3f,\"width\":%d,\"height\":%d,\"fps\":%.3f,\"rotated\":%s,"
+               "\"container\":\"%.*s\",",
+               p->seconds, p->w, p->h, fps, p->swap || p->flip_x || p->flip_y ? "true" : "false",
+               (int)strcspn(name, ","), name);
     buf_printf(out, "\"video\":\"%s\",\"audio\":", avcodec_get_name(v->codecpar->codec_id));
     if (p->audio >= 0)
-        buf_printf(out, "\"%s\"", avcodec_get_name(p->format->streams[p->audio]->codecpar->codec_id));
+        buf_printf(out, "\"%s\"",
+                   avcodec_get_name(p->format->streams[p->audio]->codecpar->codec_id));
     else
         buf_puts(out, "null");
     buf_printf(out, ",\"hdr\":%s,\"size\":%lld}", p->hdr ? "true" : "false", (long long)p->size);

@@ -19,11 +19,11 @@ struct probe {
     int fd;
     int64_t pos, size;
     const volatile sig_atomic_t *cancel;
-    int video, audio;    /* stream numbers; audio -1 = silent */
-    double seconds;      /* as the container says; 0 = unknown */
+    int video, audio; /* stream numbers; audio -1 = silent */
+    double seconds;   /* as the container says; 0 = unknown */
     double rate_base, rate_avg;
     int coded_w, coded_h;
-    int w, h;            /* as shown: sample aspect and rotation applied */
+    int w, h;                  /* as shown: sample aspect and rotation applied */
     bool swap, flip_x, flip_y; /* to show: flip in shown coordinates after swapping x and y */
     bool hdr;
 };
@@ -31,9 +31,11 @@ struct probe {
 /* Refuses to work when a library or list would let a forbidden demuxer or decoder in. Before the sandbox closes. */
 int probe_guard(struct err *e);
 /* Opens fd (borrowed). cancel may become true at any time. */
-int probe_open(struct probe *p, int fd, const volatile sig_atomic_t *cancel, const char *ext, struct err *e);
+int probe_open(struct probe *p, int fd, const volatile sig_atomic_t *cancel, const char *ext,
+               struct err *e);
 /* Opens the decoder of a chosen stream. */
-int probe_decoder(const struct probe *p, int stream, int threads, AVCodecContext **out, struct err *e);
+int probe_decoder(const struct probe *p, int stream, int threads, AVCodecContext **out,
+                  struct err *e);
 void probe_close(struct probe *p);
 void probe_json(const struct probe *p, struct buf *out);
 /* The sentence and code for sources whose colours need a high dynamic range screen. */

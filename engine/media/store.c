@@ -41,14 +41,16 @@ static int derive(const uint8_t secret[32], const char *info, uint8_t key[16])
     EVP_KDF_CTX *ctx = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
     OSSL_PARAM p[] = {OSSL_PARAM_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)"SHA256", 6),
                       OSSL_PARAM_octet_string(OSSL_KDF_PARAM_KEY, (void *)secret, 32),
-                      OSSL_PARAM_octet_string(OSSL_KDF_PARAM_INFO, (void *)info, strlen(info)), OSSL_PARAM_END};
+                      OSSL_PARAM_octet_string(OSSL_KDF_PARAM_INFO, (void *)info, strlen(info)),
+                      OSSL_PARAM_END};
     int rc = ctx && EVP_KDF_derive(ctx, key, 16, p) == 1 ? 0 : -1;
     EVP_KDF_CTX_free(ctx);
     EVP_KDF_free(kdf);
     return rc;
 }
 
-static int encrypt(const uint8_t key[16], const uint8_t iv[16], const void *p, size_t n, struct buf *out)
+static int encrypt(const uint8_t key[16], const uint8_t iv[16], const void *p, size_t n,
+                   struct buf *out)
 {
     EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
     int a = 0, b = 0, rc = -1;
@@ -70,7 +72,10 @@ int store_warm(struct err *e)
 {
     uint8_t key[32] = {0}, iv[16];
     struct buf b = {0};
-    int rc = RAND_bytes(iv, sizeof iv) == 1 && !derive(key, "warm", key) && !encrypt(key, iv, "x", 1, &b) ? 0 : -1;
+    int rc =
+        RAND_bytes(iv, sizeof iv) == 1 && !derive(key, "warm", key) && !encrypt(key, iv, "x", 1, &b)
+            ? 0
+            : -1;
     buf_fini(&b);
     return rc ? fail_set(e, "media.internal", "The server's crypto library does not work.") : 0;
 }
@@ -201,14 +206,15 @@ static void hex(char *out, const uint8_t *p, size_t n)
         snprintf(out + 2 * i, 3, "%02x", p[i]);
 }
 
-int store_seal(struct store *s, const char *rendition, int number, const void *p, size_t n, struct store_segment *out,
-               struct err *e)
+int store_seal(struct store *s, const char *rendition, int number, const void *p, size_t n,
+               struct store_segment *out, struct err *e)
 {
     uint8_t rnd[32], key[16];
     char info[64];
     struct buf b = {0};
     snprintf(info, sizeof info, "v1|%s|a|%d", rendition, number);
-    if (RAND_bytes(rnd, sizeof rnd) != 1 || derive(s->secret, info, key) || encrypt(key, rnd + 16, p, n, &b)) {
+    if (RAND_bytes(rnd, sizeof rnd) != 1 || derive(s->secret, info, key) ||
+        encrypt(key, rnd + 16, p, n, &b)) {
         buf_fini(&b);
         return fail_set(e, "media.internal", "The video could not be encrypted.");
     }

@@ -23,8 +23,8 @@ void store_free(struct store *s);
 /* Any thread. Copies; the write happens later and its error shows in a later call or in store_sync. */
 int store_put(struct store *s, const char *name, const void *p, size_t n, struct err *e);
 /* Any thread. Encrypts under the segment's own key and puts it; fills everything of out but seconds. */
-int store_seal(struct store *s, const char *rendition, int number, const void *p, size_t n, struct store_segment *out,
-               struct err *e);
+int store_seal(struct store *s, const char *rendition, int number, const void *p, size_t n,
+               struct store_segment *out, struct err *e);
 /* Waits until everything is on disk, and the directory too. */
 int store_sync(struct store *s, struct err *e);
 #endif

@@ -21,8 +21,8 @@ void track_fini(struct track *t)
     memset(t, 0, sizeof *t);
 }
 
-int track_add(struct track *t, struct store *s, const struct frag_sample *sample, int count, const void *data, size_t n,
-              struct err *e)
+int track_add(struct track *t, struct store *s, const struct frag_sample *sample, int count,
+              const void *data, size_t n, struct err *e)
 {
     if (t->count == t->cap) {
         t->cap = t->cap ? t->cap * 2 : 64;
@@ -60,15 +60,16 @@ void track_json(const struct track *t, bool segments, struct buf *out)
         buf_printf(out, "\"channels\":2,\"sample_rate\":%u,", t->timescale);
     else
         buf_printf(out, "\"w\":%d,\"h\":%d,", t->w, t->h);
-    buf_printf(out, "\"bandwidth\":%.0f,\"avg_bandwidth\":%.0f,\"codecs\":\"%s\",\"init\":\"%s\",", fmax(t->peak, avg), avg,
-               t->codecs, t->init);
-    buf_printf(out, "\"bytes\":%lld,\"duration\":%.6f,\"segment_count\":%d", (long long)t->bytes, track_seconds(t), t->count);
+    buf_printf(out, "\"bandwidth\":%.0f,\"avg_bandwidth\":%.0f,\"codecs\":\"%s\",\"init\":\"%s\",",
+               fmax(t->peak, avg), avg, t->codecs, t->init);
+    buf_printf(out, "\"bytes\":%lld,\"duration\":%.6f,\"segment_count\":%d", (long long)t->bytes,
+               track_seconds(t), t->count);
     if (segments) {
         buf_puts(out, ",\"segments\":[");
         for (int i = 0; i < t->count; i++) {
             const struct store_segment *g = &t->segment[i];
-            buf_printf(out, "%s\n{\"name\":\"%s\",\"dur\":%.6f,\"iv\":\"%s\",\"size\":%lld}", i ? "," : "", g->name, g->seconds,
-                       g->iv, (long long)g->size);
+            buf_printf(out, "%s\n{\"name\":\"%s\",\"dur\":%.6f,\"iv\":\"%s\",\"size\":%lld}",
+                       i ? "," : "", g->name, g->seconds, g->iv, (long long)g->size);
         }
         buf_puts(out, "]");
     }

@@ -24,8 +24,8 @@ struct track {
 void track_init(struct track *t, const char *name, bool audio, uint32_t timescale);
 void track_fini(struct track *t);
 /* Muxes, seals and stores one segment. */
-int track_add(struct track *t, struct store *s, const struct frag_sample *sample, int count, const void *data, size_t n,
-              struct err *e);
+int track_add(struct track *t, struct store *s, const struct frag_sample *sample, int count,
+              const void *data, size_t n, struct err *e);
 double track_seconds(const struct track *t);
 /* Appends the JSON object; segments: with the array, else the count alone. */
 void track_json(const struct track *t, bool segments, struct buf *out);
