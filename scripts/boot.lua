@@ -52,7 +52,7 @@ for _, p in ipairs(registry.by_kind.route or {}) do
   local file = "plugins/" .. p.name .. "/handler.lua"
   local first, good = #routes, true
   for _, route in ipairs(p.handler.routes) do
-    good = type(route) == "table" and add(registry.wrap_route(p, route), p.name, file) and good
+    good = add(type(route) == "table" and registry.wrap_route(p, route), p.name, file) and good
   end
   if not good then
     for i = #routes, first + 1, -1 do

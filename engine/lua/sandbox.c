@@ -11,6 +11,7 @@
 #include "lua/lx.h"
 #include "lua/sched.h"
 #include "lua/vm.h"
+#include "lua/watchdog.h"
 
 /* The chunk name matters: the watchdog's hook never raises inside it. */
 static const char BOUNDARY[] =
@@ -101,7 +102,8 @@ static int l_convert(lua_State *L)
     lua_settop(L, 2);
     if (sched_is_deadline(L, 2)) {
         sched_strike(plugin, "cpu");
-        snprintf(msg, sizeof msg, "plugin %s used too much CPU time and was stopped", plugin);
+        snprintf(msg, sizeof msg, "%splugin %s used too much CPU time and was stopped",
+                 watchdog_where(), plugin);
         return push_plugin_err(L, plugin, "engine.limit", msg, false);
     }
     if (is_memory_error(L, 2)) {

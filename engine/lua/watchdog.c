@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <lauxlib.h>
@@ -23,6 +24,7 @@ static struct {
     volatile uint64_t run, entry; /* counts of resumes and of plugin entries */
     volatile int inside;
     volatile int64_t budget_us;
+    char where[200]; /* loop thread only */
     /* written by the watchdog, read by the handler and the hook */
     volatile int over;
     volatile uint64_t over_run, over_entry;
@@ -36,6 +38,20 @@ bool watchdog_fired(void)
     return over == OVER_TRUSTED && w.over_run == w.run;
 }
 
+const char *watchdog_where(void)
+{
+    return w.where;
+}
+
+/* The innermost plugin function on the stack: the instruction itself may be inside our own wrappers. */
+static void note_where(lua_State *L)
+{
+    lua_Debug ar;
+    for (int i = 0; i < 30 && !w.where[0] && lua_getstack(L, i, &ar); i++)
+        if (lua_getinfo(L, "Sl", &ar) && strncmp(ar.source, "@plugins/", 9) == 0)
+            snprintf(w.where, sizeof w.where, "%s:%d: ", ar.source + 1, ar.currentline);
+}
+
 /* Stays armed after raising: a loop that catches the error is hit again at its next instruction. */
 static void hook(lua_State *L, lua_Debug *ar)
 {
@@ -46,6 +62,7 @@ static void hook(lua_State *L, lua_Debug *ar)
     /* the boundary wrapper must be able to finish: it is what turns the sentinel into an ordinary error */
     if (lua_getinfo(L, "S", ar) && strcmp(ar->source, "=boundary") == 0)
         return;
+    note_where(L);
     sched_push_deadline(L);
     lua_error(L);
 }
@@ -166,6 +183,7 @@ void watchdog_plugin(lua_State *L, bool inside)
 {
     if (inside) {
         w.entry++;
+        w.where[0] = 0;
         w.inside = 1;
         return;
     }

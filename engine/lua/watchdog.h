@@ -16,4 +16,6 @@ void watchdog_begin(lua_State *L, int64_t budget_us);
 void watchdog_end(lua_State *L);
 void watchdog_plugin(lua_State *L, bool inside); /* outermost entry and exit of plugin code */
 bool watchdog_fired(void);                       /* over budget and not yet cleared */
+/* "plugins/x/handler.lua:12: " of the plugin code that was stopped last, "" when it was not seen; loop thread. */
+const char *watchdog_where(void);
 #endif

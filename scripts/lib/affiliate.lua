@@ -90,7 +90,7 @@ function M.lines(sale, video)
   if not p then return refuse(tostring(err.message), video, "no active rule"), nil end
   local c, cerr = registry.context(p)
   if not c then return refuse(p.name, video, tostring(cerr.message)), p.name end
-  local fine, lines, why = pcall(p.handler.split, sale, c.settings)
+  local fine, lines, why = pcall(registry.call, p.handler.split, sale, c.settings)
   if not fine then return refuse(p.name, video, type(lines) == "table" and tostring(lines.message) or tostring(lines)), p.name end
   if lines == nil then return refuse(p.name, video, type(why) == "table" and tostring(why.message) or "no answer"), p.name end
   local problem = wrong(lines, sale)

@@ -114,6 +114,12 @@ function M.context(p, ctx)
   return out
 end
 
+-- Calls a function of a plugin; what it answers is copied, so that no metatable of a plugin reaches our own code.
+function M.call(fn, ...)
+  local answer, problem = fn(...)
+  return host.copy(answer), host.copy(problem)
+end
+
 -- What a route plugin's handler receives: no cookies, no headers of ours, no session.
 function M.wrap_route(p, route)
   local inner = route.handler
@@ -126,10 +132,11 @@ function M.wrap_route(p, route)
     for _, name in ipairs { "json", "ok", "empty", "text", "html", "redirect" } do
       c[name] = function(_, ...) return ctx[name](ctx, ...) end
     end
-    return inner(c, input)
+    return M.call(inner, c, input)
   end
   return { method = route.method, path = route.path, auth = route.auth, rate = route.rate, input = route.input,
-    body = route.body, max_body = route.max_body, summary = route.summary, plugin = p.name, handler = handler }
+    body = route.body, max_body = route.max_body, summary = route.summary, plugin = p.name,
+    handler = type(inner) == "function" and handler or nil }
 end
 
 return M

@@ -112,6 +112,15 @@ export function site() {
   return place;
 }
 
+let rate;
+// A dollar amount in rupiah as text, or "" where there is no rate.
+export async function rupiah(cents, currency) {
+  if (currency !== "USD" || !(cents > 0)) return "";
+  rate = rate || get("/api/kurs").then((r) => Number(r.usd_to_idr), () => 0);
+  const n = await rate;
+  return n > 0 ? "Rp " + new Intl.NumberFormat("id-ID", { maximumFractionDigits: 0 }).format(Math.round((cents / 100) * n)) : "";
+}
+
 // A path of this site and nothing else, or the fallback.
 export function safeReturn(text, fallback) {
   if (!text || !/^\/(?![/\\])/.test(text) || /[\\\u0000-\u001f]/.test(text)) return fallback;

@@ -194,3 +194,33 @@ paged(list, {
 const balance = $("#balance");
 load(balance, () => get("/api/wallet/balance"), (b) => [h("div", { class: "small text-body-secondary" }, "In your wallet"),
   h("div", { class: "n" }, money(b.available_cents ?? b.balance_cents, b.currency || "USD")), h("a", { href: "/public/wallet.html" }, "Open the wallet")], [skeletonLines(1)]);
+
+// ---- blocked people, loaded when looked at
+
+const blocked = $("#blocked"), blockedList = $("#blocked-list");
+function drawBlocked() {
+  return load(blockedList, () => get("/api/creator/blocked_users"), ({ items }) => {
+    const form = h("form", { class: "row g-2 align-items-end", novalidate: true },
+      h("div", { class: "col-12 col-sm" }, field("User name", h("input", { name: "username", autocomplete: "off", maxlength: 40 }))),
+      h("div", { class: "col-8 col-sm-auto" }, field("How", h("select", { name: "ban_type" }, h("option", { value: "soft" }, "No buying"), h("option", { value: "hard" }, "Full block")))),
+      h("div", { class: "col-4 col-sm-auto" }, h("button", { type: "submit", class: "btn btn-outline-danger mb-3 w-100" }, "Block")));
+    onSubmit(form, async (values) => {
+      const name = values.username.trim();
+      const { user } = name ? await get("/api/user_lookup", { username: name }) : { user: null };
+      if (!user) { invalid(form.elements.username, name ? "There is nobody of this name." : "Name somebody."); return; }
+      await post("/api/creator/block_user", { user_id: user.id, ban_type: values.ban_type });
+      toast(`${user.username} is blocked.`);
+      drawBlocked();
+    });
+    return [items.length > 0 && h("ul", { class: "list-group mb-3" }, items.map((b) => {
+      const lift = button("Lift", () => busy(lift, async () => {
+        await post("/api/creator/unblock_user", { user_id: b.blocked_user_id });
+        drawBlocked();
+      }), { "aria-label": `Lift the block of ${b.username}` });
+      return h("li", { class: "list-group-item d-flex justify-content-between align-items-center gap-2" },
+        h("span", { class: "wrap" }, b.username, " ", badge(b.ban_type === "hard" ? "Full block" : "No buying", "secondary"),
+          b.expires_at && h("span", { class: "small text-body-secondary" }, ` until ${date(b.expires_at)}`)), lift);
+    })), form];
+  }, [skeletonLines(2)]);
+}
+blocked.addEventListener("toggle", () => { if (blocked.open) drawBlocked(); });

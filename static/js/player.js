@@ -51,7 +51,7 @@ export function createPlayer(stage, options) {
   const playButton = control("play", "Play (k)", toggle);
   const muteButton = control("volume", "Mute (m)", () => { video.muted = !video.muted; });
   const volume = h("input", { type: "range", class: "volume", min: 0, max: 1, step: 0.05, value: 1, "aria-label": "Volume" });
-  const speedButton = h("button", { type: "button", class: "ctl wide", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": "Speed" }, "1×");
+  const speedButton = h("button", { type: "button", class: "ctl wide", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": "1× speed" }, "1×");
   const qualityButton = h("button", { type: "button", class: "ctl", id: "quality", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": "Quality" }, icon("gear", 22));
   const pipButton = control("pip", "Picture in picture (i)", pip);
   const fullButton = control("full", "Full screen (f)", fullscreen);
@@ -136,7 +136,12 @@ export function createPlayer(stage, options) {
   function outside(e) { if (menuOf && !menu.contains(e.target) && !menuOf.contains(e.target)) closeMenu(); }
 
   speedButton.addEventListener("click", () => openMenu(speedButton, "Speed", SPEEDS.map((s) => ({ text: s + "×", on: video.playbackRate === s,
-    run: () => { video.playbackRate = s; speedButton.textContent = s + "×"; } }))));
+    run: () => setSpeed(s) }))));
+  function setSpeed(s) {
+    video.playbackRate = s;
+    speedButton.textContent = s + "×";
+    speedButton.setAttribute("aria-label", `${s}× speed`);
+  }
   qualityButton.addEventListener("click", () => openMenu(qualityButton, "Quality", levels()));
   function levels() {
     if (!hls) return [{ text: "Automatic", on: true, run() {} }];

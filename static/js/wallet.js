@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Balance, top-up requests, transfers, history.
-import { get, newKey, pay, requireUser, safeReturn } from "./api.js";
+import { get, newKey, pay, requireUser, rupiah, safeReturn } from "./api.js";
 import "./nav.js";
 import { plot } from "./plot.js";
 import { $, badge, field, fill, h, invalid, load, money, onSubmit, paged, params, parseMoney, plainMoney, skeletonLines, stateBadge, table, time, toast } from "./ui.js";
@@ -17,9 +17,10 @@ async function balance() {
   currency = b.currency || "USD";
   return b;
 }
-function drawBalance(b) {
+async function drawBalance(b) {
+  const inRupiah = await rupiah(Number(b.available_cents ?? b.balance_cents), currency);
   return [h("div", { class: "text-body-secondary" }, "Available"), h("div", { class: "balance", id: "available" }, money(b.available_cents ?? b.balance_cents, currency)),
-    b.held_cents > 0 && h("div", { class: "small text-body-secondary" }, `${money(b.held_cents, currency)} on hold`)];
+    inRupiah && h("div", { class: "small text-body-secondary amount" }, `about ${inRupiah}`), b.held_cents > 0 && h("div", { class: "small text-body-secondary" }, `${money(b.held_cents, currency)} on hold`)];
 }
 const refresh = () => { load(balanceBox, balance, drawBalance, [skeletonLines(1)]); history?.reload(); drawPlot(); };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Watch page: price, one Buy button, then the film, without leaving the page.
-import { ApiError, get, newKey, pay, post, query, signInUrl } from "./api.js";
+import { ApiError, get, newKey, pay, post, query, rupiah, signInUrl } from "./api.js";
 import { nav } from "./nav.js";
 import { film, price } from "./film.js";
 import { createPlayer } from "./player.js";
@@ -36,9 +36,11 @@ async function playback() {
   return get("/api/request_play", { video_id: id });
 }
 
+// Credits do not count: who saw this much has seen it, and starts anew.
+function nearEnd(seconds) { return !!video.seconds && seconds > video.seconds * 0.95; }
+
 function remember(seconds, leaving, played) {
-  const completed = !!video.seconds && seconds > video.seconds - 10;
-  post(`/api/videos/${id}/progress`, { position_ms: Math.round(seconds * 1000), watched_ms: Math.round(Math.min(600, played) * 1000), completed },
+  post(`/api/videos/${id}/progress`, { position_ms: Math.round(seconds * 1000), watched_ms: Math.round(Math.min(600, played) * 1000), completed: nearEnd(seconds) },
     { keepalive: leaving }).catch(() => {});
   if (leaving && playing) {
     post("/api/playback/stop", { session: playing }, { keepalive: true }).catch(() => {});
@@ -56,7 +58,7 @@ async function start(button) {
     player?.destroy();
     player = createPlayer(stage, {
       playlist: session.playlist, title: video.title, poster: video.poster, viewer: session.viewer || user.username, duration: video.seconds,
-      startAt: video.seconds && at > video.seconds - 10 ? 0 : at,
+      startAt: nearEnd(at) ? 0 : at,
       onProgress: remember,
       renew: async () => {
         const fresh = await playback();
@@ -85,6 +87,13 @@ function notReady() {
 
 // ---- the panel
 
+// The price, and what it is in rupiah when the site knows the rate.
+function priceTag() {
+  const about = h("div", { class: "text-body-secondary mb-2 amount" });
+  rupiah(video.price_cents, video.currency).then((text) => { if (text) about.textContent = `about ${text}`; else about.remove(); });
+  return [h("div", { class: "price amount", id: "price" }, price(video)), about];
+}
+
 function ownedPanel() {
   const owner = video.owner_id === user.id;
   const why = owner ? "This is your video." : { free: "This video is free.", purchase: "You own this video. It is in your library.",
@@ -95,7 +104,7 @@ function ownedPanel() {
 }
 
 function guestPanel() {
-  fill(panel, h("div", { class: "card-body" }, h("div", { class: "price amount mb-2", id: "price" }, price(video)),
+  fill(panel, h("div", { class: "card-body" }, priceTag(),
     h("p", {}, video.price_cents > 0 ? "Pay once, watch as often as you like." : "Free to watch with an account."),
     h("a", { class: "btn btn-brand btn-lg w-100", id: "sign-in", href: signInUrl(here()) }, video.price_cents > 0 ? "Sign in to buy" : "Sign in to watch"),
     h("p", { class: "small mt-3 mb-0" }, "New here? ", h("a", { href: "/public/auth/register.html" + query({ return: here() }) }, "Create an account"))));
@@ -109,7 +118,7 @@ function missing() {
 let intent = null;
 function buyPanel() {
   const wallet = options.wallet || {};
-  const body = h("div", { class: "card-body", "aria-live": "polite" }, h("div", { class: "price amount mb-1", id: "price" }, price(video)));
+  const body = h("div", { class: "card-body", "aria-live": "polite" }, priceTag());
   if (!wallet.available) {
     body.append(notice("Buying from the wallet is switched off at the moment.", "warning"));
   } else if (wallet.can_afford === false || missing() > 0) {
@@ -191,7 +200,7 @@ function draw() {
   }
   if (video.state !== "ready") {
     notReady();
-    fill(panel, h("div", { class: "card-body" }, h("div", { class: "price amount", id: "price" }, price(video)),
+    fill(panel, h("div", { class: "card-body" }, priceTag(),
       h("p", { class: "mb-0" }, "You can get it as soon as it is ready.")));
     return;
   }

@@ -117,7 +117,7 @@ local function kurs(ctx)
   c, err = registry.context(p, ctx)
   if not c then return nil, err end
   local rate
-  rate, err = p.handler.quote(c, "USD", "IDR")
+  rate, err = registry.call(p.handler.quote, c, "USD", "IDR")
   if not rate then return nil, err end
   local n = tonumber(rate.rate)
   if not n or n <= 0 or n ~= n or n == math.huge then
