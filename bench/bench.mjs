@@ -53,7 +53,7 @@ const rss = pid => tree(pid).servers.reduce((n, p) => n + p.rss, 0);
 // ---- loads ----
 
 const run = (file, args, o = {}) => new Promise(resolve =>
-  execFile(file, args, { maxBuffer: 16 << 20, ...o }, (e, out, err) => resolve({ code: e ? e.code || 1 : 0, out, err })));
+  execFile(file, args, { maxBuffer: 16 << 20, timeout: 120000, ...o }, (e, out, err) => resolve({ code: e ? e.code || 1 : 0, out, err })));
 
 /** wrk against a server: {rate, us, errors, p50}; us includes the database's when db is set. */
 async function wrk(url, pid, { c = 32, headers = {}, db = false, secs = SECS } = {}) {
@@ -120,14 +120,14 @@ async function measure() {
 // ---- what is no ratio ----
 
 async function idle(s) {
-  const open = [], before = rss(s.child.pid), ask = `GET /bench/hello HTTP/1.1\r\nHost: x\r\n\r\n`;
+  const open = [], before = rss(s.child.pid), ask = `GET /bench/hello HTTP/1.1\r\nHost: 127.0.0.1:${s.port}\r\n\r\n`;
   const alone = await wrk(s.url + "/bench/hello", s.child.pid);
   const warm = rss(s.child.pid);
   const one = () => new Promise((resolve, reject) => {
     const c = net.connect(s.port, "127.0.0.1", () => c.write(ask));
     let answers = 0;
     open.push(c);
-    c.on("error", reject);
+    c.on("error", reject).on("close", () => reject(new Error("idle connection closed after " + answers)));
     c.on("data", d => {
       if (!d.includes("HTTP/1.1 ")) return;
       if (++answers === 1) c.write(ask); else resolve();

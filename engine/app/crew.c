@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "app/ctlmsg.h"
 #include "app/worker.h"
@@ -32,6 +33,7 @@ struct member {
     struct watch watch;
     bool ready, ever_ready, waiting, killed;
     int64_t started, restart_at, backoff;
+    int64_t cpu; /* used when it last looked alive */
     int restarts, failures;
     int64_t bundle;
     char refusal[400];
@@ -221,6 +223,21 @@ bool crew_reaped(pid_t pid, int status)
     return false;
 }
 
+static int64_t cpu_of(pid_t pid)
+{
+    clockid_t id;
+    struct timespec ts;
+    if (clock_getcpuclockid(pid, &id) != 0 || clock_gettime(id, &ts) < 0)
+        return 0;
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* A worker that gets no CPU on a busy machine is late but not stuck; one that sleeps for so long is. */
+static bool is_starved(const struct member *m, int64_t age, int64_t limit)
+{
+    return age < 4 * limit && cpu_of(m->pid) - m->cpu < limit / 2;
+}
+
 static void check_beat(struct member *m, int64_t now)
 {
     struct board_slot *b = board_slot(m->slot);
@@ -231,7 +248,9 @@ static void check_beat(struct member *m, int64_t now)
     }
     int64_t age = now - b->beat;
     int64_t limit = b->running[0] ? BEAT_PLUGIN_US : BEAT_US;
-    if (age < limit || m->killed || b->beat == 0)
+    if (age < limit / 4)
+        m->cpu = cpu_of(m->pid);
+    if (age < limit || m->killed || b->beat == 0 || is_starved(m, age, limit))
         return;
     m->killed = true;
     log_event(LOG_ERROR, "worker.stuck", "siis", "kind", kind_name(m), "index", (int64_t)m->index,

@@ -266,7 +266,7 @@ static int cmd_spec(void)
 {
     static char scratch[512], set[560];
     static char *const fixed[] = {"fetch_allow_private=true", "development=false",
-                                  "base_url=", "database_url="};
+                                  "base_url=", "database_url=", "admin_totp=false"};
     struct err e = {0};
     if (spec_scratch(scratch, &e) < 0)
         return fail(&e);

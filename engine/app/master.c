@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include "app/control.h"
 #include "app/crew.h"
+#include "app/drop.h"
 #include "app/embpg.h"
 #include "app/migrate.h"
 #include "app/reload.h"
@@ -89,6 +90,13 @@ int master_prepare(struct err *e)
 
 /* ---- database ---- */
 
+/* One user for both: the socket of the private database is for its own user only. */
+static const char *pg_user(void)
+{
+    const char *pg = conf_str("pg_user"), *run = conf_str("run_user");
+    return pg[0] || strcmp(run, "root") == 0 ? pg : run;
+}
+
 int master_open_db(struct err *e)
 {
     if (conf_str("database_url")[0]) {
@@ -96,7 +104,7 @@ int master_open_db(struct err *e)
         snprintf(m.super, sizeof m.super, "%s", conf_str("database_url"));
         return 0;
     }
-    if (embpg_start(conf_str("var_dir"), conf_str("pg_user"), &m.pg, e) < 0)
+    if (embpg_start(conf_str("var_dir"), pg_user(), &m.pg, e) < 0)
         return -1;
     snprintf(m.super, sizeof m.super, "%s", embpg_conninfo(m.pg, "ppv"));
     snprintf(m.conninfo, sizeof m.conninfo, "%s", embpg_conninfo(m.pg, "ppv_app"));
@@ -137,8 +145,8 @@ static void restart_pg(void)
 
 static void put_status(struct buf *out)
 {
-    buf_printf(out, "{\"ok\":true,\"pid\":%d,\"uptime_s\":%lld,\"port\":%d,\"database\":\"%s\",",
-               (int)getpid(), (long long)((clock_mono() - m.started) / 1000000), crew_port(),
+    buf_printf(out, "{\"ok\":true,\"pid\":%d,\"run_user\":\"%s\",\"uptime_s\":%lld,\"port\":%d,\"database\":\"%s\",",
+               (int)getpid(), drop_user(), (long long)((clock_mono() - m.started) / 1000000), crew_port(),
                !m.pg       ? "external"
                : m.pg_down ? "down"
                            : "private");
@@ -300,7 +308,7 @@ static int start(struct err *e)
 {
     int web = count_workers(), job = (int)conf_int("job_workers");
     struct bundle *b;
-    if (master_prepare(e) < 0 || start_shared(web + job, e) < 0)
+    if (master_prepare(e) < 0 || drop_prepare(e) < 0 || start_shared(web + job, e) < 0)
         return -1;
     fprintf(stderr, "ppv: starting the database ...\n");
     if (master_open_db(e) < 0 || master_migrate(m.o->root, e) < 0)
@@ -312,7 +320,8 @@ static int start(struct err *e)
     m.loop = loop_new();
     watch_signals();
     loop_watch(m.loop, &m.signals, EPOLLIN);
-    if (control_listen(m.loop, m.sock_path, on_control, NULL, e) < 0)
+    if (control_listen(m.loop, m.sock_path, on_control, NULL, e) < 0 ||
+        drop_give(m.sock_path, e) < 0)
         return -1;
     struct crew_conf c = {.loop = m.loop,
                           .root = m.o->root,

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "app/crew.h"
+#include "app/drop.h"
 #include "app/worker.h"
 #include "base/clock.h"
 #include "base/conf.h"
@@ -86,7 +87,9 @@ static void canary_child(struct bundle *b, bool cold, int fd)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     log_role("canary");
-    int rc = build_here(b, cold, &problems, &e);
+    int rc = drop_now(&e);
+    if (rc == 0)
+        rc = build_here(b, cold, &problems, &e);
     buf_printf(&out, "%d\n%s\n", rc, rc ? e.msg : "");
     for (char *p = out.p + 2 + (rc < 0); *p && p < out.p + out.n - 1; p++)
         if (*p == '\n')

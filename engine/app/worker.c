@@ -12,6 +12,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 #include "app/control.h"
+#include "app/drop.h"
 #include "app/ctlmsg.h"
 #include "base/clock.h"
 #include "base/conf.h"
@@ -295,6 +296,8 @@ int worker_start(struct worker *w, bool full, struct err *e)
         return -1;
     if ((w->kind == WORKER_WEB || w->kind == WORKER_SPEC) && open_http(w, e) < 0)
         return -1;
+    if (drop_now(e) < 0) /* what needs root, such as a low port, is open now */
+        return -1;
     w->fetch = fetch_new(w->loop);
     env.fetch = w->fetch;
     if (w->conninfo && open_db(w, role, e) < 0)
@@ -383,6 +386,9 @@ int worker_main(struct worker *w, pid_t master)
         tell(CTL_REFUSED, 0, e.msg);
         return 1;
     }
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* again: changing the user clears it */
+    if (getppid() != master)
+        return 0;
     sched_publish(b->running, &b->lua_since);
     watch_signals();
     ctl_watch = (struct watch){.fd = w->ctl_fd, .fn = on_master};

@@ -211,7 +211,8 @@ static int mkdirs_at(int dirfd, const char *rel, struct err *e)
         int parent = open_parent(dirfd, p, &leaf);
         if (parent < 0)
             return fail(e, "opening the parent of", p);
-        int rc = mkdirat(parent, leaf, 0750) < 0 && errno != EEXIST ? fail(e, "making directory", p) : 0;
+        int rc =
+            mkdirat(parent, leaf, 0750) < 0 && errno != EEXIST ? fail(e, "making directory", p) : 0;
         close(parent);
         if (rc < 0)
             return -1;
@@ -240,7 +241,8 @@ static int open_made_parent(int dirfd, const char *rel, const char **leaf, struc
     return fd < 0 ? fail(e, "opening the parent of", rel) : fd;
 }
 
-int blob_rename(const char *root, const char *from, const char *to_root, const char *to, struct err *e)
+int blob_rename(const char *root, const char *from, const char *to_root, const char *to,
+                struct err *e)
 {
     int d1, d2, p1 = -1, p2 = -1, rc = -1;
     const char *leaf1, *leaf2;
@@ -311,7 +313,9 @@ static int remove_in(int parent, const char *name, int depth, struct err *e)
         return fail(e, "opening", name);
     if (empty_dir(fd, depth, e) < 0)
         return -1;
-    return unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? fail(e, "removing directory", name) : 0;
+    return unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT
+               ? fail(e, "removing directory", name)
+               : 0;
 }
 
 int blob_remove_tree(const char *root, const char *rel, struct err *e)
@@ -359,7 +363,8 @@ int blob_write(const char *root, const char *rel, const void *p, size_t n, struc
         rc = fail(e, "creating", rel);
         goto out;
     }
-    if (write_all(fd, p, n) < 0 || fsync(fd) < 0 || renameat(parent, tmp, parent, leaf) < 0 || fsync(parent) < 0) {
+    if (write_all(fd, p, n) < 0 || fsync(fd) < 0 || renameat(parent, tmp, parent, leaf) < 0 ||
+        fsync(parent) < 0) {
         rc = fail(e, "writing", rel);
         unlinkat(parent, tmp, 0);
     } else {
@@ -415,8 +420,8 @@ static DIR *open_dir(const char *root, const char *rel, struct err *e)
     return d;
 }
 
-int blob_list(const char *root, const char *rel, int (*fn)(void *arg, const char *name, bool is_dir), void *arg,
-              struct err *e)
+int blob_list(const char *root, const char *rel,
+              int (*fn)(void *arg, const char *name, bool is_dir), void *arg, struct err *e)
 {
     DIR *d = open_dir(root, rel, e);
     if (!d)

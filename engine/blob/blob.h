@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Local object store: named roots, each an open directory. Names are relative paths resolved beneath their root; absolute
- * paths, "..", empty segments and symbolic links anywhere are refused (ERR_FORBIDDEN). Calls block on the disk: small ones
- * may run on the loop, trees and big writes belong on the thread pool. Roots are set before threads start; then any thread. */
+ * Local object store: named roots, each an open directory. Names are relative paths resolved
+ * beneath their root; absolute paths, "..", empty segments and symbolic links anywhere are refused
+ * (ERR_FORBIDDEN). Calls block on the disk: small ones may run on the loop, trees and big writes
+ * belong on the thread pool. Roots are set before threads start; then any thread. */
 #ifndef BLOB_BLOB_H
 #define BLOB_BLOB_H
 #include <stdbool.h>
@@ -10,7 +11,8 @@
 #include "base/err.h"
 #include "base/str.h"
 
-/* Makes the directory (0750, parents too) when missing and opens it. name: "upload", "media", "static", "tmp". */
+/* Makes the directory (0750, parents too) when missing and opens it. name: "upload", "media",
+ * "static", "tmp". */
 int blob_root(const char *name, const char *path, struct err *e);
 void blob_fini(void);
 /* The root's descriptor, or -1 for an unknown name. Borrowed. */
@@ -22,9 +24,12 @@ const char *blob_path(const char *root);
 int blob_open(const char *root, const char *rel, int flags, unsigned mode, int *fd, struct err *e);
 int blob_stat(const char *root, const char *rel, struct stat *st, struct err *e);
 bool blob_exists(const char *root, const char *rel);
-int blob_size(const char *root, const char *rel, int64_t *size, struct err *e); /* of a tree: its sum */
-/* Replaces to. Makes to's parent directories; syncs both directories. Roots may differ on one file system. */
-int blob_rename(const char *root, const char *from, const char *to_root, const char *to, struct err *e);
+int blob_size(const char *root, const char *rel, int64_t *size,
+              struct err *e); /* of a tree: its sum */
+/* Replaces to. Makes to's parent directories; syncs both directories. Roots may differ on one file
+ * system. */
+int blob_rename(const char *root, const char *from, const char *to_root, const char *to,
+                struct err *e);
 int blob_mkdirs(const char *root, const char *rel, struct err *e);
 int blob_remove(const char *root, const char *rel, struct err *e); /* a file; missing is fine */
 /* A file or a whole directory; missing is fine; never follows links. The root itself is refused. */
@@ -33,8 +38,9 @@ int blob_remove_tree(const char *root, const char *rel, struct err *e);
 int blob_write(const char *root, const char *rel, const void *p, size_t n, struct err *e);
 /* Appends to out; more than max bytes is ERR_TOO_LARGE. */
 int blob_read(const char *root, const char *rel, size_t max, struct buf *out, struct err *e);
-/* Calls fn for each entry of a directory (not . and ..), unordered; rel "" is the root. fn returns -1 to stop. */
-int blob_list(const char *root, const char *rel, int (*fn)(void *arg, const char *name, bool is_dir), void *arg,
-              struct err *e);
+/* Calls fn for each entry of a directory (not . and ..), unordered; rel "" is the root. fn returns
+ * -1 to stop. */
+int blob_list(const char *root, const char *rel,
+              int (*fn)(void *arg, const char *name, bool is_dir), void *arg, struct err *e);
 int blob_free_bytes(const char *root, int64_t *bytes, struct err *e);
 #endif

@@ -64,7 +64,8 @@ static struct http_form *form_of(struct req *r)
     if (!r->pub.form) {
         struct arena *a = http_arena(&r->pub);
         r->pub.form = arena_alloc(a, sizeof *r->pub.form);
-        r->pub.form->fields = arena_alloc(a, sizeof *r->pub.form->fields * (size_t)b->spec.max_fields);
+        r->pub.form->fields =
+            arena_alloc(a, sizeof *r->pub.form->fields * (size_t)b->spec.max_fields);
         r->pub.form->files = arena_alloc(a, sizeof *r->pub.form->files * (size_t)b->spec.max_files);
     }
     return r->pub.form;
@@ -136,7 +137,8 @@ static int part_end(void *arg, struct err *e)
     struct http_form *f = form_of(r);
     struct http_field *x = &f->fields[f->nfields++];
     x->name = b->part_name;
-    x->value = (struct str){arena_strndup(http_arena(&r->pub), b->mem.n ? b->mem.p : "", b->mem.n), b->mem.n};
+    x->value = (struct str){arena_strndup(http_arena(&r->pub), b->mem.n ? b->mem.p : "", b->mem.n),
+                            b->mem.n};
     buf_clear(&b->mem);
     return 0;
 }
@@ -154,7 +156,8 @@ static int push(struct req *r, const char *p, size_t n, struct err *e)
         return 0;
     case BODY_MULTIPART:
         if (r->received > b->spec.max_total)
-            return ERR(e, ERR_TOO_LARGE, "body larger than %lld bytes", (long long)b->spec.max_total);
+            return ERR(e, ERR_TOO_LARGE, "body larger than %lld bytes",
+                       (long long)b->spec.max_total);
         return multipart_feed(b->parser, p, n, e);
     case BODY_RAW: return part_data(r, p, n, e);
     case BODY_NONE: break;
@@ -306,7 +309,8 @@ void http_body_memory(struct http_req *pub, size_t max, http_body_fn done, void 
         return;
     r->body.max = max;
     if (pub->content_length > 0 && (uint64_t)pub->content_length > max) {
-        ERR(&e, ERR_TOO_LARGE, "body of %lld bytes, at most %zu", (long long)pub->content_length, max);
+        ERR(&e, ERR_TOO_LARGE, "body of %lld bytes, at most %zu", (long long)pub->content_length,
+            max);
         fail(r, &e);
     }
     go(r);
@@ -332,7 +336,8 @@ static int prepare_upload(struct req *r, const struct http_upload_spec *spec, st
     return 0;
 }
 
-void http_body_multipart(struct http_req *pub, const struct http_upload_spec *spec, http_body_fn done, void *arg)
+void http_body_multipart(struct http_req *pub, const struct http_upload_spec *spec,
+                         http_body_fn done, void *arg)
 {
     struct req *r = req_of(pub);
     struct err e = {0};
@@ -345,7 +350,8 @@ void http_body_multipart(struct http_req *pub, const struct http_upload_spec *sp
     go(r);
 }
 
-void http_body_raw_file(struct http_req *pub, const struct http_upload_spec *spec, http_body_fn done, void *arg)
+void http_body_raw_file(struct http_req *pub, const struct http_upload_spec *spec,
+                        http_body_fn done, void *arg)
 {
     struct req *r = req_of(pub);
     struct err e = {0};
@@ -364,7 +370,8 @@ void http_body_cancel(struct http_req *pub)
 {
     struct req *r = req_of(pub);
     body_abort(r);
-    if (r->body.mode != BODY_NONE && r->conn && r->conn->suspended && r->body_open && !r->body_complete)
+    if (r->body.mode != BODY_NONE && r->conn && r->conn->suspended && r->body_open &&
+        !r->body_complete)
         server_wake(r->conn); /* the rest is read and dropped until the answer comes */
 }
 

@@ -15,7 +15,7 @@ struct peer_table;
 struct linger_set;
 
 enum {
-    DRAIN_MAX = 65536,             /* an unread rest up to this is read and dropped to keep the connection */
+    DRAIN_MAX = 65536, /* an unread rest up to this is read and dropped to keep the connection */
     STREAM_HIGH = 65536,
     STREAM_LOW = 32768,
     FIELD_MAX = 65536,
@@ -32,16 +32,16 @@ struct conn {
     enum conn_phase phase;
     bool suspended;
     unsigned char addr[16];
-    int64_t deadline;             /* absolute, 0 = none */
-    int64_t mark_at, mark_bytes;  /* start of the minimum-rate window */
+    int64_t deadline;            /* absolute, 0 = none */
+    int64_t mark_at, mark_bytes; /* start of the minimum-rate window */
 };
 
 enum body_mode { BODY_NONE, BODY_MEMORY, BODY_MULTIPART, BODY_RAW };
 struct body {
     enum body_mode mode;
-    bool done;      /* the handler was told, or does not want to be */
-    bool ended;     /* all input was seen */
-    bool flushing;  /* the pool writes; the connection sleeps */
+    bool done;     /* the handler was told, or does not want to be */
+    bool ended;    /* all input was seen */
+    bool flushing; /* the pool writes; the connection sleeps */
     bool failed;
     struct err err;
     http_body_fn fn;
@@ -63,7 +63,7 @@ struct req {
     struct conn *conn; /* NULL: the connection side has ended */
     int refs;          /* connection, handler, open stream, body job */
     struct arena *arena;
-    char *block;       /* headers, path, host, ip */
+    char *block; /* headers, path, host, ip */
     char id[33];
     int64_t since, received, sent, deadline_us;
     int status;
@@ -108,24 +108,28 @@ struct http_server {
 };
 
 /* server.c */
-void server_wake(struct conn *c);             /* resumes if suspended */
+void server_wake(struct conn *c); /* resumes if suspended */
 void server_suspend(struct conn *c);
-void server_later(struct req *r);             /* req_later runs in this turn's hook */
-void server_kill(struct conn *c);             /* ends the connection without an answer */
+void server_later(struct req *r); /* req_later runs in this turn's hook */
+void server_kill(struct conn *c); /* ends the connection without an answer */
 /* intake.c */
-enum gate_reason intake_read(struct req *r, const char *method, const char *version); /* headers are complete */
+enum gate_reason intake_read(struct req *r, const char *method,
+                             const char *version); /* headers are complete */
 /* sweep.c */
-void sweep_run(struct http_server *s);        /* deadlines, rates, clients that left; twice a second */
+void sweep_run(struct http_server *s); /* deadlines, rates, clients that left; twice a second */
 /* msg.c */
 struct req *msg_new(struct http_server *s, struct conn *c, const char *uri);
 void msg_ref(struct req *r);
 void msg_unref(struct req *r);
 void msg_later(struct req *r);
-void msg_end(struct req *r);                  /* the connection side is over */
-void msg_refuse(struct req *r, int status, enum err_code code); /* engine's own answer, then close */
-void msg_fail(struct req *r, int status, enum err_code code);   /* the same for a started one: gone() comes first */
-void msg_gone(struct req *r);                 /* tells the handler, once */
-void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h, int nh, bool ready);
+void msg_end(struct req *r); /* the connection side is over */
+void msg_refuse(struct req *r, int status,
+                enum err_code code); /* engine's own answer, then close */
+void msg_fail(struct req *r, int status,
+              enum err_code code); /* the same for a started one: gone() comes first */
+void msg_gone(struct req *r);      /* tells the handler, once */
+void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h, int nh,
+                  bool ready);
 enum MHD_Result msg_queue(struct req *r);
 void msg_heartbeat(struct req *r, int64_t now);
 /* body.c */

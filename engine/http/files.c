@@ -135,8 +135,9 @@ void files_date_format(int64_t t, char out[32])
     struct tm tm;
     gmtime_r(&tt, &tm);
     snprintf(out, 32, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[tm.tm_wday % 7],
-             (unsigned)tm.tm_mday % 100, months[tm.tm_mon % 12], (unsigned)(tm.tm_year + 1900) % 10000,
-             (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
+             (unsigned)tm.tm_mday % 100, months[tm.tm_mon % 12],
+             (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100,
+             (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
 }
 
 int64_t files_date_parse(const char *s)
@@ -195,8 +196,8 @@ static bool is_not_modified(const struct http_req *r, const struct stat *st, con
     return t >= 0 && (int64_t)st->st_mtim.tv_sec <= t;
 }
 
-static enum files_range wanted_range(const struct http_req *r, const struct stat *st, const char *etag,
-                                     int64_t *off, int64_t *len)
+static enum files_range wanted_range(const struct http_req *r, const struct stat *st,
+                                     const char *etag, int64_t *off, int64_t *len)
 {
     const char *v = http_header_get(r, "range"), *cond = http_header_get(r, "if-range");
     if (!v || strcmp(r->method, "GET") != 0)
@@ -230,7 +231,8 @@ static bool is_given(const struct files_answer *a, const char *name)
 }
 
 /* Adds the caller's headers and what a file carries. */
-static void finish(const struct files_answer *a, struct MHD_Response *m, const struct stat *st, bool ready, bool body)
+static void finish(const struct files_answer *a, struct MHD_Response *m, const struct stat *st,
+                   bool ready, bool body)
 {
     char etag[48], date[32];
     if (a->file->shared && !is_given(a, "cache-control"))
@@ -244,7 +246,8 @@ static void finish(const struct files_answer *a, struct MHD_Response *m, const s
         MHD_add_response_header(m, "Accept-Ranges", "bytes");
     }
     if (body && !is_given(a, "content-type"))
-        MHD_add_response_header(m, "Content-Type", a->file->ctype ? a->file->ctype : files_ctype(a->file->rel));
+        MHD_add_response_header(m, "Content-Type",
+                                a->file->ctype ? a->file->ctype : files_ctype(a->file->rel));
 }
 
 static int give(struct MHD_Response *m, int status, int64_t n, struct files_reply *out)
@@ -263,7 +266,8 @@ static int build(const struct files_answer *a, const struct stat *st, int fd, co
     char etag[48], range[96] = "";
     struct MHD_Response *m;
     files_etag(st, etag);
-    enum files_range want = status == 200 ? wanted_range(a->req, st, etag, &off, &len) : FILES_RANGE_NONE;
+    enum files_range want =
+        status == 200 ? wanted_range(a->req, st, etag, &off, &len) : FILES_RANGE_NONE;
     if (want == FILES_RANGE_UNSATISFIABLE) {
         if (fd >= 0)
             close(fd);
@@ -275,8 +279,8 @@ static int build(const struct files_answer *a, const struct stat *st, int fd, co
     }
     if (want == FILES_RANGE_OK) {
         status = 206;
-        snprintf(range, sizeof range, "bytes %lld-%lld/%lld", (long long)off, (long long)(off + len - 1),
-                 (long long)st->st_size);
+        snprintf(range, sizeof range, "bytes %lld-%lld/%lld", (long long)off,
+                 (long long)(off + len - 1), (long long)st->st_size);
     }
     if (data) {
         m = from_memory(data + off, (size_t)len);
@@ -293,7 +297,8 @@ static int build(const struct files_answer *a, const struct stat *st, int fd, co
     return give(m, status, len, out);
 }
 
-static int not_modified(const struct files_answer *a, const struct stat *st, struct files_reply *out)
+static int not_modified(const struct files_answer *a, const struct stat *st,
+                        struct files_reply *out)
 {
     struct MHD_Response *m = from_memory("", 0);
     finish(a, m, st, false, false);
@@ -360,10 +365,12 @@ static bool cache_key(const struct files_answer *a, struct buf *key)
 {
     if (!a->file->shared || a->fresh || a->status != 200)
         return false;
-    buf_printf(key, "%d %s\n%s\n", a->file->dirfd, a->file->rel, a->file->ctype ? a->file->ctype : "");
+    buf_printf(key, "%d %s\n%s\n", a->file->dirfd, a->file->rel,
+               a->file->ctype ? a->file->ctype : "");
     for (int i = 0; i < a->nheaders; i++) {
         const struct http_header *h = &a->headers[i];
-        if (strcasecmp(h->name, "set-cookie") == 0 || strcasestr(h->value, "no-store") || strcasestr(h->value, "private"))
+        if (strcasecmp(h->name, "set-cookie") == 0 || strcasestr(h->value, "no-store") ||
+            strcasestr(h->value, "private"))
             return false;
         buf_printf(key, "%s:%s\n", h->name, h->value);
     }
@@ -383,8 +390,8 @@ static struct files_entry **find(struct files *f, const char *key)
 
 static bool is_same(const struct stat *a, const struct stat *b)
 {
-    return a->st_size == b->st_size && a->st_ino == b->st_ino && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+    return a->st_size == b->st_size && a->st_ino == b->st_ino &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
 static char *read_small(int fd, size_t size)
@@ -405,8 +412,8 @@ static char *read_small(int fd, size_t size)
     return p;
 }
 
-static void remember(struct files *f, struct files_entry **at, const struct files_answer *a, const char *key,
-                     const struct stat *st, int fd)
+static void remember(struct files *f, struct files_entry **at, const struct files_answer *a,
+                     const char *key, const struct stat *st, int fd)
 {
     char *data = read_small(fd, (size_t)st->st_size);
     if (!data)
@@ -443,8 +450,10 @@ static int serve_entry(const struct files_answer *a, struct files_entry *e, stru
     return same ? give(e->not_modified, 304, 0, out) : give(e->full, 200, e->st.st_size, out);
 }
 
-/* Looks the key up, checks the file at most once a second. Returns the descriptor to serve from, or -1 with *hit or nothing. */
-static int open_cached(struct files *f, const struct files_answer *a, const char *key, struct stat *st, struct files_entry **hit)
+/* Looks the key up, checks the file at most once a second. Returns the descriptor to serve from,
+ * or -1 with *hit or nothing. */
+static int open_cached(struct files *f, const struct files_answer *a, const char *key,
+                       struct stat *st, struct files_entry **hit)
 {
     struct files_entry **at = find(f, key);
     int64_t now = clock_mono();
@@ -477,7 +486,8 @@ int files_answer(struct files *f, const struct files_answer *a, struct files_rep
     struct buf key = {0};
     struct files_entry *hit = NULL;
     struct stat st;
-    int fd = cache_key(a, &key) ? open_cached(f, a, key.p, &st, &hit) : files_open(a->file->dirfd, a->file->rel, &st);
+    int fd = cache_key(a, &key) ? open_cached(f, a, key.p, &st, &hit)
+                                : files_open(a->file->dirfd, a->file->rel, &st);
     buf_fini(&key);
     memset(out, 0, sizeof *out);
     if (hit)

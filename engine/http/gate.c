@@ -121,7 +121,8 @@ static bool split_host(struct str v, struct str *name)
     } else {
         for (; n < v.n && v.p[n] != ':'; n++) {
             char c = v.p[n], l = (char)(c | 32);
-            if (!(c >= '0' && c <= '9') && !(l >= 'a' && l <= 'z') && c != '.' && c != '-' && c != '_')
+            if (!(c >= '0' && c <= '9') && !(l >= 'a' && l <= 'z') && c != '.' && c != '-' &&
+                c != '_')
                 return false;
         }
     }
@@ -233,8 +234,8 @@ enum gate_reason gate_check(const struct gate_request *g, char *path_out, struct
 const char *gate_reason_name(enum gate_reason r)
 {
     static const char *const names[GATE_REASONS] = {
-        "ok",   "method", "version", "uri",  "path",   "host",   "name",
-        "value", "count", "size",    "length", "coding", "fold",
+        "ok",    "method", "version", "uri",    "path",   "host", "name",
+        "value", "count",  "size",    "length", "coding", "fold",
     };
     return (unsigned)r < GATE_REASONS ? names[r] : "?";
 }

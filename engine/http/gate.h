@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What a request must look like before anything else sees it: reject, never repair. Pure functions, any thread. */
+ * What a request must look like before anything else sees it: reject, never repair. Pure
+ * functions, any thread. */
 #ifndef HTTP_GATE_H
 #define HTTP_GATE_H
 #include <stdbool.h>
@@ -16,7 +17,7 @@ enum gate_reason {
     GATE_COUNT,   /* more than 100 headers */
     GATE_SIZE,    /* more than 32 KiB of headers */
     GATE_LENGTH,  /* Content-Length repeated or not a plain number */
-    GATE_CODING,  /* Transfer-Encoding repeated, not exactly "chunked", with Content-Length or in HTTP/1.0 */
+    GATE_CODING,  /* Transfer-Encoding repeated, not "chunked", with a length, in 1.0 */
     GATE_FOLD,    /* folded header line or bare line feed */
     GATE_REASONS
 };

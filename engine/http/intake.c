@@ -14,10 +14,11 @@ struct header_walk {
     bool bad;
 };
 
-/* MHD parses in place, so what it hides (folded lines, bare line feeds, headers without a name, NUL bytes) shows as a gap between
- * neighbours that is not exactly CRLF. A layout we do not know is refused too. */
-static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char *name, size_t nlen, const char *value,
-                                 size_t vlen)
+/* MHD parses in place, so what it hides (folded lines, bare line feeds, headers without a name,
+ * NUL bytes) shows as a gap between neighbours that is not exactly CRLF. A layout we do not know
+ * is refused too. */
+static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char *name, size_t nlen,
+                                 const char *value, size_t vlen)
 {
     struct header_walk *w = arg;
     (void)kind;
@@ -34,10 +35,11 @@ static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char 
     return MHD_YES;
 }
 
-static bool is_layout_plain(struct conn *c, const struct header_walk *w, const char *method, const char *version,
-                            const char *uri)
+static bool is_layout_plain(struct conn *c, const struct header_walk *w, const char *method,
+                            const char *version, const char *uri)
 {
-    const union MHD_ConnectionInfo *i = MHD_get_connection_info(c->mc, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    const union MHD_ConnectionInfo *i =
+        MHD_get_connection_info(c->mc, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     if (w->bad || !i)
         return false;
     if (version != method + strlen(method) + 1 + strlen(uri) + 1)
@@ -63,9 +65,11 @@ static char *put_str(char **at, struct str s, bool lower)
 }
 
 /* Copies what the handler may look at: the connection's memory ends before the handler does. */
-static void keep_request(struct req *r, const struct header_walk *w, const char *path, const struct gate_result *g)
+static void keep_request(struct req *r, const struct header_walk *w, const char *path,
+                         const struct gate_result *g)
 {
-    size_t n = sizeof(struct http_header) * (size_t)w->n + strlen(path) + 1 + g->host.n + 1 + PEER_TEXT;
+    size_t n =
+        sizeof(struct http_header) * (size_t)w->n + strlen(path) + 1 + g->host.n + 1 + PEER_TEXT;
     for (int i = 0; i < w->n; i++)
         n += w->v[i].name.n + w->v[i].value.n + 2;
     r->block = malloc(n);

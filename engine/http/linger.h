@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Closing politely in the middle of an upload: the answer has been sent, the rest is read and dropped for a few seconds,
- * else the kernel's reset would take the answer from the client. Inside of http/. Loop thread. */
+ * Closing politely in the middle of an upload: the answer has been sent, the rest is read and
+ * dropped for a few seconds, else the kernel's reset would take the answer from the client. Inside
+ * of http/. Loop thread. */
 #ifndef HTTP_LINGER_H
 #define HTTP_LINGER_H
 struct loop;

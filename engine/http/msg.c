@@ -139,8 +139,10 @@ void http_deadline(struct http_req *pub, int64_t us)
 
 static const struct http_header defaults[] = {
     {"Content-Security-Policy",
-     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
-     "connect-src 'self'; font-src 'self'; manifest-src 'self'; worker-src 'self' blob:; form-action 'self'; "
+     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src "
+     "'self' blob:; "
+     "connect-src 'self'; font-src 'self'; manifest-src 'self'; worker-src 'self' blob:; "
+     "form-action 'self'; "
      "base-uri 'none'; object-src 'none'; frame-ancestors 'none'; report-uri /csp"},
     {"X-Content-Type-Options", "nosniff"},
     {"X-Frame-Options", "DENY"},
@@ -172,17 +174,19 @@ static bool is_legal(const struct http_header *h)
     for (const char *p = h->value; *p; p++)
         if (((unsigned char)*p < 32 && *p != '\t') || *p == 127)
             return false;
-    return *h->name && strcspn(h->name, "()<>@,;:\\\"/[]?={} \t\r\n\177") == strlen(h->name) && !is_framing(h->name);
+    return *h->name && strcspn(h->name, "()<>@,;:\\\"/[]?={} \t\r\n\177") == strlen(h->name) &&
+           !is_framing(h->name);
 }
 
-static void default_header(struct MHD_Response *m, const struct http_header *h, int nh, const char *name,
-                           const char *value)
+static void default_header(struct MHD_Response *m, const struct http_header *h, int nh,
+                           const char *name, const char *value)
 {
     if (!is_given(h, nh, name))
         MHD_add_response_header(m, name, value);
 }
 
-void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h, int nh, bool ready)
+void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h, int nh,
+                  bool ready)
 {
     struct req *r = arg;
     bool cached = MHD_get_response_header(m, "Cache-Control") != NULL;
@@ -205,11 +209,13 @@ void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h
 
 /* ---- answers ---- */
 
-/* The body is still coming and too long to wait for: MHD cannot answer now, so these bytes go out by hand. */
+/* The body is still coming and too long to wait for: MHD cannot answer now, so these bytes go out
+ * by hand. */
 static bool is_mid_body(const struct req *r)
 {
     return r->body_open && !r->body_complete && !r->discard &&
-           (r->last || r->pub.content_length < 0 || r->pub.content_length - r->received > DRAIN_MAX);
+           (r->last || r->pub.content_length < 0 ||
+            r->pub.content_length - r->received > DRAIN_MAX);
 }
 
 static void put_header(struct buf *b, const char *name, const char *value)
@@ -217,7 +223,8 @@ static void put_header(struct buf *b, const char *name, const char *value)
     buf_printf(b, "%s: %s\r\n", name, value);
 }
 
-static void send_by_hand(struct req *r, int status, const struct http_header *h, int nh, const void *body, size_t n)
+static void send_by_hand(struct req *r, int status, const struct http_header *h, int nh,
+                         const void *body, size_t n)
 {
     struct buf b = {0};
     buf_printf(&b, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\nConnection: close\r\n", status,
@@ -260,7 +267,8 @@ static void accept_reply(struct req *r, int status, int64_t bytes)
     r->status = status;
     if (strcmp(r->pub.method, "HEAD") != 0)
         r->sent = bytes;
-    /* A short rest of the body is read and dropped, which keeps the connection; a long one ends it. */
+    /* A short rest of the body is read and dropped, which keeps the connection; a long one ends
+     * it. */
     if (r->pub.has_body && !r->body_complete) {
         r->discard = r->body_open || !r->last;
         r->linger = !r->discard;
@@ -282,7 +290,8 @@ static int sane_status(int status)
     return status >= 200 && status <= 599 ? status : 500;
 }
 
-void http_respond(struct http_req *pub, int status, const struct http_header *h, int nh, const void *body, size_t n)
+void http_respond(struct http_req *pub, int status, const struct http_header *h, int nh,
+                  const void *body, size_t n)
 {
     struct req *r = req_of(pub);
     if (!may_reply(r))
@@ -355,7 +364,8 @@ void msg_fail(struct req *r, int status, enum err_code code)
     r->gone = true;
 }
 
-void http_respond_file(struct http_req *pub, int status, const struct http_header *h, int nh, const struct http_file *f)
+void http_respond_file(struct http_req *pub, int status, const struct http_header *h, int nh,
+                       const struct http_file *f)
 {
     struct req *r = req_of(pub);
     if (!may_reply(r))
@@ -445,7 +455,8 @@ void http_stream_open(struct http_req *pub, int status, const struct http_header
             r->stream.sse = strncasecmp(h[i].value, "text/event-stream", 17) == 0;
     plan_end(r);
     msg_ref(r);
-    r->reply.m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, stream_read, r, stream_free);
+    r->reply.m =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, stream_read, r, stream_free);
     must(r->reply.m);
     msg_decorate(r, r->reply.m, h, nh, false);
     if (is_mid_body(r))
@@ -478,7 +489,8 @@ enum http_stream_result http_stream_write(struct http_req *pub, const void *p, s
     return HTTP_STREAM_OK;
 }
 
-void http_stream_writable(struct http_req *pub, void (*fn)(struct http_req *r, void *arg), void *arg)
+void http_stream_writable(struct http_req *pub, void (*fn)(struct http_req *r, void *arg),
+                          void *arg)
 {
     struct req *r = req_of(pub);
     r->stream.writable = fn;

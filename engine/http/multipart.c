@@ -16,7 +16,8 @@ enum state {
 struct multipart {
     struct multipart_sink sink;
     enum state state;
-    char delim[BOUNDARY_MAX + 8]; /* CRLF--boundary; CR occurs only at its start, so matching never backs up */
+    char delim[BOUNDARY_MAX +
+               8]; /* CRLF--boundary; CR occurs only at its start, so matching never backs up */
     size_t delim_n, matched;
     char tail[2];
     int tail_n;
@@ -30,7 +31,8 @@ static bool is_boundary_byte(char c)
            (c != 0 && strchr("'()+_,-./:=? ", c));
 }
 
-/* Reads one `name=value` parameter of a header value; *pp moves behind it. 0 none left, 1 read, -1 malformed. */
+/* Reads one `name=value` parameter of a header value; *pp moves behind it. 0 none left, 1 read, -1
+ * malformed. */
 static int next_param(const char **pp, struct str *name, struct buf *value)
 {
     const char *p = *pp;
@@ -88,7 +90,8 @@ static int read_boundary(const char *content_type, struct buf *out)
     return 0;
 }
 
-int multipart_new(const char *content_type, const struct multipart_sink *s, struct multipart **out, struct err *e)
+int multipart_new(const char *content_type, const struct multipart_sink *s, struct multipart **out,
+                  struct err *e)
 {
     const char *type = "multipart/form-data";
     if (!content_type || strncasecmp(content_type, type, strlen(type)) != 0 ||
@@ -249,7 +252,8 @@ static int feed_headers(struct multipart *m, const char **pp, const char *end, s
         const char *nl = memchr(*pp, '\n', (size_t)(end - *pp));
         size_t n = (size_t)((nl ? nl + 1 : end) - *pp);
         if (m->head.n + n > MULTIPART_HEADERS_MAX)
-            return ERR(e, ERR_TOO_LARGE, "part headers larger than %d bytes", MULTIPART_HEADERS_MAX);
+            return ERR(e, ERR_TOO_LARGE, "part headers larger than %d bytes",
+                       MULTIPART_HEADERS_MAX);
         buf_put(&m->head, *pp, n);
         *pp += n;
         if (!nl)

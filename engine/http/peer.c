@@ -111,7 +111,8 @@ void peer_format(const unsigned char a[16], char out[PEER_TEXT])
         inet_ntop(AF_INET6, a, out, PEER_TEXT);
 }
 
-/* Walks one header's list from the right. True = the answer was found (or the rest cannot be trusted). */
+/* Walks one header's list from the right. True = the answer was found (or the rest cannot be
+ * trusted). */
 static bool walk_list(const struct peer_net *v, int n, const char *value, unsigned char a[16])
 {
     size_t end = strlen(value);
@@ -136,7 +137,8 @@ static bool walk_list(const struct peer_net *v, int n, const char *value, unsign
     return false;
 }
 
-void peer_forwarded(const struct peer_net *v, int n, const struct http_header *h, int nh, unsigned char a[16])
+void peer_forwarded(const struct peer_net *v, int n, const struct http_header *h, int nh,
+                    unsigned char a[16])
 {
     for (int i = nh - 1; i >= 0; i--)
         if (strcmp(h[i].name, "x-forwarded-for") == 0 && walk_list(v, n, h[i].value, a))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Client addresses as 16 bytes (IPv4 mapped): trusted proxies, X-Forwarded-For, connections per address. Loop thread. */
+ * Client addresses as 16 bytes (IPv4 mapped): trusted proxies, X-Forwarded-For, connections per
+ * address. Loop thread. */
 #ifndef HTTP_PEER_H
 #define HTTP_PEER_H
 #include <stdbool.h>
@@ -18,8 +19,10 @@ int peer_nets_parse(const char *list, struct peer_net **out, int *n, struct err 
 bool peer_is_listed(const struct peer_net *v, int n, const unsigned char a[16]);
 void peer_from_sockaddr(const struct sockaddr *sa, unsigned char out[16]);
 void peer_format(const unsigned char a[16], char out[PEER_TEXT]);
-/* Right-most address of the X-Forwarded-For headers that is not a trusted proxy; a stays as it is when there is none. */
-void peer_forwarded(const struct peer_net *v, int n, const struct http_header *h, int nh, unsigned char a[16]);
+/* Right-most address of the X-Forwarded-For headers that is not a trusted proxy; a stays as it is
+ * when there is none. */
+void peer_forwarded(const struct peer_net *v, int n, const struct http_header *h, int nh,
+                    unsigned char a[16]);
 
 struct peer_table *peer_table_new(void);
 void peer_table_free(struct peer_table *t);

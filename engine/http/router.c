@@ -6,7 +6,8 @@
 #include "http/router.h"
 
 enum { METHODS = 6, DEPTH_MAX = 16 };
-static const char *const method_names[METHODS] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"};
+static const char *const method_names[METHODS] = {"GET", "HEAD",   "POST",
+                                                  "PUT", "DELETE", "OPTIONS"};
 
 /* What a path means once its segments are walked. */
 struct leaf {
@@ -96,7 +97,8 @@ static bool is_name(struct str s)
 {
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
-        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '_')
+        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+            c != '_')
             return false;
     }
     return s.n > 0;
@@ -107,7 +109,8 @@ struct walk {
     int n;
 };
 
-static int add_name(struct router *t, struct walk *w, const char *pattern, struct str name, struct err *e)
+static int add_name(struct router *t, struct walk *w, const char *pattern, struct str name,
+                    struct err *e)
 {
     if (!is_name(name))
         return ERR(e, ERR_CONFIG, "route %s: bad parameter name", pattern);
@@ -118,7 +121,8 @@ static int add_name(struct router *t, struct walk *w, const char *pattern, struc
 }
 
 /* Walks one pattern, making nodes; the place its methods belong comes back in *out. */
-static int place(struct router *t, const char *pattern, struct walk *w, struct leaf **out, struct err *e)
+static int place(struct router *t, const char *pattern, struct walk *w, struct leaf **out,
+                 struct err *e)
 {
     struct node *n = &t->root;
     const char *p = pattern;
@@ -159,11 +163,13 @@ static int add(struct router *t, const struct router_entry *v, struct err *e)
     struct leaf *l = NULL;
     int m = v->method ? method_index(v->method) : -1;
     if (!v->pattern || v->id < 0 || m < 0)
-        return ERR(e, ERR_CONFIG, "route %s: unknown method or bad id", v->pattern ? v->pattern : "?");
+        return ERR(e, ERR_CONFIG, "route %s: unknown method or bad id",
+                   v->pattern ? v->pattern : "?");
     if (place(t, v->pattern, &w, &l, e) < 0)
         return -1;
     if (l->id[m] >= 0)
-        return ERR(e, ERR_CONFIG, "routes %s %s and %s answer the same paths", v->method, l->pattern[m], v->pattern);
+        return ERR(e, ERR_CONFIG, "routes %s %s and %s answer the same paths", v->method,
+                   l->pattern[m], v->pattern);
     l->id[m] = v->id;
     l->pattern[m] = arena_strdup(t->arena, v->pattern);
     l->nnames[m] = w.n;
@@ -197,8 +203,8 @@ struct search {
     struct str values[ROUTER_PARAMS];
     int n;
     const struct leaf *found;
-    int found_n;                     /* values that belong to it */
-    unsigned allow;                  /* methods of leaves that fit the path but not the method */
+    int found_n;    /* values that belong to it */
+    unsigned allow; /* methods of leaves that fit the path but not the method */
 };
 
 static int leaf_method(const struct leaf *l, int m)
@@ -261,7 +267,8 @@ static void put_allow(unsigned allow, char out[64])
             n += (size_t)snprintf(out + n, 64 - n, "%s%s", n ? ", " : "", method_names[i]);
 }
 
-void router_match(const struct router *t, const char *method, const char *path, struct router_match *m)
+void router_match(const struct router *t, const char *method, const char *path,
+                  struct router_match *m)
 {
     struct search s = {.method = method_index(method)};
     m->id = -1;

@@ -88,7 +88,8 @@ static enum MHD_Result refuse(struct req *r, enum gate_reason why)
     board_count(name, 1);
     char ip[PEER_TEXT];
     peer_format(r->conn->addr, ip);
-    log_event(LOG_INFO, "http.reject", "sss", "id", r->id, "reason", gate_reason_name(why), "ip", ip);
+    log_event(LOG_INFO, "http.reject", "sss", "id", r->id, "reason", gate_reason_name(why), "ip",
+              ip);
     msg_refuse(r, 400, ERR_BAD_REQUEST);
     r->linger = true;
     return msg_queue(r);
@@ -129,7 +130,7 @@ static enum MHD_Result first_call(struct req *r, const char *method, const char 
         msg_refuse(r, 503, ERR_BUSY);
         return msg_queue(r);
     }
-    /* Answering a request without a body here would close the connection; MHD calls again at once. */
+    /* Without a body an answer here would close the connection; MHD calls again at once. */
     return r->pub.has_body ? step(r) : MHD_YES;
 }
 
@@ -143,7 +144,8 @@ static void open_body(struct req *r)
     c->mark_at = 0;
     if (size < 0)
         size = (int64_t)r->body.max;
-    c->deadline = upload && !r->discard ? 0 : clock_mono() + r->s->conf.body_us + size * SECOND / BODY_RATE;
+    c->deadline =
+        upload && !r->discard ? 0 : clock_mono() + r->s->conf.body_us + size * SECOND / BODY_RATE;
 }
 
 /* A call without data: headers complete, body complete, or resumed at one of the two. */
@@ -180,8 +182,9 @@ static enum MHD_Result step(struct req *r)
     return MHD_YES;
 }
 
-static enum MHD_Result on_access(void *arg, struct MHD_Connection *mc, const char *url, const char *method,
-                                 const char *version, const char *data, size_t *n, void **rq)
+static enum MHD_Result on_access(void *arg, struct MHD_Connection *mc, const char *url,
+                                 const char *method, const char *version, const char *data,
+                                 size_t *n, void **rq)
 {
     struct req *r = *rq;
     (void)arg;
@@ -208,7 +211,8 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *mc, const cha
 
 static struct conn *conn_of(struct MHD_Connection *mc)
 {
-    const union MHD_ConnectionInfo *i = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *i =
+        MHD_get_connection_info(mc, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return i ? i->socket_context : NULL;
 }
 
@@ -230,8 +234,9 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *mc)
 static void log_request(const struct req *r)
 {
     static const char *const classes[] = {
-        "http_requests_total{code=\"other\"}", "http_requests_total{code=\"1xx\"}", "http_requests_total{code=\"2xx\"}",
-        "http_requests_total{code=\"3xx\"}",   "http_requests_total{code=\"4xx\"}", "http_requests_total{code=\"5xx\"}",
+        "http_requests_total{code=\"other\"}", "http_requests_total{code=\"1xx\"}",
+        "http_requests_total{code=\"2xx\"}",   "http_requests_total{code=\"3xx\"}",
+        "http_requests_total{code=\"4xx\"}",   "http_requests_total{code=\"5xx\"}",
     };
     if (!r->gated)
         return;
@@ -239,11 +244,13 @@ static void log_request(const struct req *r)
     board_count(classes[k >= 1 && k <= 5 ? k : 0], 1);
     board_count("http_bytes_sent_total", r->sent);
     board_count("http_bytes_received_total", r->received);
-    log_event(LOG_INFO, "http.request", "sssidis", "id", r->id, "method", r->pub.method, "path", r->pub.path, "status",
-              (int64_t)(k ? r->status : 499), "ms", (double)(clock_mono() - r->since) / 1000, "bytes", r->sent, "ip", r->pub.ip);
+    log_event(LOG_INFO, "http.request", "sssidis", "id", r->id, "method", r->pub.method, "path",
+              r->pub.path, "status", (int64_t)(k ? r->status : 499), "ms",
+              (double)(clock_mono() - r->since) / 1000, "bytes", r->sent, "ip", r->pub.ip);
 }
 
-static void on_completed(void *arg, struct MHD_Connection *mc, void **rq, enum MHD_RequestTerminationCode code)
+static void on_completed(void *arg, struct MHD_Connection *mc, void **rq,
+                         enum MHD_RequestTerminationCode code)
 {
     struct http_server *s = arg;
     struct req *r = *rq;
@@ -273,7 +280,8 @@ static void conn_open(struct http_server *s, struct MHD_Connection *mc, void **c
     c->s = s;
     c->mc = mc;
     c->fd = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    peer_from_sockaddr(MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr, c->addr);
+    peer_from_sockaddr(MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr,
+                       c->addr);
     c->phase = CONN_HEADERS;
     c->deadline = clock_mono() + s->conf.header_us;
     c->next = s->conns;
@@ -285,7 +293,8 @@ static void conn_open(struct http_server *s, struct MHD_Connection *mc, void **c
     *ctx = c;
 }
 
-static void on_connection(void *arg, struct MHD_Connection *mc, void **ctx, enum MHD_ConnectionNotificationCode code)
+static void on_connection(void *arg, struct MHD_Connection *mc, void **ctx,
+                          enum MHD_ConnectionNotificationCode code)
 {
     struct http_server *s = arg;
     struct conn *c = *ctx;
@@ -453,7 +462,8 @@ static int listen_on(const char *addr, int port, struct err *e)
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &stall_ms, sizeof stall_ms);
     if (!is4)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-    int rc = is4 ? bind(fd, (struct sockaddr *)&v4, sizeof v4) : bind(fd, (struct sockaddr *)&v6, sizeof v6);
+    int rc = is4 ? bind(fd, (struct sockaddr *)&v4, sizeof v4)
+                 : bind(fd, (struct sockaddr *)&v6, sizeof v6);
     if (rc < 0 || listen(fd, BACKLOG) < 0) {
         char what[128];
         snprintf(what, sizeof what, "listening on %s port %d", addr, port);
@@ -475,12 +485,14 @@ static int start_daemon(struct http_server *s, struct err *e)
 {
     unsigned flags = MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     s->mhd = MHD_start_daemon(
-        flags, (uint16_t)s->port, on_accept, s, on_access, s, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, s,
-        MHD_OPTION_LISTEN_SOCKET, s->listen_fd, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)POOL_BYTES, MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->conf.conn_max, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(s->conf.stall_us / SECOND), MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
-        MHD_OPTION_UNESCAPE_CALLBACK, keep_raw, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
+        flags, (uint16_t)s->port, on_accept, s, on_access, s, MHD_OPTION_EXTERNAL_LOGGER,
+        on_mhd_log, s, MHD_OPTION_LISTEN_SOCKET, s->listen_fd, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)s->conf.conn_max, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)(s->conf.stall_us / SECOND), MHD_OPTION_STRICT_FOR_CLIENT, 0,
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_raw, s,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        s, MHD_OPTION_END);
     return s->mhd ? 0 : ERR(e, ERR_IO, "libmicrohttpd did not start");
 }
 
@@ -498,8 +510,8 @@ static void server_destroy(struct http_server *s)
     s->hosts = NULL;
 }
 
-int http_server_new(struct loop *l, const struct http_conf *c, const struct http_handler *h, struct http_server **out,
-                    struct err *e)
+int http_server_new(struct loop *l, const struct http_conf *c, const struct http_handler *h,
+                    struct http_server **out, struct err *e)
 {
     struct http_server *s = calloc(1, sizeof *s);
     must(s);
@@ -518,15 +530,17 @@ int http_server_new(struct loop *l, const struct http_conf *c, const struct http
         return -1;
     }
     s->port = bound_port(s->listen_fd);
-    s->conf.addr = s->conf.base_url = s->conf.hosts = s->conf.trusted_proxies = NULL; /* parsed; not ours to keep */
+    s->conf.addr = s->conf.base_url = s->conf.hosts = s->conf.trusted_proxies =
+        NULL; /* parsed; not ours to keep */
     if (start_daemon(s, e) < 0) {
         close(s->listen_fd);
         server_destroy(s);
         free(s);
         return -1;
     }
-    s->watch = (struct watch){
-        .fd = MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd, .fn = on_ready, .arg = s};
+    s->watch = (struct watch){.fd = MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
+                              .fn = on_ready,
+                              .arg = s};
     loop_watch(l, &s->watch, EPOLLIN);
     s->sweep.fn = on_sweep;
     s->sweep.arg = s;
@@ -574,7 +588,8 @@ void http_server_quiesce(struct http_server *s)
     s->need_run = true;
 }
 
-/* Stopping MHD with a suspended connection aborts the process: everything is answered or cut first. */
+/* Stopping MHD with a suspended connection aborts the process: everything is answered or cut
+ * first. */
 static void end_requests(struct http_server *s)
 {
     enum { ROUNDS = 200, PAUSE_US = 1000 };

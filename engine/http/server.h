@@ -9,19 +9,22 @@ struct threads;
 struct http_server;
 
 struct http_conf {
-    const char *addr;            /* "0.0.0.0", "::", "127.0.0.1" */
-    int port;                    /* 0 = any free one, see http_server_port */
-    const char *base_url;        /* https://... turns HSTS on; its host is an allowed Host; "" = unknown */
-    const char *hosts;           /* further allowed Host names, comma separated; both empty = any well-formed host */
+    const char *addr;     /* "0.0.0.0", "::", "127.0.0.1" */
+    int port;             /* 0 = any free one, see http_server_port */
+    const char *base_url; /* https://... turns HSTS on; its host is an allowed Host; "" = unknown */
+    const char
+        *hosts; /* further allowed Host names, comma separated; both empty = any well-formed host */
     const char *trusted_proxies; /* addresses or CIDR blocks, comma separated */
     int conn_max;                /* connections of this worker; requests above 95 % get 503 */
-    int ip_max;                  /* connections per address (IPv6: per /64), 0 = off; trusted proxies are exempt */
-    int64_t header_us, idle_us, stall_us, total_us, body_us; /* absolute deadlines; body_us + size / 64 KiB/s */
-    int64_t min_rate;            /* bytes per second an upload must average over 20 s */
-    struct threads *threads;     /* for uploads; must outlive the server */
+    int ip_max; /* connections per address (IPv6: per /64), 0 = off; trusted proxies are exempt */
+    int64_t header_us, idle_us, stall_us, total_us,
+        body_us;             /* absolute deadlines; body_us + size / 64 KiB/s */
+    int64_t min_rate;        /* bytes per second an upload must average over 20 s */
+    struct threads *threads; /* for uploads; must outlive the server */
 };
-/* start runs for every request that passed the gate, before its body is read. 0: the handler holds r until http_release.
- * -1: refused, the server answers 500 and the handler must not touch r again. */
+/* start runs for every request that passed the gate, before its body is read. 0: the handler holds
+ * r until http_release. -1: refused, the server answers 500 and the handler must not touch r
+ * again. */
 struct http_handler {
     void *arg;
     int (*start)(void *arg, struct http_req *r);
@@ -30,12 +33,13 @@ struct http_handler {
 /* The defaults of every field (R29). */
 void http_conf_init(struct http_conf *c);
 /* Binds with SO_REUSEPORT. conf strings are copied. Errors: ERR_CONFIG, ERR_IO. */
-int http_server_new(struct loop *l, const struct http_conf *c, const struct http_handler *h, struct http_server **out,
-                    struct err *e);
+int http_server_new(struct loop *l, const struct http_conf *c, const struct http_handler *h,
+                    struct http_server **out, struct err *e);
 int http_server_port(const struct http_server *s);
 /* No new connections; answers carry Connection: close; idle connections and event streams end. */
 void http_server_quiesce(struct http_server *s);
-/* Requests not yet completed; the worker frees the server when this is 0 or its drain time is over. */
+/* Requests not yet completed; the worker frees the server when this is 0 or its drain time is
+ * over. */
 int http_server_active(const struct http_server *s);
 int http_server_connections(const struct http_server *s);
 /* Ends what is left with 503 (gone() is called for each), then stops the daemon. NULL is fine. */

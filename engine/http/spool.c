@@ -12,7 +12,13 @@
 #include "run/loop.h"
 #include "run/threads.h"
 
-enum { FILES_MAX = 256, WRITEBACK = 8 << 20, ROOM_EVERY = 64 << 20, RETRY_US = 20000, LARGE = 64 << 20 };
+enum {
+    FILES_MAX = 256,
+    WRITEBACK = 8 << 20,
+    ROOM_EVERY = 64 << 20,
+    RETRY_US = 20000,
+    LARGE = 64 << 20
+};
 
 struct file {
     char path[40];
@@ -63,8 +69,8 @@ int spool_has_room(int dirfd, int64_t need, int64_t reserve, struct err *e)
         return err_errno(e, "statvfs of the upload directory");
     int64_t avail = (int64_t)v.f_bavail * (int64_t)v.f_frsize;
     if (avail - need < reserve)
-        return ERR(e, ERR_DISK_FULL, "upload of %lld bytes would leave less than %lld bytes free", (long long)need,
-                   (long long)reserve);
+        return ERR(e, ERR_DISK_FULL, "upload of %lld bytes would leave less than %lld bytes free",
+                   (long long)need, (long long)reserve);
     return 0;
 }
 
@@ -248,7 +254,8 @@ static void dispose(struct spool *s)
 {
     bool large = false;
     for (int i = 0; i < s->nfiles; i++)
-        large = large || (s->files[i].size > LARGE && (s->files[i].fd >= 0 || (s->files[i].made && !s->keep)));
+        large = large || (s->files[i].size > LARGE &&
+                          (s->files[i].fd >= 0 || (s->files[i].made && !s->keep)));
     if (large && threads_run(s->threads, remove_files, destroy, s, NULL) == 0)
         return; /* freeing a large file takes its time */
     remove_files(s);

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include "base/clock.h"
 #include "http/core.h"
@@ -74,26 +75,37 @@ static void sweep_conn(struct http_server *s, struct conn *c, int64_t now)
     }
 }
 
+/* A client that sent all of its request may close its side and still wait; one that owes us a
+ * body, or listens to a stream, may not. */
+static bool has_left(const struct conn *c, short revents)
+{
+    int unread = 0;
+    if (c->phase == CONN_STREAM)
+        return revents & (POLLHUP | POLLERR | POLLRDHUP);
+    if (c->phase != CONN_BODY || c->suspended)
+        return revents & (POLLHUP | POLLERR);
+    return (revents & POLLRDHUP) && ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0;
+}
+
 static void check_gone(struct pollfd *p, struct conn **who, nfds_t n)
 {
     if (n == 0 || poll(p, n, 0) <= 0)
         return;
-    for (nfds_t i = 0; i < n; i++) {
-        short bad = who[i]->phase == CONN_STREAM ? POLLHUP | POLLERR | POLLRDHUP : POLLHUP | POLLERR;
-        if (p[i].revents & bad)
+    for (nfds_t i = 0; i < n; i++)
+        if (has_left(who[i], p[i].revents))
             server_kill(who[i]);
-    }
 }
 
-/* MHD does not watch a suspended connection, so a client that left is looked for here. */
-static void sweep_suspended(struct http_server *s)
+/* MHD does not watch a suspended connection, and after it misses the end of a body whose edge
+ * came while it slept: clients that left are looked for here. */
+static void sweep_gone(struct http_server *s)
 {
     enum { BATCH = 128 };
     struct pollfd p[BATCH];
     struct conn *who[BATCH];
     nfds_t n = 0;
     for (struct conn *c = s->conns; c; c = c->next) {
-        if (!c->suspended)
+        if (!c->suspended && c->phase != CONN_BODY)
             continue;
         p[n] = (struct pollfd){.fd = c->fd, .events = POLLRDHUP};
         who[n++] = c;
@@ -108,10 +120,11 @@ static void sweep_suspended(struct http_server *s)
 void sweep_run(struct http_server *s)
 {
     int64_t now = clock_mono();
-    for (struct conn *c = s->conns; c; c = c->next) /* nothing here frees a connection: MHD_run does */
+    /* Nothing here frees a connection: only MHD_run does. */
+    for (struct conn *c = s->conns; c; c = c->next)
         sweep_conn(s, c, now);
     if (++s->sweeps % 4 == 0)
-        sweep_suspended(s);
+        sweep_gone(s);
     board_gauge("http_connections", s->nconns);
     board_gauge("http_active", s->active);
 }

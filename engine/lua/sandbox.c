@@ -141,7 +141,10 @@ static int l_compile(lua_State *L)
     snprintf(chunk, sizeof chunk, "@%s", path);
     if (luaL_loadbufferx(L, f->data, f->size, chunk, "t") != 0) {
         lua_pushnil(L);
-        lua_insert(L, -2);
+        if (f->size && f->data[0] == LUA_SIGNATURE[0])
+            lua_pushfstring(L, "%s:1: compiled code is not accepted, only source text", path);
+        else
+            lua_insert(L, -2);
         return 2;
     }
     luaJIT_setmode(L, lua_gettop(L), LUAJIT_MODE_ALLFUNC | LUAJIT_MODE_OFF);

@@ -22,7 +22,14 @@
 #include "media/sandbox.h"
 #include "media/store.h"
 
-enum { INPUT_FD = 3, OUTPUT_FD = 4, JOB_MAX = 4096, LOG_LINES = 40, EXIT_CANCELLED = 3 };
+enum {
+    INPUT_FD = 3,
+    OUTPUT_FD = 4,
+    JOB_MAX = 4096,
+    LOG_LINES = 40,
+    MAX_THREADS = 16,
+    EXIT_CANCELLED = 3
+};
 
 static volatile sig_atomic_t stopped; // the signal's number
 
@@ -188,6 +195,12 @@ static void quiet_log(void *avcl, int level, const char *fmt, va_list ap)
     dprintf(STDERR_FILENO, "libav: %s\n", text);
 }
 
+static int cores(void)
+{
+    int n = av_cpu_count();
+    return n < MAX_THREADS ? n : MAX_THREADS;
+}
+
 static int prepare(struct ingest_job *j, bool ingest, struct err *e)
 {
     char text[JOB_MAX], layers[64];
@@ -217,7 +230,7 @@ static int prepare(struct ingest_job *j, bool ingest, struct err *e)
     umask(022);
     av_get_cpu_flags();
     if (!j->threads)
-        j->threads = av_cpu_count(); // asks /sys, which is out of reach later
+        j->threads = cores(); // asks /sys, which is out of reach later
     if (probe_guard(e) || store_warm(e) || sandbox_enter(ingest ? OUTPUT_FD : -1, layers, e))
         return -1;
     dprintf(STDERR_FILENO, "media: sandbox %s\n", layers);

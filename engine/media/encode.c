@@ -68,7 +68,6 @@ int encode_open(struct encode *v, const struct ladder_rung *rung, const struct e
     v->sample = calloc((size_t)plan->gop, sizeof *v->sample);
     v->packet = av_packet_alloc();
     must(v->sample && v->packet);
-    // Bicubic from the source; the halvings that follow are as good with the cheaper filter.
     if (pixels_init(&v->pixels, rung->w, rung->h, SWS_BICUBIC, plan->color, e) || open_codec(v, e))
         return -1;
     v->pixels.swap = plan->swap;
@@ -161,9 +160,9 @@ static int take(struct encode *v, struct encode_picture *pic, struct err *e)
     while (f->nb_side_data)
         av_frame_remove_side_data(f, f->side_data[0]->type);
     av_dict_free(&f->metadata);
-    if (v->smaller) {
+    for (int i = 0; i < v->nchildren; i++) {
         AVFrame *copy = av_frame_clone(f);
-        if (!copy || encode_feed(&v->smaller->in, copy, pic->times)) {
+        if (!copy || encode_feed(&v->child[i]->in, copy, pic->times)) {
             av_frame_free(&f);
             return group_failed(v->group) ? -1 : fail_av(e, AVERROR(ENOMEM), "encode");
         }
@@ -185,8 +184,8 @@ static void *run(void *arg)
         if (take(v, &pic, &e))
             goto fail;
     }
-    if (v->smaller)
-        queue_end(&v->smaller->in);
+    for (int i = 0; i < v->nchildren; i++)
+        queue_end(&v->child[i]->in);
     if (got < 0)
         return NULL;
     if ((rc = avcodec_send_frame(v->codec, NULL)) < 0) {

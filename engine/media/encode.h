@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One video rendition on one thread: takes pictures of the next larger rendition (or decoded ones), scales, hands its result to
- * the next smaller one, encodes closed GOPs of one segment each, seals them. */
+ * smaller ones, encodes closed GOPs of one segment each, seals them. */
 #ifndef MEDIA_ENCODE_H
 #define MEDIA_ENCODE_H
 #include <libavcodec/avcodec.h>
@@ -28,9 +28,10 @@ struct encode {
     struct encode_plan plan;
     struct group *group;
     struct store *store;
-    struct poster *poster;  /* or NULL */
-    struct encode *smaller; /* or NULL */
-    struct queue in;        /* of struct encode_picture */
+    struct poster *poster;            /* or NULL */
+    struct encode *child[LADDER_MAX]; /* made from this one's pictures */
+    int nchildren;
+    struct queue in; /* of struct encode_picture */
     struct track track;
     /* private */
     struct pixels pixels;

@@ -47,6 +47,16 @@ static int group_error(struct ingest *in, struct err *e)
     return -1;
 }
 
+/* Renditions are scaled from the smallest one that is at least half as large again: nearer ones would blur them twice. */
+static void adopt(struct ingest *in, const struct ladder_rung *rung, int i)
+{
+    int from = i - 1;
+    while (from > 0 && 2 * rung[from].h < 3 * rung[i].h - 4)
+        from--;
+    struct encode *parent = &in->encode[from];
+    parent->child[parent->nchildren++] = &in->encode[i];
+}
+
 /* Everything that depends on what the first decoded picture really is. */
 static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
 {
@@ -77,7 +87,7 @@ static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
         if (encode_open(v, &rung[i], &plan, &in->group, in->store, e))
             return -1;
         if (i)
-            in->encode[i - 1].smaller = v;
+            adopt(in, rung, i);
         int side = rung[i].w < rung[i].h ? rung[i].w : rung[i].h;
         if (!poster_placed && (side <= POSTER_SIDE || i == in->n - 1)) {
             v->poster = &in->poster;

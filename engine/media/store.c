@@ -18,8 +18,11 @@
 #include "media/group.h"
 #include "media/queue.h"
 
+enum { BATCH = 24 };
+
 struct item {
-    char name[48];
+    char name[48]; /* empty = sync everything before this */
+    int fd;        /* open until it is published */
     struct buf data;
 };
 
@@ -33,6 +36,8 @@ struct store {
     int pending;
     bool failed;
     struct err err;
+    struct item *batch[BATCH]; /* the writer's: written, to be synced */
+    int nbatch;
 };
 
 static int derive(const uint8_t secret[32], const char *info, uint8_t key[16])
@@ -94,36 +99,65 @@ static int write_all(int fd, const char *p, size_t n)
     return 0;
 }
 
-static int publish(struct store *s, const struct item *it, struct err *e)
+/* Written, not yet synced: the file keeps its temporary name. */
+static int write_item(struct store *s, struct item *it, struct err *e)
 {
     char tmp[64];
     snprintf(tmp, sizeof tmp, "%s.tmp", it->name);
-    int fd = openat(s->dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (fd < 0)
+    it->fd = openat(s->dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (it->fd < 0)
         return err_errno(e, "create media file");
-    // A failed fsync is final: the kernel may have dropped the pages, so a second one would lie.
-    int bad = write_all(fd, it->data.p, it->data.n) || fsync(fd);
-    int saved = errno;
-    if (close(fd) && !bad) {
-        bad = 1;
-        saved = errno;
-    }
-    if (!bad && renameat(s->dirfd, tmp, s->dirfd, it->name)) {
-        bad = 1;
-        saved = errno;
-    }
-    if (!bad)
-        return 0;
-    unlinkat(s->dirfd, tmp, 0);
-    errno = saved;
-    return err_errno(e, "write media file");
+    if (write_all(it->fd, it->data.p, it->data.n))
+        return err_errno(e, "write media file");
+    buf_fini(&it->data);
+    return 0;
+}
+
+// A failed fsync is final: the kernel may have dropped the pages, so a second one would lie.
+static int publish(struct store *s, struct item *it, struct err *e)
+{
+    char tmp[64];
+    snprintf(tmp, sizeof tmp, "%s.tmp", it->name);
+    int bad = fsync(it->fd), fd = it->fd;
+    it->fd = -1;
+    if (close(fd) || bad || renameat(s->dirfd, tmp, s->dirfd, it->name))
+        return err_errno(e, "sync media file");
+    return 0;
 }
 
 static void item_free(void *p)
 {
     struct item *it = p;
+    if (it->fd >= 0)
+        close(it->fd);
     buf_fini(&it->data);
     free(it);
+}
+
+static void done(struct store *s, int n, const struct err *e)
+{
+    pthread_mutex_lock(&s->lock);
+    if (e && !s->failed) {
+        s->failed = true;
+        s->err = *e;
+    }
+    s->pending -= n;
+    pthread_cond_broadcast(&s->idle);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Syncing several files together costs the file system one journal commit instead of one each. */
+static void flush_batch(struct store *s)
+{
+    struct err e = {0};
+    int rc = s->failed ? -1 : 0, n = s->nbatch;
+    for (int i = 0; i < n; i++) {
+        if (!rc)
+            rc = publish(s, s->batch[i], &e);
+        item_free(s->batch[i]);
+    }
+    s->nbatch = 0;
+    done(s, n, rc && !s->failed ? &e : NULL);
 }
 
 static void *writer(void *arg)
@@ -131,18 +165,22 @@ static void *writer(void *arg)
     struct store *s = arg;
     void *p;
     while (queue_get(&s->queue, &p) > 0) {
+        struct item *it = p;
         struct err e = {0};
-        int rc = s->failed ? 0 : publish(s, p, &e);
-        item_free(p);
-        pthread_mutex_lock(&s->lock);
-        if (rc && !s->failed) {
-            s->failed = true;
-            s->err = e;
+        if (!it->name[0]) { // store_sync's mark
+            flush_batch(s);
+            item_free(it);
+            done(s, 1, NULL);
+        } else if (s->failed || write_item(s, it, &e)) {
+            item_free(it);
+            done(s, 1, s->failed ? NULL : &e);
+        } else {
+            s->batch[s->nbatch++] = it;
+            if (s->nbatch == BATCH)
+                flush_batch(s);
         }
-        if (!--s->pending || s->failed)
-            pthread_cond_broadcast(&s->idle);
-        pthread_mutex_unlock(&s->lock);
     }
+    flush_batch(s);
     return NULL;
 }
 
@@ -179,6 +217,7 @@ static int enqueue(struct store *s, const char *name, struct buf *data, struct e
     struct item *it = calloc(1, sizeof *it);
     must(it != NULL);
     snprintf(it->name, sizeof it->name, "%s", name);
+    it->fd = -1;
     it->data = *data;
     pthread_mutex_lock(&s->lock);
     bool failed = s->failed;
@@ -228,6 +267,9 @@ int store_seal(struct store *s, const char *rendition, int number, const void *p
 
 int store_sync(struct store *s, struct err *e)
 {
+    struct buf nothing = {0};
+    if (enqueue(s, "", &nothing, e))
+        return -1;
     pthread_mutex_lock(&s->lock);
     while (s->pending && !s->failed)
         pthread_cond_wait(&s->idle, &s->lock);

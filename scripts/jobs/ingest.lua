@@ -97,11 +97,25 @@ local function encode(job, id, v)
   return publish(job, id, index, result)
 end
 
+local MACHINE = { ["media.internal"] = true, ["media.disk_full"] = true, ["media.cancelled"] = true, ["media.bad_job"] = true }
+
+local function is_file_fault(err)
+  local code = tostring(err.code)
+  return code:find("^media%.") ~= nil and not MACHINE[code]
+end
+
 -- Faults of the file are final; faults of the machine are tried again.
 local function is_final(job, err)
-  local code = tostring(err.code)
-  local file_fault = code:find("^media%.") and code ~= "media.internal" and code ~= "media.disk_full" and code ~= "media.cancelled"
-  return file_fault or err.retry == false and code ~= "job.lost" or job.attempt >= job.max_attempts
+  return is_file_fault(err) or err.retry == false and err.code ~= "job.lost" or job.attempt >= job.max_attempts
+end
+
+-- A file that can never become a film is not kept for another try. The row forgets it first.
+local function drop_original(id, path)
+  local n = db.exec("update videos set upload_path = null where id = $1::uuid and state = 'failed' and upload_path = $2", id, path)
+  if n and n > 0 then
+    local ok, err = blob.remove_tree("upload", path)
+    if not ok then log.warn("ingest.original", { video = id, code = err.code }) end
+  end
 end
 
 local function run(job)
@@ -126,7 +140,10 @@ local function run(job)
     local reason = tostring(err.code):find("^media%.") and tostring(err.message) or "The preparation failed. Please try again."
     local n = db.exec([[update videos set state = 'failed', error_code = $2, error = $3
       where id = $1::uuid and state = 'processing']], id, tostring(err.code):sub(1, 80), reason:sub(1, 1000))
-    if n and n > 0 then tell(v.owner_id, "video_failed", { title = v.title, reason = reason }) end
+    if n and n > 0 then
+      tell(v.owner_id, "video_failed", { title = v.title, reason = reason })
+      if is_file_fault(err) then drop_original(id, v.upload_path) end
+    end
     db.notify("video_progress", id)
   end
   return nil, { code = err.code, message = tostring(err.message), retry = not final }

@@ -69,7 +69,9 @@ end
 function Ctx:cookie(name, value, o)
   o = o or {}
   o.secure = self.https
-  self.set_cookies[#self.set_cookies + 1] = cookie.build(name, value, o)
+  local list = self.set_cookies
+  for i = #list, 1, -1 do if list[i]:sub(1, #name + 1) == name .. "=" then table.remove(list, i) end end
+  list[#list + 1] = cookie.build(name, value, o)
 end
 
 function Ctx.json(_, status, t, headers)

@@ -13,7 +13,7 @@ local STATUS = {
   ["db.unknown_outcome"] = 503, ["net.failed"] = 502, ["net.refused"] = 403, ["io.failed"] = 500,
   ["io.disk_full"] = 507, ["media.unsupported"] = 422, ["config.invalid"] = 500,
   ["auth.bad_credentials"] = 401, ["auth.suspended"] = 403, ["auth.cross_origin"] = 403, ["auth.not_admin"] = 403,
-  ["auth.throttled"] = 429, ["auth.session"] = 401,
+  ["auth.throttled"] = 429, ["auth.session"] = 401, ["auth.totp_required"] = 401,
   ["wallet.insufficient"] = 402, ["wallet.disabled"] = 403, ["wallet.limit"] = 422, ["wallet.amount"] = 422,
   ["sale.price_changed"] = 409, ["sale.already_owned"] = 409, ["sale.own_video"] = 409, ["sale.blocked"] = 403,
   ["access.denied"] = 403, ["video.not_ready"] = 409, ["upload.quota"] = 413,
@@ -23,10 +23,9 @@ local STATUS = {
 }
 
 -- Families: the part before the dot decides when the code itself is not listed.
-local FAMILY = { input = 422, auth = 403, wallet = 409, sale = 409, video = 409, ledger = 409, request = 400,
-  access = 403, upload = 422, amount = 422, media = 422, job = 409, idempotency = 409, order = 409, payment = 502, engine = 500, db = 500,
-  io = 500, net = 502, plugin = 500, deposit = 409, transfer = 409, approval = 403, user = 404, amount = 422,
-  affiliate = 409 }
+local FAMILY = { input = 422, amount = 422, media = 422, upload = 422, auth = 403, access = 403, approval = 403, user = 404,
+  wallet = 409, sale = 409, video = 409, ledger = 409, job = 409, idempotency = 409, order = 409, deposit = 409, transfer = 409,
+  affiliate = 409, request = 400, payment = 502, net = 502, engine = 500, db = 500, io = 500, plugin = 500 }
 
 -- What strangers may read of a failure inside the engine.
 local HIDDEN = {
@@ -68,9 +67,7 @@ end
 
 -- What a business rule refused is a conflict; anything else unknown is our fault.
 function M.fallback(e)
-  local family = tostring(e.code or ""):match("^[^.]+")
-  local rules = { amount = true, deposit = true, transfer = true, affiliate = true, approval = true, user = true, payout = true }
-  return (e.business or rules[family or ""]) and 409 or 500
+  return e.business and 409 or 500
 end
 
 function M.status(e)

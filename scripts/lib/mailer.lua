@@ -10,9 +10,14 @@ local M = {}
 local function site() return config.get("site_name", "PPV") end
 
 M.templates = {
-  reset = { "Reset your password", "Somebody asked to reset the password of your account %(username).\n\nOpen this link within 30 minutes:\n%(url)\n\nIf it was not you, ignore this mail." },
+  reset = { "Reset your password", "Somebody asked to reset the password of your account %(username).\n\n"
+    .. "Open this link within 30 minutes:\n%(url)\n\nIf it was not you, ignore this mail." },
   changed = { "Your password was changed", "The password of your account %(username) was changed just now.\nIf it was not you, reset it at once: %(url)" },
-  exists = { "Somebody tried to register with your address", "There is already an account with this e-mail address (%(username)). If it was you, sign in or reset the password: %(url)" },
+  totp_on = { "Two-step sign-in is on", "Two-step sign-in was switched on for your account %(username). If it was not you, change your password at once." },
+  totp_off = { "Two-step sign-in is off", "Two-step sign-in was switched off for your account %(username). If it was not you, change your password at once." },
+  totp_recovery = { "New recovery codes", "New recovery codes were made for your account %(username); the old ones do not work any more." },
+  exists = { "Somebody tried to register with your address", "There is already an account with this e-mail address "
+    .. "(%(username)). If it was you, sign in or reset the password: %(url)" },
   sale = { "You sold %(title)", "%(title) was bought for %(amount). Your share is %(share)." },
   deposit = { "Your deposit was approved", "%(amount) were added to your wallet." },
   deposit_rejected = { "Your deposit was rejected", "Your deposit of %(amount) was rejected. %(note)" },

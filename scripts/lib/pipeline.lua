@@ -2,7 +2,8 @@
 -- The one path of every request: rate -> session -> access -> CSRF -> input -> handler -> answer. Routes declare, this
 -- file decides. A route is
 --   { method, path, auth = "public"|"user"|"admin"|"none", rate = "60/m", csrf = false?, input = {...}?, where = ?,
---     body = "none"|"memory"|"stream"?, max_body = n?, pages = {fail = "/public/..."}?, html = bool?, handler = fn(ctx, input) }
+--     body = "none"|"memory"|"stream"?, max_body = n?, pages = {fail = "/public/..."}?, html = bool?,
+--     step_up = true?, handler = fn(ctx, input) }
 -- auth "public": anybody, the session is known when there is one; "none": cookies are never read (webhooks, probes).
 local json = require "ppv.json"
 local log = require "ppv.log"
@@ -15,6 +16,8 @@ local html = require "lib.html"
 local rate = require "lib.rate"
 local schema = require "lib.schema"
 local session = require "lib.session"
+local stepup = require "lib.stepup"
+local totp = require "lib.totp"
 
 local M = {}
 local AUTH = { public = true, user = true, viewer = true, admin = true, none = true }
@@ -53,6 +56,10 @@ local function allow(ctx, route)
   end
   if route.auth == "admin" and not (ctx.session.kind == "admin" and ctx.user.is_admin) then
     return errors.fail("auth.forbidden", "administrators only", { reason = "not_admin" })
+  end
+  if route.auth == "admin" and not ctx.user.totp and totp.admin_required() then
+    return errors.fail("auth.totp_enroll", "administrators need two-step sign-in; switch it on in the account page",
+      { reason = "totp_enroll" })
   end
   return true
 end
@@ -100,6 +107,10 @@ local function steps(ctx, route)
   if not ok then return nil, err end
   if route.auth ~= "none" and route.csrf ~= false then
     ok, err = csrf.check(ctx)
+    if not ok then return nil, err end
+  end
+  if route.step_up then
+    ok, err = stepup.check(ctx)
     if not ok then return nil, err end
   end
   local input

@@ -25,7 +25,8 @@ end
 local SELECT = [[
 select s.id as sid, s.kind, s.user_id as id, u.username::text as username, u.email::text as email, u.is_admin,
   extract(epoch from s.idle_expires_at)::bigint as idle, extract(epoch from s.expires_at)::bigint as expires,
-  extract(epoch from s.last_seen_at)::bigint as seen
+  extract(epoch from s.last_seen_at)::bigint as seen, extract(epoch from s.reauth_at)::bigint as reauth,
+  exists (select from user_totp t where t.user_id = u.id and t.confirmed_at is not null) as totp
 from sessions s join users u on u.id = s.user_id
 where s.token_hash = $1 and now() < least(s.idle_expires_at, s.expires_at) and u.disabled_at is null
   and (s.kind <> 'admin' or u.is_admin)]]
@@ -64,13 +65,22 @@ function M.load(ctx)
   end
   ctx.session_loaded = true
   if row then
-    ctx.session = { id = row.sid, kind = row.kind, hex = hex }
-    ctx.user = { id = row.id, username = row.username, email = row.email, is_admin = row.is_admin == true }
+    ctx.session = { id = row.sid, kind = row.kind, hex = hex, reauth = row.reauth }
+    ctx.user = { id = row.id, username = row.username, email = row.email, is_admin = row.is_admin == true,
+      totp = row.totp == true }
   end
   return true
 end
 
 local function forget(rows) for _, row in ipairs(rows) do cache.del("sess:" .. row.hex) end end
+
+-- What is cached of a user's sessions is read again at the next request.
+function M.refresh(user_id)
+  local rows, err = db.query("select encode(token_hash, 'hex') as hex from sessions where user_id = $1", user_id)
+  if not rows then return nil, err end
+  forget(rows)
+  return true
+end
 
 -- Starts a session for the user and sets the cookie. Any session of the request ends (log-in rotates the id).
 function M.start(ctx, user, kind)

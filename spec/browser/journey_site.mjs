@@ -15,7 +15,7 @@ if (!existsSync(join(here, "node_modules/playwright-core"))) {
   const r = spawnSync("npm", ["ci", "--silent", "--no-audit", "--no-fund"], { cwd: here, stdio: "inherit" });
   if (r.status) process.exit(1);
 }
-const site = await new Server().start();
+const site = await new Server({ admin_totp: "true" }).start();
 let status = 1;
 try {
   const admin = await site.admin();

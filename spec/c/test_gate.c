@@ -7,8 +7,8 @@ static char path[4096];
 static struct gate_result result;
 
 /* headers: "Name:value" lines, split at the first colon, ended by NULL. */
-static enum gate_reason check(const char *method, const char *uri, const char *version, const char *const *headers,
-                              const char *hosts)
+static enum gate_reason check(const char *method, const char *uri, const char *version,
+                              const char *const *headers, const char *hosts)
 {
     static struct gate_header v[MAX];
     int n = 0;
@@ -34,7 +34,8 @@ TEST(a_plain_request_passes)
 {
     CHECK(get("/api/x?a=%41") == GATE_OK);
     CHECK(strcmp(path, "/api/x") == 0 && strcmp(result.query, "a=%41") == 0);
-    CHECK(strcmp(result.method, "GET") == 0 && result.content_length == 0 && str_eqz(result.host, "a"));
+    CHECK(strcmp(result.method, "GET") == 0 && result.content_length == 0 &&
+          str_eqz(result.host, "a"));
     CHECK(get("/") == GATE_OK && strcmp(result.query, "") == 0);
     CHECK(get("/dir/") == GATE_OK && strcmp(path, "/dir/") == 0);
 }
@@ -50,10 +51,11 @@ TEST(paths_are_decoded_once)
 TEST(dirty_paths_are_refused)
 {
     static const char *const bad[] = {
-        "/../x",  "/a/../b", "/a/..",    "/.",     "/a/./b",  "/%2e%2e/x",   "/%2E%2e",  "/.%2e/x",
-        "/a%2fb", "/a%2Fb",  "/a%5cb",   "/a\\b",  "/a%00",   "/a%00.jpg",   "/%0d%0a",  "/%7f",
-        "/%",     "/%4",     "/%zz",     "/%ff",   "/%c0%ae", "/%ed%a0%80",  "/%f5%80%80%80",
-        "//",     "//a",     "/a//b",    "/a/%2e", "/%c3",    "/a/%2e%2e%2f", "/x/..?q",
+        "/../x",        "/a/../b",       "/a/..",  "/.",     "/a/./b", "/%2e%2e/x", "/%2E%2e",
+        "/.%2e/x",      "/a%2fb",        "/a%2Fb", "/a%5cb", "/a\\b",  "/a%00",     "/a%00.jpg",
+        "/%0d%0a",      "/%7f",          "/%",     "/%4",    "/%zz",   "/%ff",      "/%c0%ae",
+        "/%ed%a0%80",   "/%f5%80%80%80", "//",     "//a",    "/a//b",  "/a/%2e",    "/%c3",
+        "/a/%2e%2e%2f", "/x/..?q",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(get(bad[i]) == GATE_PATH);
@@ -94,8 +96,9 @@ TEST(one_host_and_a_good_one)
     CHECK(WITH("GET", "HTTP/1.1", "X:1") == GATE_HOST);
     CHECK(WITH("GET", "HTTP/1.0", "X:1") == GATE_HOST);
     CHECK(WITH("GET", "HTTP/1.1", "Host:a", "host:a") == GATE_HOST);
-    static const char *const bad[] = {"Host:", "Host:a b", "Host:a/b", "Host:u@a", "Host:a:", "Host:a:x", "Host::80",
-                                      "Host:a:123456", "Host:[::1", "Host:[]", "Host:[x]", "Host:a,b"};
+    static const char *const bad[] = {"Host:",     "Host:a b", "Host:a/b", "Host:u@a",
+                                      "Host:a:",   "Host:a:x", "Host::80", "Host:a:123456",
+                                      "Host:[::1", "Host:[]",  "Host:[x]", "Host:a,b"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(WITH("GET", "HTTP/1.1", bad[i]) == GATE_HOST);
     CHECK(WITH("GET", "HTTP/1.1", "Host:A.Example:8080") == GATE_OK);
@@ -104,8 +107,10 @@ TEST(one_host_and_a_good_one)
 
 TEST(host_must_be_ours)
 {
-    static const char *const ours[] = {"Host:Shop.example:443", NULL}, *const dot[] = {"Host:shop.example.", NULL},
-                            *const other[] = {"Host:hop.example", NULL}, *const comma[] = {"Host:,", NULL};
+    static const char *const ours[] = {"Host:Shop.example:443", NULL},
+                             *const dot[] = {"Host:shop.example.", NULL},
+                             *const other[] = {"Host:hop.example", NULL},
+                             *const comma[] = {"Host:,", NULL};
     CHECK(check("GET", "/", "HTTP/1.1", ours, ",shop.example,b,") == GATE_OK);
     CHECK(check("GET", "/", "HTTP/1.1", dot, ",shop.example,b,") == GATE_OK);
     CHECK(check("GET", "/", "HTTP/1.1", other, ",shop.example,b,") == GATE_HOST);
@@ -129,8 +134,10 @@ TEST(body_length_is_never_ambiguous)
     CHECK(POST("Transfer-Encoding:chunked", "Content-Length:5") == GATE_CODING);
     CHECK(POST("Transfer-Encoding:chunked", "Transfer-Encoding:chunked") == GATE_CODING);
     CHECK(POST("Transfer-Encoding:gzip, chunked") == GATE_CODING);
-    CHECK(POST("Transfer-Encoding:identity") == GATE_CODING && POST("Transfer-Encoding:") == GATE_CODING);
-    CHECK(POST("Transfer-Encoding:chunked,") == GATE_CODING && POST("Transfer-Encoding:\vchunked") == GATE_VALUE);
+    CHECK(POST("Transfer-Encoding:identity") == GATE_CODING &&
+          POST("Transfer-Encoding:") == GATE_CODING);
+    CHECK(POST("Transfer-Encoding:chunked,") == GATE_CODING &&
+          POST("Transfer-Encoding:\vchunked") == GATE_VALUE);
     CHECK(WITH("POST", "HTTP/1.0", "Host:a", "Transfer-Encoding:chunked") == GATE_CODING);
 #undef POST
 }

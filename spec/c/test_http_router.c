@@ -20,7 +20,8 @@ static int match(const struct router *t, const char *method, const char *path)
 
 static bool is_param(const struct router_match *m, int i, const char *name, const char *value)
 {
-    return i < m->nparams && strcmp(m->params[i].name, name) == 0 && str_eqz(m->params[i].value, value);
+    return i < m->nparams && strcmp(m->params[i].name, name) == 0 &&
+           str_eqz(m->params[i].value, value);
 }
 
 static const struct router_entry table[] = {
@@ -130,7 +131,14 @@ TEST(conflicts_name_both_patterns)
 
 TEST(malformed_patterns_are_refused)
 {
-    static const char *const bad[] = {"", "x", "/a//b", "/:", "/:a-b", "/*", "/*a/b", "/a/*x/",
+    static const char *const bad[] = {"",
+                                      "x",
+                                      "/a//b",
+                                      "/:",
+                                      "/:a-b",
+                                      "/*",
+                                      "/*a/b",
+                                      "/a/*x/",
                                       "/:a/:b/:c/:d/:e/:f/:g/:h/:i",
                                       "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

@@ -39,7 +39,8 @@ static int on_end(void *arg, struct err *e)
     return 0;
 }
 
-static enum err_code parse(const char *ctype, const char *p, size_t n, const size_t *cuts, int ncuts, struct trace *t)
+static enum err_code parse(const char *ctype, const char *p, size_t n, const size_t *cuts,
+                           int ncuts, struct trace *t)
 {
     struct multipart_sink s = {t, on_begin, on_data, on_end};
     struct multipart *m = NULL;
@@ -63,7 +64,8 @@ static enum err_code parse(const char *ctype, const char *p, size_t n, const siz
 }
 
 #define CT "multipart/form-data; boundary=B0"
-#define PART(disposition, body) "--B0\r\nContent-Disposition: form-data; " disposition "\r\n\r\n" body "\r\n"
+#define PART(disposition, body) \
+    "--B0\r\nContent-Disposition: form-data; " disposition "\r\n\r\n" body "\r\n"
 #define END "--B0--\r\n"
 
 static enum err_code whole(const char *body, char *out, size_t cap)
@@ -87,9 +89,12 @@ static enum err_code error_of(const char *body)
     return whole(body, got, sizeof got);
 }
 
-static const char tricky[] = PART("name=\"t\"", "one\r\n--B\r\n--B1\r\r\n-")
-    "--B0\r\nContent-Type: video/mp4\r\ncontent-disposition: form-data; name=f; filename=\"a b.mp4\"\r\n\r\n"
-    "\r\n\r\n--B\r--B0\n\r\n-\r\n" PART("name=\"e\"", "") PART("name=\"g\"; filename=\"\"", "") END;
+static const char tricky[] =
+    PART("name=\"t\"",
+         "one\r\n--B\r\n--B1\r\r\n-") "--B0\r\nContent-Type: video/mp4\r\ncontent-disposition: "
+                                      "form-data; name=f; filename=\"a b.mp4\"\r\n\r\n"
+                                      "\r\n\r\n--B\r--B0\n\r\n-\r\n" PART("name=\"e\"", "")
+                                          PART("name=\"g\"; filename=\"\"", "") END;
 static const char tricky_calls[] = "<t|-|>one\r\n--B\r\n--B1\r\r\n-</><f|a b.mp4|video/mp4>"
                                    "\r\n\r\n--B\r--B0\n\r\n-</><e|-|></><g||></>";
 
@@ -133,7 +138,8 @@ TEST(names)
     CHECK(gives(PART("name=a;filename=b.c", "1") END, "<a|b.c|>1</>"));
     CHECK(gives(PART("name=\"f\"; filename=\"C:\\dir\\x.mp4\"", "1") END, "<f|x.mp4|>1</>"));
     CHECK(gives(PART("name=\"f\"; filename=\"../../etc/passwd\"", "1") END, "<f|passwd|>1</>"));
-    CHECK(gives(PART("name=\"f\"; filename*=UTF-8''%e2%82%ac.mp4", "1") END, "<f|\342\202\254.mp4|>1</>"));
+    CHECK(gives(PART("name=\"f\"; filename*=UTF-8''%e2%82%ac.mp4", "1") END,
+                "<f|\342\202\254.mp4|>1</>"));
     CHECK(gives(PART("name=\"f\"; filename=\"p\"; filename*=utf-8''q", "1") END, "<f|p|>1</>"));
     CHECK(gives(PART("name=\"\303\251\"", "1") END, "<\303\251|-|>1</>"));
     CHECK(gives(PART("name=\"a;b=c\"", "1") END, "<a;b=c|-|>1</>"));
@@ -142,17 +148,33 @@ TEST(names)
 TEST(malformed_bodies)
 {
     static const char *const bad[] = {
-        "", "x", "--B1\r\n", "--B0", "--B0x", "--B0 \r\n", "\r\n" PART("name=a", "1") END, "--B0\r\n\r\n1\r\n" END,
+        "",
+        "x",
+        "--B1\r\n",
+        "--B0",
+        "--B0x",
+        "--B0 \r\n",
+        "\r\n" PART("name=a", "1") END,
+        "--B0\r\n\r\n1\r\n" END,
         "--B0\nContent-Disposition: form-data; name=a\n\n1\n--B0--\n",
         "--B0\r\nContent-Type: text/plain\r\n\r\n1\r\n" END,
         "--B0\r\nContent-Disposition: attachment; name=a\r\n\r\n1\r\n" END,
-        "--B0\r\nContent-Disposition: form-data; name=a\r\nContent-Disposition: form-data; name=b\r\n\r\n1\r\n" END,
-        "--B0\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: base64\r\n\r\n1\r\n" END,
+        "--B0\r\nContent-Disposition: form-data; name=a\r\nContent-Disposition: form-data; "
+        "name=b\r\n\r\n1\r\n" END,
+        "--B0\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: "
+        "base64\r\n\r\n1\r\n" END,
         "--B0\r\nContent-Disposition: form-data; name=a\r\n folded: x\r\n\r\n1\r\n" END,
-        "--B0\r\nnocolon\r\n\r\n1\r\n" END, PART("filename=a", "1") END, PART("name=\"a", "1") END,
-        PART("name=a; name=b", "1") END, PART("name=\"a\tb\"", "1") END, PART("name=\"\377\"", "1") END,
-        PART("name=f; filename*=UTF-8''%zz", "1") END, PART("name=f; filename=\"\177\"", "1") END,
-        PART("name", "1") END, PART("name=a", "1") "--B0-x", PART("name=a", "1\r\n--B0x") END,
+        "--B0\r\nnocolon\r\n\r\n1\r\n" END,
+        PART("filename=a", "1") END,
+        PART("name=\"a", "1") END,
+        PART("name=a; name=b", "1") END,
+        PART("name=\"a\tb\"", "1") END,
+        PART("name=\"\377\"", "1") END,
+        PART("name=f; filename*=UTF-8''%zz", "1") END,
+        PART("name=f; filename=\"\177\"", "1") END,
+        PART("name", "1") END,
+        PART("name=a", "1") "--B0-x",
+        PART("name=a", "1\r\n--B0x") END,
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(error_of(bad[i]) == ERR_BAD_REQUEST);
@@ -164,14 +186,16 @@ TEST(malformed_bodies)
 static enum err_code with_type(const char *ctype)
 {
     struct trace t = {0};
-    enum err_code c = parse(ctype, PART("name=a", "1") END, sizeof(PART("name=a", "1") END) - 1, NULL, 0, &t);
+    enum err_code c =
+        parse(ctype, PART("name=a", "1") END, sizeof(PART("name=a", "1") END) - 1, NULL, 0, &t);
     buf_fini(&t.text);
     return c;
 }
 
 TEST(content_types)
 {
-    CHECK(with_type(CT) == ERR_NONE && with_type("Multipart/Form-Data; Boundary=\"B0\"") == ERR_NONE);
+    CHECK(with_type(CT) == ERR_NONE &&
+          with_type("Multipart/Form-Data; Boundary=\"B0\"") == ERR_NONE);
     CHECK(with_type("multipart/form-data; charset=x; boundary=B0") == ERR_NONE);
     CHECK(with_type(NULL) == ERR_UNSUPPORTED && with_type("text/plain") == ERR_UNSUPPORTED);
     CHECK(with_type("multipart/form-database; boundary=B0") == ERR_UNSUPPORTED);
@@ -182,8 +206,10 @@ TEST(content_types)
     CHECK(with_type("multipart/form-data; boundary=\"B0") == ERR_BAD_REQUEST);
     CHECK(with_type("multipart/form-data; boundary=\"a ") == ERR_BAD_REQUEST);
     CHECK(with_type("multipart/form-data; boundary=\"a\rb\"") == ERR_BAD_REQUEST);
-    CHECK(with_type("multipart/form-data; boundary="
-                    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa") == ERR_BAD_REQUEST);
+    CHECK(
+        with_type("multipart/form-data; boundary="
+                  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa") ==
+        ERR_BAD_REQUEST);
 }
 
 TEST(limits)

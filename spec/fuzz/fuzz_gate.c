@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Input: a request head, loosely split at spaces, line feeds and colons, as hostile parsing in front of the gate might do. What
- * passes must hold the promises of gate.h. */
+ * Input: a request head, loosely split at spaces, line feeds and colons, as hostile parsing in
+ * front of the gate might do. What passes must hold the promises of gate.h. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/err.h"
 #include "http/gate.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
@@ -12,7 +13,8 @@ enum { HEADERS = 110 };
 static void check_path(const char *path)
 {
     must(path[0] == '/' && str_is_utf8(str_from(path)));
-    must(!strstr(path, "//") && !strstr(path, "/../") && !strstr(path, "/./") && !strchr(path, '\\'));
+    must(!strstr(path, "//") && !strstr(path, "/../") && !strstr(path, "/./") &&
+         !strchr(path, '\\'));
     size_t n = strlen(path);
     must(n < 2 || strcmp(path + n - 2, "/.") != 0);
     must(n < 3 || strcmp(path + n - 3, "/..") != 0);
@@ -20,7 +22,8 @@ static void check_path(const char *path)
         must((unsigned char)*p >= 32 && *p != 127);
 }
 
-static void check_passed(const struct gate_request *g, const struct gate_result *r, const char *path)
+static void check_passed(const struct gate_request *g, const struct gate_result *r,
+                         const char *path)
 {
     int hosts = 0, lengths = 0, codings = 0;
     check_path(path);
@@ -30,7 +33,8 @@ static void check_passed(const struct gate_request *g, const struct gate_result 
         hosts += str_caseeqz(n, "host");
         lengths += str_caseeqz(n, "content-length");
         codings += str_caseeqz(n, "transfer-encoding");
-        must(n.n > 0 && !memchr(n.p, ' ', n.n) && !memchr(g->headers[i].value.p, '\n', g->headers[i].value.n));
+        must(n.n > 0 && !memchr(n.p, ' ', n.n) &&
+             !memchr(g->headers[i].value.p, '\n', g->headers[i].value.n));
     }
     must(hosts == 1 && lengths + codings <= 1);
     must((codings == 1) == (r->content_length == -1));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The first byte seeds the splits, the next bytes to a line feed are the Content-Type, the rest is the body. The whole body and
- * the split one must give the same calls. */
+ * The first byte seeds the splits, the next bytes to a line feed are the Content-Type, the rest is
+ * the body. The whole body and the split one must give the same calls. */
 #include <stdlib.h>
 #include <string.h>
 #include "http/multipart.h"
@@ -31,7 +31,8 @@ static int on_end(void *arg, struct err *e)
     return 0;
 }
 
-static enum err_code run(const char *ctype, const unsigned char *p, size_t n, unsigned seed, struct buf *calls)
+static enum err_code run(const char *ctype, const unsigned char *p, size_t n, unsigned seed,
+                         struct buf *calls)
 {
     struct multipart_sink s = {calls, on_begin, on_data, on_end};
     struct multipart *m = NULL;
@@ -68,7 +69,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     memcpy(ctype, data + 1, n);
     ctype[n] = '\0';
     size_t left = size - n - 2;
-    enum err_code a = run(ctype, nl + 1, left, 0, &whole), b = run(ctype, nl + 1, left, data[0] + 1u, &split);
+    enum err_code a = run(ctype, nl + 1, left, 0, &whole),
+                  b = run(ctype, nl + 1, left, data[0] + 1u, &split);
     must(a == b);
     must(whole.n == split.n && (whole.n == 0 || memcmp(whole.p, split.p, whole.n) == 0));
     buf_fini(&whole);

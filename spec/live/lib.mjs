@@ -35,7 +35,10 @@ export async function until(what, fn, seconds = 10) {
     try {
       last = await fn();
       if (last) return last;
-    } catch (e) { last = e.message; }
+    } catch (e) {
+      if (e.fatal) throw e;
+      last = e.message;
+    }
     if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}; last: ${last}`);
     await pause(20);
   }
@@ -114,7 +117,7 @@ const run = (file, args, opts = {}) => new Promise(resolve =>
     resolve({ code: e ? (typeof e.code === "number" ? e.code : 1) : 0, out, err })));
 
 export class Server {
-  /** sets: {key: value}. The code is a copy, so that editing it or the working tree disturbs nobody. */
+  /** sets: {key: value}. Environment: PPV = another program, CODE = another tree. The code is a copy, so that editing it or the working tree disturbs nobody. */
   constructor(sets = {}) {
     this.dir = mkdtempSync(join(tmpdir(), "ppv-live-"));
     chmodSync(this.dir, 0o755); // the database runs as another user
@@ -122,8 +125,8 @@ export class Server {
     this.var = join(this.dir, "v");
     this.bin = join(this.dir, "ppv");
     cpSync(process.env.PPV ?? join(ROOT, "build/ppv"), this.bin);
-    for (const d of ["scripts", "plugins", "sql", "static"]) cpSync(join(ROOT, d), join(this.root, d), { recursive: true });
-    this.sets = { web_workers: 2, development: "false", trusted_proxies: "127.0.0.1", log_format: "json", ...sets };
+    for (const d of ["scripts", "plugins", "sql", "static"]) cpSync(join(process.env.CODE ?? ROOT, d), join(this.root, d), { recursive: true });
+    this.sets = { web_workers: 2, development: "false", admin_totp: "false", trusted_proxies: "127.0.0.1", log_format: "json", ...sets };
   }
   args(...rest) {
     const sets = { ...this.sets, var_dir: this.var, listen: `127.0.0.1:${this.port}` };

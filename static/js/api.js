@@ -10,7 +10,7 @@ export class ApiError extends Error {
 
   // A second try can help: nothing arrived, or the server says so.
   get retry() { return this.status === 0 || this.status === 429 || this.status >= 500; }
-  get needsSignIn() { return this.status === 401 || this.code === "auth.required"; }
+  get needsSignIn() { return (this.status === 401 && this.code !== "auth.totp_required") || this.code === "auth.required"; }
 }
 
 // randomUUID exists only in secure contexts; a site on a LAN may be plain http.
@@ -40,6 +40,7 @@ const SENTENCE = {
   504: "The service took too long. Please try again.",
 };
 
+const ENROLL = "/public/account.html";
 const SPOKEN = { "not logged in": SENTENCE[401] };
 
 function failure(status, body, headers) {
@@ -54,7 +55,23 @@ function failure(status, body, headers) {
   });
 }
 
-async function send(method, path, { body, form, key, signal, keepalive, timeout = 30000 } = {}) {
+// Asks for a fresh proof of who is there when the server wants one, then repeats the request unchanged.
+async function send(method, path, options) {
+  try {
+    return await once(method, path, options);
+  } catch (e) {
+    if (e.code === "auth.totp_enroll" && location.pathname !== ENROLL) {
+      location.assign(ENROLL + "#totp");
+      await new Promise(() => {});
+    }
+    if (e.code !== "auth.step_up") throw e;
+    const { stepUp } = await import("./stepup.js");
+    if (!(await stepUp(!!(e.body && e.body.totp)))) throw e;
+    return once(method, path, options);
+  }
+}
+
+async function once(method, path, { body, form, key, signal, keepalive, timeout = 30000 } = {}) {
   const headers = { Accept: "application/json", "X-PPV": "1" };
   let payload;
   if (form) {

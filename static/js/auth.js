@@ -13,6 +13,8 @@ const REASONS = {
   username_taken: "This user name is taken.",
   bad_credentials: "E-mail or password is wrong.",
   not_admin: "This account is not an administrator.",
+  totp_required: "Please enter the code of your authenticator app together with your password.",
+  totp_wrong: "This code is wrong or was used already.",
   suspended: "This account is suspended.",
   invalid_token: "This link is not valid. Please ask for a new one.",
   token_used: "This link was used already. Please ask for a new one.",
@@ -41,9 +43,29 @@ function keepReturn() {
   }
 }
 
+// The code field of the page stays hidden until the server asks for it.
+function codeField(form, open) {
+  const box = form.querySelector("[data-code]");
+  box?.toggleAttribute("data-open", open);
+  return box && form.elements.code;
+}
+
+async function signIn(path, v, form) {
+  try {
+    return await post(path, { email: v.email, password: v.password, code: v.code || undefined });
+  } catch (e) {
+    if (e.code !== "auth.totp_required") throw e;
+    const asked = form.querySelector("[data-code]").hasAttribute("data-open");
+    const input = codeField(form, true);
+    input.focus();
+    if (asked && v.code) throw e;
+    return null;
+  }
+}
+
 const actions = {
-  async login(v) {
-    await post("/auth/login", { email: v.email, password: v.password });
+  async login(v, form) {
+    if (!(await signIn("/auth/login", v, form))) return;
     location.assign(back || (location.pathname.startsWith("/public/auth/") ? "/public/browse.html" : location.pathname + location.search));
   },
   async register(v) {
@@ -64,8 +86,8 @@ const actions = {
     await post("/auth/reset", { token: v.token, password: v.password });
     location.assign("/public/auth/login.html?status=ok&reason=reset");
   },
-  async admin(v) {
-    await post("/admin/login", { email: v.email, password: v.password });
+  async admin(v, form) {
+    if (!(await signIn("/admin/login", v, form))) return;
     location.assign(back && back.startsWith("/public/admin/") ? back : "/public/admin/dashboard.html");
   },
 };
@@ -75,6 +97,7 @@ if (form) {
   const note = message(form);
   if (note) form.before(note);
   const kind = form.dataset.auth;
+  codeField(form, (params.get("reason") || "").startsWith("totp_"));
   if (kind === "reset") form.elements.token.value = params.get("token") || "";
   keepReturn();
   onSubmit(form, (v) => actions[kind](v, form));

@@ -268,12 +268,13 @@ export function createPlayer(stage, options) {
   async function restart(play) {
     const at = video.currentTime || wanted;
     hls?.destroy();
-    hls = null;
+    hls = api.hls = null;
+    fill(center, spinner);
     try {
       options.playlist = await options.renew();
       wanted = at;
       await open();
-      if (play) await video.play().catch(showPlay);
+      if (play) await video.play().catch(showPlay); else showPlay();
     } catch (error) { fail(sentence(error)); }
   }
   async function native() {
@@ -282,20 +283,25 @@ export function createPlayer(stage, options) {
   }
 
   function onHlsError(Hls, data) {
-    if (!data.fatal || dead) return;
+    if (dead) return;
     const status = data.response?.code || 0;
-    console.debug("hls", data.type, data.details, status);
-    if ([401, 403, 404, 410].includes(status) && options.renew && renewals < 2) {
+    // The session is over for every rendition alike: no use in trying the others first.
+    if ([401, 403, 410].includes(status) && renewals < 2) {
       renewals++;
       restart(!video.paused);
-    } else if (status === 429 || status === 409) {
-      fail("This account is watching in too many places. Stop one of them and try again.");
-    } else if (data.type === Hls.ErrorTypes.MEDIA_ERROR && recoveries++ < 3) {
+      return;
+    }
+    if (!data.fatal) return;
+    console.debug("hls", data.type, data.details, status);
+    if (data.type === Hls.ErrorTypes.MEDIA_ERROR && recoveries++ < 3) {
       hls.recoverMediaError();
-    } else if (data.type === Hls.ErrorTypes.NETWORK_ERROR && recoveries++ < 3) {
+    } else if (data.type === Hls.ErrorTypes.NETWORK_ERROR && (status === 0 || status === 429 || status >= 500) && recoveries++ < 5) {
       setTimeout(() => hls?.startLoad(), 1000 * recoveries);
+    } else if (data.type === Hls.ErrorTypes.NETWORK_ERROR) {
+      fail(status === 429 ? "That was a bit fast. Please wait a moment and try again." : status === 410 || status === 403
+        ? "Playback was stopped. You may be watching in too many places at once." : "The video stopped loading. Please check your connection.");
     } else {
-      fail(data.type === Hls.ErrorTypes.NETWORK_ERROR ? "The video stopped loading. Please check your connection." : "This video cannot be played here right now.");
+      fail("This video cannot be played here right now.");
     }
   }
 

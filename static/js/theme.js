@@ -23,6 +23,7 @@
     apply();
   }
 
+  document.documentElement.classList.add("js");
   dark.addEventListener("change", apply);
   window.ppvTheme = { get, set };
   apply();

@@ -2,19 +2,26 @@
 local h = require "spec.support"
 
 describe("route plugin watchlist", function()
-  local app
-  lazy_setup(function() app = h.engine {} end)
-  lazy_teardown(function() app:stop() end)
+  local a, b = "01890000-0000-7000-8000-000000000001", "01890000-0000-7000-8000-000000000002"
 
   it("keeps the newest film first and forgets removed ones", function()
-    local viewer = app.make.viewer()
-    local a, b = "01890000-0000-7000-8000-000000000001", "01890000-0000-7000-8000-000000000002"
-    assert.equal(204, viewer:put("/api/watchlist/" .. a).status)
-    assert.equal(204, viewer:put("/api/watchlist/" .. b).status)
+    local viewer = h.make.user()
+    assert.same({}, viewer:get("/api/watchlist").json.items)
+    for _, id in ipairs { a, b, a, b } do assert.equal(204, viewer:request("PUT", "/api/watchlist/" .. id).status) end
     assert.same({ b, a }, viewer:get("/api/watchlist").json.items)
-    assert.equal(204, viewer:delete("/api/watchlist/" .. b).status)
+    assert.equal(204, viewer:request("DELETE", "/api/watchlist/" .. b).status)
     assert.same({ a }, viewer:get("/api/watchlist").json.items)
   end)
 
-  it("refuses strangers", function() assert.equal(401, app:guest():get("/api/watchlist").status) end)
+  it("keeps one list for each person", function()
+    local one, two = h.make.user(), h.make.user()
+    one:request("PUT", "/api/watchlist/" .. a)
+    assert.same({}, two:get("/api/watchlist").json.items)
+  end)
+
+  it("refuses strangers and names that are no film", function()
+    assert.equal(401, h.client():get("/api/watchlist").status)
+    assert.equal(401, h.client():request("PUT", "/api/watchlist/" .. a).status)
+    assert.equal(422, h.make.user():request("PUT", "/api/watchlist/nonsense").status)
+  end)
 end)

@@ -8,6 +8,7 @@ local errors = require "lib.errors"
 local mailer = require "lib.mailer"
 local password_rules = require "lib.password_rules"
 local session = require "lib.session"
+local totp = require "lib.totp"
 local users = require "lib.users"
 
 local PASSWORD = { type = "string", raw = true, bytes = true, required = true, max = 4096, reason = "weak_password" }
@@ -46,6 +47,8 @@ local function login(ctx, input)
   local user, err = users.authenticate(input.email, input.password)
   if not user then return nil, err end
   local ok
+  ok, err = totp.challenge(user.id, input.code)
+  if not ok then return nil, err end
   ok, err = session.start(ctx, user, "user")
   if not ok then return nil, err end
   db.exec("update users set last_login_at = now() where id = $1", user.id)
@@ -59,6 +62,8 @@ local function admin_login(ctx, input)
     return errors.fail("auth.not_admin", "this account is not an administrator", { reason = "not_admin" })
   end
   local ok
+  ok, err = totp.challenge(user.id, input.code)
+  if not ok then return nil, err end
   ok, err = session.start(ctx, user, "admin")
   if not ok then return nil, err end
   ctx.user = user
@@ -150,7 +155,8 @@ local function page(path)
   return function(ctx) return ctx:redirect(path) end
 end
 
-local credentials = { email = { type = "email", required = true }, password = OLD_PASSWORD }
+local credentials = { email = { type = "email", required = true }, password = OLD_PASSWORD,
+  code = { type = "string", max = 40 } }
 local change = { current_password = OLD_PASSWORD, new_password = PASSWORD }
 
 return { routes = {

@@ -5,12 +5,13 @@ local json = require "ppv.json"
 local errors = require "lib.errors"
 local iso = require "lib.iso"
 local session = require "lib.session"
+local stepup = require "lib.stepup"
 local users = require "lib.users"
 
 local function me(ctx)
   local u = ctx.user
   return ctx:ok { user = { id = u.id, username = u.username, email = u.email, is_admin = u.is_admin,
-    admin_session = ctx.session.kind == "admin" } }
+    admin_session = ctx.session.kind == "admin", totp = u.totp } }
 end
 
 local function profile(ctx)
@@ -28,7 +29,20 @@ local PROFILE = {
   profile_desc = { type = "string", max = 5000, multiline = true, default = "" },
 }
 
+-- Where money goes to changes only after a fresh proof.
+local function payee_guard(ctx, input)
+  if stepup.check(ctx) then return true end
+  local old, err = db.one("select bank_account, wallet_account, wallet_chain_id from users where id = $1", ctx.user.id)
+  if not old then return nil, err or errors.new("auth.required", "user not found") end
+  for _, name in ipairs { "bank_account", "wallet_account", "wallet_chain_id" } do
+    if (old[name] or "") ~= (input[name] or "") then return stepup.check(ctx) end
+  end
+  return true
+end
+
 local function profile_update(ctx, input)
+  local ok, problem = payee_guard(ctx, input)
+  if not ok then return nil, problem end
   local n, err = db.exec([[update users set bank_account = $2, wallet_account = $3, wallet_chain_id = $4, whatsapp = $5,
     profile_desc = $6 where id = $1]], ctx.user.id, input.bank_account, input.wallet_account, input.wallet_chain_id,
     input.whatsapp, input.profile_desc)

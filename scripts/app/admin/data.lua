@@ -5,7 +5,8 @@ local html = require "lib.html"
 
 local TABLES = {
   { "Users", { "id", "username", "email", "is_admin", "suspended", "created_at" },
-    "select id, username::text as username, email::text as email, is_admin, disabled_at is not null as suspended, created_at from users order by id desc limit $1" },
+    [[select id, username::text as username, email::text as email, is_admin, disabled_at is not null as suspended, created_at
+      from users order by id desc limit $1]] },
   { "Sessions", { "id", "user_id", "kind", "created_at", "expires_at" },
     "select left(encode(token_hash, 'hex'), 8) as id, user_id, kind, created_at, expires_at from sessions order by created_at desc limit $1" },
   { "Videos", { "id", "owner_id", "title", "price", "currency", "state", "created_at" },

@@ -8,6 +8,7 @@ local errors = require "lib.errors"
 local payments = require "lib.payments"
 local registry = require "lib.registry"
 local settings = require "lib.settings"
+local totp = require "lib.totp"
 
 local SWITCHES = { "wallet_payment", "wallet_transfer", "paypal", "stripe", "xendit", "midtrans", "x402" }
 
@@ -73,17 +74,20 @@ local SITE = {
   ["wallet.min_deposit"] = { type = "int", min = 1, max = 100000000, default = 1000 },
   ["wallet.min_transfer"] = { type = "int", min = 1, max = 100000000, default = 100 },
   ["playback.max_streams"] = { type = "int", min = 1, max = 100, default = 3 },
+  ["security.admin_totp_required"] = { type = "bool" },
+  ["security.step_up"] = { type = "enum", values = { "auto", "on", "off" }, default = "auto" },
 }
 local FIELD, SITE_INPUT = {}, {}
 for key, rule in pairs(SITE) do
   local field = key:gsub("%.", "_")
   FIELD[field] = key
-  SITE_INPUT[field] = { type = rule.type, min = rule.min, max = rule.max }
+  SITE_INPUT[field] = { type = rule.type, min = rule.min, max = rule.max, values = rule.values }
 end
 
 local function show_site(ctx)
   local out = {}
   for field, key in pairs(FIELD) do out[field] = settings.get(key, SITE[key].default) end
+  out.security_admin_totp_required = totp.admin_required()
   local rules, rates = {}, {}
   for _, p in ipairs(registry.by_kind.affiliate or {}) do rules[#rules + 1] = p.name end
   for _, p in ipairs(registry.by_kind.rate or {}) do rates[#rates + 1] = p.name end
@@ -131,9 +135,10 @@ for _, name in ipairs(SWITCHES) do switches[name .. "_enabled"] = { type = "bool
 
 return { routes = {
   { method = "GET", path = "/admin/payment_settings", auth = "admin", summary = "Payment switches", handler = show },
-  { method = "POST", path = "/admin/payment_settings", auth = "admin", summary = "Set payment switches", input = switches,
+  { method = "POST", path = "/admin/payment_settings", auth = "admin", step_up = true, summary = "Set payment switches", input = switches,
     handler = save },
   { method = "GET", path = "/admin/settings", auth = "admin", summary = "Site settings", handler = show_site },
-  { method = "POST", path = "/admin/settings", auth = "admin", summary = "Set site settings", input = SITE_INPUT, handler = save_site },
+  { method = "POST", path = "/admin/settings", auth = "admin", step_up = true, summary = "Set site settings", input = SITE_INPUT,
+    handler = save_site },
   { method = "GET", path = "/api/kurs", auth = "public", rate = "300/m", summary = "Exchange rate USD to IDR", handler = kurs },
 } }

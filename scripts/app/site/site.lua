@@ -5,6 +5,7 @@ local db = require "ppv.db"
 local json = require "ppv.json"
 local metrics = require "ppv.metrics"
 local config = require "lib.config"
+local errors = require "lib.errors"
 local live = require "lib.live"
 
 local function to(path)
@@ -32,8 +33,17 @@ local function ready(ctx)
   return ctx:json(fine and 200 or 503, { ok = fine, checks = checks })
 end
 
--- Figures are for the operator: local addresses, or whoever knows the token of the configuration.
+-- Figures are for the operator: this machine, private networks, or an administrator who is logged in.
+local PRIVATE = { "^127%.", "^10%.", "^192%.168%.", "^172%.1[6-9]%.", "^172%.2%d%.", "^172%.3[01]%.", "^::1$", "^f[cd]%x%x:", "^fe80:" }
+
+local function is_private(ip)
+  for _, pattern in ipairs(PRIVATE) do if ip:find(pattern) then return true end end
+  return false
+end
+
 local function figures(ctx)
+  local admin = ctx.session and ctx.session.kind == "admin" and ctx.user.is_admin
+  if not admin and not is_private(ctx.ip or "") then return errors.not_found() end
   return ctx:text(200, metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
 end
 
@@ -55,10 +65,11 @@ local routes = {
   { method = "GET", path = "/dashboard", auth = "none", hidden = true, handler = to "/public/dashboard.html" },
   { method = "GET", path = "/admin", auth = "none", hidden = true, handler = to "/public/admin/dashboard.html" },
   { method = "GET", path = "/public", auth = "none", hidden = true, handler = to "/public/browse.html" },
+  { method = "GET", path = "/public/", auth = "none", hidden = true, html = true, handler = static },
   { method = "GET", path = "/public/*rest", auth = "none", hidden = true, html = true, handler = static },
   { method = "GET", path = "/health", auth = "none", summary = "Is the process alive", handler = health },
   { method = "GET", path = "/ready", auth = "none", summary = "Can it serve", handler = ready },
-  { method = "GET", path = "/metrics", auth = "none", summary = "Figures for Prometheus", handler = figures },
+  { method = "GET", path = "/metrics", auth = "public", summary = "Figures for Prometheus", handler = figures },
   { method = "GET", path = "/api/openapi.json", auth = "none", summary = "This description", handler = openapi },
   { method = "GET", path = "/api/site", auth = "none", summary = "Name and currency of the site", handler = site },
 }

@@ -1,0 +1,67 @@
+-- SPDX-License-Identifier: Apache-2.0
+local crypto = require "ppv.crypto"
+local hls = require "lib.hls"
+
+describe("lib.hls", function()
+  it("writes a master playlist, with and without sound", function()
+    local video = { name = "v720", kind = "video", width = 1280, height = 720, bandwidth = 2000000, codecs = "avc1.64001f" }
+    assert.equal('#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n'
+      .. '#EXT-X-STREAM-INF:BANDWIDTH=2000000,RESOLUTION=1280x720,CODECS="avc1.64001f"\nv720.m3u8\n', hls.master { video })
+    assert.equal('#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n'
+      .. '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Audio",DEFAULT=YES,AUTOSELECT=YES,URI="a128.m3u8"\n'
+      .. '#EXT-X-STREAM-INF:BANDWIDTH=2128000,RESOLUTION=1280x720,CODECS="avc1.64001f,mp4a.40.2",AUDIO="audio"\nv720.m3u8\n',
+      hls.master { video, { name = "a128", kind = "audio", bandwidth = 128000, codecs = "mp4a.40.2" } })
+  end)
+
+  it("writes a media playlist: one key for each segment, the target covers the longest", function()
+    local text = hls.media("v720", "init_v720.mp4", { { name = "a.m4s", dur = 2, iv = ("0a"):rep(16) }, { name = "b.m4s", dur = 2.4, iv = "0x" .. ("0b"):rep(16) } })
+    assert.equal([[
+#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-TARGETDURATION:3
+#EXT-X-MEDIA-SEQUENCE:0
+#EXT-X-PLAYLIST-TYPE:VOD
+#EXT-X-INDEPENDENT-SEGMENTS
+#EXT-X-MAP:URI="init_v720.mp4"
+#EXT-X-KEY:METHOD=AES-128,URI="k-v720-0.key",IV=0x]] .. ("0a"):rep(16) .. [[
+
+#EXTINF:2.000000,
+a.m4s
+#EXT-X-KEY:METHOD=AES-128,URI="k-v720-1.key",IV=0x]] .. ("0b"):rep(16) .. [[
+
+#EXTINF:2.400000,
+b.m4s
+#EXT-X-ENDLIST
+]], text)
+  end)
+
+  it("knows its own file names only", function()
+    for name, ext in pairs { ["master.m3u8"] = "m3u8", ["a_b-1.m4s"] = "m4s", ["k-v720-0.key"] = "key", ["init.mp4"] = "mp4" } do
+      assert.equal(ext, hls.extension(name))
+      assert.is_string(hls.type_of(ext))
+    end
+    for _, bad in ipairs { "", "a", ".m3u8", "a.b.m3u8", "../a.m3u8", "a/b.m3u8", "a.json", "index.json", "poster.jpg", "a.M3U8", "a.m3u8\0", "a%2e.key", "a b.key",
+      ("a"):rep(160) .. ".key", "a.m3u8\n" } do
+      assert.is_nil(hls.extension(bad), bad)
+    end
+    assert.same({ "v720", 12 }, { hls.key_name "k-v720-12.key" })
+    for _, bad in ipairs { "k-v720.key", "k-v720-.key", "k-V720-1.key", "k-v720--1.key", "k-v720-1.key.key", "k-v720-1234567.key", "k--1.key", "xk-v720-1.key" } do
+      assert.is_nil(hls.key_name(bad), bad)
+    end
+  end)
+
+  it("derives a key of its own for every rendition, variant and segment", function()
+    local seen, secret = {}, ("s"):rep(32)
+    for _, r in ipairs { "v720", "v360", "a128" } do
+      for _, variant in ipairs { "a", "b" } do
+        for n = 0, 20 do
+          local k = hls.key(secret, r, variant, n)
+          assert.equal(16, #k)
+          assert.is_nil(seen[k])
+          seen[k] = true
+        end
+      end
+    end
+    assert.equal(crypto.hkdf(secret, "v1|v720|a|3", 16), hls.key(secret, "v720", "a", 3))
+  end)
+end)
