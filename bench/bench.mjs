@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cases of `make bench`. Called by run.sh, which owns nginx. Every ratio is to a peer of the same round: us and peer
-// alternate, the order changes from round to round, the figure is the median over the rounds. CPU is utime + stime of the
-// server's processes (and of all postgres processes where marked) from /proc, per request.
+// The cases of `make bench`, started by run.sh. Every ratio is to a peer of the same round, in changing order; figures are
+// medians of the rounds. CPU is utime + stime of the server's processes (and of postgres where marked) from /proc, per request.
 import { execFile } from "node:child_process";
-import { appendFileSync, closeSync, cpSync, mkdirSync, openSync, readFileSync, readdirSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import { appendFileSync, cpSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import net from "node:net";
 import { join } from "node:path";
-import { ROOT, Server, fresh_ip, pause, until } from "../spec/live/lib.mjs";
+import { ROOT, Server, pause } from "../spec/live/lib.mjs";
 
 const { WORK, NGINX_PID, NGINX_PORT, PEER } = process.env;
 const num = (name, dflt) => Number(process.env[name] ?? dflt);
@@ -20,7 +19,7 @@ const wanted = name => new RegExp(process.env.ONLY ?? "").test(name);
 function processes() {
   const all = new Map();
   for (const pid of readdirSync("/proc").filter(d => d >= "0" && d <= "9:")) {
-    let text;
+    let text = "";
     try { text = readFileSync(`/proc/${pid}/stat`, "latin1"); } catch { continue; }
     const f = text.slice(text.lastIndexOf(")") + 2).split(" ");
     all.set(pid, { pid, ppid: f[1], comm: text.slice(text.indexOf("(") + 1, text.lastIndexOf(")")), own: +f[11] + +f[12],
@@ -29,7 +28,7 @@ function processes() {
   return all;
 }
 
-/** The tree below pid: {servers, databases}, the postmaster and what is below it apart. */
+/** The tree below pid, the postmaster and what is below it apart. */
 function tree(pid) {
   const all = processes(), servers = [], databases = [];
   const walk = (p, db) => {
@@ -82,14 +81,10 @@ async function pgbench(s, script, clients) {
 
 const median = list => list.sort((a, b) => a - b)[(list.length - 1) >> 1];
 let missed = 0, shown = 0;
-function verdict(good) {
-  if (good === null) return "";
-  if (!good) missed++;
-  return good ? "met" : "NOT MET";
-}
 function line(name, value, target, good) {
   shown++;
-  console.log(`${name.padEnd(38)} ${value.padEnd(58)} ${target.padEnd(25)} ${verdict(good)}`);
+  if (good === false) missed++;
+  console.log(`${name.padEnd(38)} ${value.padEnd(58)} ${target.padEnd(25)} ${good === null ? "" : good ? "met" : "NOT MET"}`);
 }
 
 const ratios = [];
@@ -120,7 +115,7 @@ async function measure() {
 // ---- what is no ratio ----
 
 async function idle(s) {
-  const open = [], before = rss(s.child.pid), ask = `GET /bench/hello HTTP/1.1\r\nHost: 127.0.0.1:${s.port}\r\n\r\n`;
+  const open = [], ask = `GET /bench/hello HTTP/1.1\r\nHost: 127.0.0.1:${s.port}\r\n\r\n`;
   const alone = await wrk(s.url + "/bench/hello", s.child.pid);
   const warm = rss(s.child.pid);
   const one = () => new Promise((resolve, reject) => {
@@ -135,7 +130,7 @@ async function idle(s) {
   });
   for (let i = 0; i < CONNS; i += 250) await Promise.all(Array.from({ length: Math.min(250, CONNS - i) }, one));
   await pause(500);
-  const kib = (rss(s.child.pid) - Math.max(before, warm)) / 1024 / CONNS;
+  const kib = (rss(s.child.pid) - warm) / 1024 / CONNS;
   const crowded = await wrk(s.url + "/bench/hello", s.child.pid);
   for (const c of open) c.destroy();
   line(`idle keep-alive, ${CONNS} connections`, `${kib.toFixed(1)} KiB RSS each`, "<= 17 KiB", kib <= 17);
@@ -144,22 +139,19 @@ async function idle(s) {
 }
 
 async function upload(s, user) {
-  const film = join(WORK, "film.mp4"), fd = openSync(film, "w"), part = randomBytes(1 << 20);
-  for (let i = 0; i < UPLOAD_MB; i++) {
-    if (i < 2) part.write(i ? "    " : "\0\0\0\x20ftypisom", "latin1");
-    writeSync(fd, part);
-  }
-  closeSync(fd);
-  let t = performance.now();
-  await run("dd", [`if=${film}`, `of=${s.var}/copy`, "bs=1M", "conv=fsync"]);
-  const copy = UPLOAD_MB * 1.048576 / ((performance.now() - t) / 1000);
+  const film = join(WORK, "film.mp4"), part = randomBytes(1 << 20);
+  part.write("\0\0\0\x20ftypisom", "latin1");
+  for (let i = 0; i < UPLOAD_MB; i++) appendFileSync(film, part);
+  const timed = async (...what) => {
+    const t = performance.now(), r = await run(...what);
+    return [UPLOAD_MB * 1048.576 / (performance.now() - t), r];
+  };
+  const [copy] = await timed("dd", [`if=${film}`, `of=${s.var}/copy`, "bs=1M", "conv=fsync"]);
   const before = rss(s.child.pid), a = cpu(s.child.pid).server;
   let peak = before;
   const timer = setInterval(() => { peak = Math.max(peak, rss(s.child.pid)); }, 100);
-  t = performance.now();
-  const r = await run("curl", ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-b", user.cookie(), "-H", `Origin: ${s.url}`, "-H", "Expect:",
+  const [rate, r] = await timed("curl", ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-b", user.cookie(), "-H", `Origin: ${s.url}`, "-H", "Expect:",
     "-F", "title=bench", "-F", "price_cents=100", "-F", `file=@${film};type=video/mp4`, s.url + "/api/upload"]);
-  const rate = UPLOAD_MB * 1.048576 / ((performance.now() - t) / 1000);
   clearInterval(timer);
   const grown = (peak - before) / 1048576, per = (cpu(s.child.pid).server - a) / UPLOAD_MB;
   if (r.out !== "201") console.log(`  the upload was answered ${r.out}`);
@@ -169,11 +161,8 @@ async function upload(s, user) {
 }
 
 async function reload(s) {
-  const filler = Array.from({ length: 30 }, (_, i) => `local function f${i}(a, b)
-  local t = { a, b, "text ${i}" }
-  if a == b then return t[1] end
-  return { t, tostring(a) .. tostring(b) }
-end`).join("\n");
+  const filler = Array.from({ length: 30 }, (_, i) => `local function f${i}(a, b)\n  local t = { a, b, "text ${i}" }
+  if a == b then return t[1] end\n  return { t, tostring(a) .. tostring(b) }\nend`).join("\n");
   for (let i = 0; i < PLUGINS; i++) {
     const dir = join(s.root, "plugins", `fill${i}`);
     mkdirSync(dir);
@@ -181,31 +170,29 @@ end`).join("\n");
     writeFileSync(join(dir, "handler.lua"), `${filler}\nreturn { routes = { { method = "GET", path = "/bench/fill/${i}", auth = "none",
       handler = function(ctx) return ctx:ok { value = f0(1, 1) } end } } }\n`);
   }
-  const times = [], load = wrk(s.url + "/bench/hello", s.child.pid, { secs: Math.max(SECS, 6) });
+  const times = [], quiet = [], all = Math.max(SECS, 6), load = wrk(s.url + "/bench/hello", s.child.pid, { secs: all });
   let refused = "";
   await pause(500);
-  for (let i = 0; i < 6; i++) {
-    appendFileSync(join(s.root, "plugins/fill0/handler.lua"), `-- ${i}\n`);
-    const r = await s.ppv("reload");
-    const answer = r.code ? null : JSON.parse(r.out);
-    if (!answer?.ok) refused = r.out + r.err; else if (i) times.push(answer.ms);
-    await pause(250);
-  }
+  const again = async (list, n) => {
+    for (let i = 0; i < n; i++) {
+      appendFileSync(join(s.root, "plugins/fill0/handler.lua"), `-- ${i}\n`);
+      const r = await s.ppv("reload");
+      if (r.code) refused = r.out + r.err; else list.push(JSON.parse(r.out).ms);
+      await pause(250);
+    }
+  };
+  await again(times, 5);
   const w = await load;
-  const quiet = [];
-  for (let i = 0; i < 3; i++) {
-    appendFileSync(join(s.root, "plugins/fill0/handler.lua"), `-- quiet ${i}\n`);
-    quiet.push(JSON.parse((await s.ppv("reload")).out).ms);
-  }
+  await again(quiet, 3);
   if (refused) console.log("  refused: " + refused.slice(0, 300));
-  line(`reload of ${PLUGINS} plugins under load`, `${w.errors} failed of ${(w.rate * Math.max(SECS, 6)).toFixed(0)}  ${times.length} reloads`, "0 failed",
+  line(`reload of ${PLUGINS} plugins under load`, `${w.errors} failed of ${(w.rate * all).toFixed(0)}  ${times.length} reloads`, "0 failed",
     !w.errors && !refused && times.length === 5);
   line("  master's time, canary included", `${median(times)} ms under load  ${median(quiet)} ms quiet`, "<= 30 ms", median(quiet) <= 30);
 }
 
 async function argon2(s, users) {
   let stop = false, n = 0;
-  const loops = users.map(async u => { while (!stop) { await u.login(); n++; } });
+  const loops = users.map(async u => { for (; !stop; n++) await u.login(); });
   const w = await wrk(s.url + "/bench/hello", s.child.pid);
   stop = true;
   await Promise.all(loops);
@@ -229,33 +216,31 @@ async function server(sets) {
     writeFileSync(join(s.root, "static", name), Buffer.alloc(size, "/* one line of a small asset */\n"));
     cpSync(join(s.root, "static", name), join(WORK, "static", name));
   }
+  servers.push(s);
   return s.start();
 }
 
 const servers = [];
 async function main() {
   const s = await server({ log_level: "warn" }), logged = await server({});
-  servers.push(s, logged);
-  const users = [];
-  for (let i = 0; i < 4; i++) users.push(await s.user("bench_login"));
-  const me = users[0];
+  const users = [], pid = s.child.pid, ng = `http://127.0.0.1:${NGINX_PORT}`;
+  for (let i = 0; i < 4; i++) users.push(await s.user("login"));
+  const me = users[0], cookie = me.cookie();
   await s.sql(`insert into users (username, email, password_hash) select 'bench' || n, 'bench' || n || '@example.org', '-' from generate_series(1, ${USERS}) n;
-    update users set username = 'login' || id where username like 'bench\\_%';
-    select ppv_account('user', id, 'wallet', 'USD') from users where username like 'bench%';
+    insert into ledger_accounts (kind, owner_id, name, currency, balance)
+      select 'user', id, 'wallet', 'USD', 0 from users where username like 'bench%';
     select ppv_post('deposit', null, null, 'bench', '{}', (select jsonb_agg(l) from (
-      select jsonb_build_array(ppv_account('user', id, 'wallet', 'USD'), 100000000, '') l from users where username like 'bench%'
-      union all select jsonb_build_array(ppv_account('clearing', null, 'deposits', 'USD'), -100000000::bigint * ${USERS}, '')) x));
+      select jsonb_build_array(id, 100000000, '') l from ledger_accounts where kind = 'user' union all select jsonb_build_array(ppv_account('clearing', null, 'deposits', 'USD'), -100000000::bigint * ${USERS}, '')) x));
     analyze`);
   const [lo, hi] = (await s.sql("select min(id), max(id) from users where username like 'bench%'"))[0];
-  const pid = s.child.pid, ng = `http://127.0.0.1:${NGINX_PORT}`, cookie = me.cookie();
   for (const path of ["/bench/hello", "/bench/plugin", "/bench/row", "/bench/pay", "/public/bench1m.bin"]) {
     const r = await me.get(path);
     if (r.status !== 200) throw new Error(`${path}: ${r.status} ${r.text.slice(0, 300)}\n${s.log().slice(-1000)}`);
   }
 
-  const at = path => o => () => wrk(s.url + path, pid, o), hello = at("/bench/hello")();
+  const at = path => o => () => wrk(s.url + path, pid, o);
   group(PEER, () => wrk(ng + "/hello", NGINX_PID), [
-    { name: "hello via Lua", wall: 0.9, cpu: 1.15, go: hello },
+    { name: "hello via Lua", wall: 0.9, cpu: 1.15, go: at("/bench/hello")() },
     { name: "hello via a plugin (no JIT)", go: at("/bench/plugin")() },
     { name: "authenticated JSON, /api/me", wall: 0.7, cpu: 1.6, go: at("/api/me")({ headers: { Cookie: cookie } }) }]);
   group(PEER, () => wrk(ng + "/hello_logged", NGINX_PID), [

@@ -232,10 +232,23 @@ static int64_t cpu_of(pid_t pid)
     return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-/* A worker that gets no CPU on a busy machine is late but not stuck; one that sleeps for so long is. */
+static bool is_runnable(pid_t pid)
+{
+    char path[40], line[128] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    bool got = fgets(line, sizeof line, f) != NULL;
+    fclose(f);
+    const char *end = got ? strrchr(line, ')') : NULL;
+    return end && strncmp(end, ") R", 3) == 0;
+}
+
+/* A worker that waits for CPU on a busy machine is late but not stuck; one that sleeps for so long is. */
 static bool is_starved(const struct member *m, int64_t age, int64_t limit)
 {
-    return age < 4 * limit && cpu_of(m->pid) - m->cpu < limit / 2;
+    return age < 4 * limit && cpu_of(m->pid) - m->cpu < limit / 2 && is_runnable(m->pid);
 }
 
 static void check_beat(struct member *m, int64_t now)

@@ -199,7 +199,7 @@ static int init_data(struct embpg *p, struct err *e)
                     "trust",
                     "-E",
                     "UTF8",
-                    "--no-locale",
+                    "--locale=C.UTF-8", /* code point order, but letters of every script have cases */
                     "--no-instructions",
                     "-k",
                     NULL};

@@ -99,6 +99,7 @@ function M.run_one(slot, lane)
   local ok, result, fail = pcall(handler.run, job)
   jobs.set_timeout(30)
   finish(job, ok, result, fail)
+  jobs.set_timeout(0)
   running[slot] = nil
   return 0
 end

@@ -150,7 +150,7 @@ describe("ppv.db: the read lane", function()
     local f = assert(io.open(conf, "w"))
     f:write(table.concat(lines, "\n"), "\n")
     f:close()
-    os.execute(("curl -s --parallel --parallel-immediate --parallel-max 60 -K %s -w '%%{url} %%{http_code}\\n' >%s 2>&1 &"):format(conf, out))
+    os.execute(("curl -s --parallel --parallel-immediate --parallel-max 60 -K %s -w '%%{url} %%{http_code}\\n' >%s 2>/dev/null &"):format(conf, out))
     local seen
     h.eventually(function()
       seen = {}

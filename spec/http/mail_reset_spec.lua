@@ -5,13 +5,16 @@ local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local h = require "spec.support"
 local jobloop = require "lib.jobloop"
+local jobs = require "ppv.jobs"
 
 local NEW = "a completely new pass phrase"
 
 local function run_jobs()
   jobloop.start(SPEC_BOOT)
-  for _ = 1, 200 do if jobloop.run_one(1, "other") ~= 0 then return end end
-  error "the queue does not get empty"
+  local left = 200
+  while left > 0 and jobloop.run_one(1, "other") == 0 do left = left - 1 end
+  jobs.set_timeout(0) -- run_one sets the deadline of its task, which is ours here
+  assert(left > 0, "the queue does not get empty")
 end
 
 local function decode(text) -- quoted-printable

@@ -105,6 +105,12 @@ await main(async () => {
   for (let i = 0; i < 4; i++) lists.push(await s.films(creator, PRICE, FILMS));
 
   await round(s, people, lists[0], "web worker killed", async i => kill9((await worker(s, "web", i % 2)).pid), 15);
+  await round(s, people, lists[0], "web worker hangs", async i => {
+    const { pid } = await worker(s, "web", i % 2);
+    process.kill(pid, "SIGSTOP");
+    await until("the hanging worker is removed", () => !alive(pid), 15);
+    return pid;
+  }, 15);
   await round(s, people, lists[1], "job worker killed", async () => kill9((await worker(s, "job")).pid), 15);
   const job = await until("the job worker is back", async () => (await worker(s, "job")).ready && await worker(s, "job"), 15);
   check("the job worker is back", job.restarts >= KILLS, show(job));

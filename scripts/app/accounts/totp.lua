@@ -96,7 +96,7 @@ local function post(ctx, input) return act[input.action](ctx, input) end
 local function step_up(ctx, input)
   local ok, err
   if input.code then
-    ok, err = totp.prove(ctx.user.id, input.code)
+    ok, err = totp.prove(ctx.user.id, input.code, true)
   elseif input.password then
     ok, err = users.prove(ctx.user.id, input.password)
   else

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The second factor and the question who is there, in a real browser on a site of its own. The enrolment of an administrator
+// is part of journey.js; here: an ordinary account, a code that is refused, the dialog before money moves, no scripts at all.
+import { createHmac } from "node:crypto";
+import { chromium } from "playwright-core";
+import { Server, check, main } from "../live/lib.mjs";
+
+const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+function totp(key, shift = 0) {
+  let bits = "";
+  for (const c of key.replace(/\s/g, "")) bits += ALPHABET.indexOf(c).toString(2).padStart(5, "0");
+  const secret = Buffer.from(bits.match(/.{8}/g).map((b) => parseInt(b, 2)));
+  const step = Buffer.alloc(8);
+  step.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30000) + shift));
+  const mac = createHmac("sha1", secret).update(step).digest();
+  const n = mac.readUInt32BE(mac[19] & 15) & 0x7fffffff;
+  return String(n % 1e6).padStart(6, "0");
+}
+
+await main(async () => {
+  const s = await new Server().start();
+  const u = await s.user("viewer");
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  try {
+    const page = await (await browser.newContext()).newPage();
+    const noise = [];
+    page.on("pageerror", (e) => noise.push(e.message));
+    const signIn = async (code) => {
+      await page.goto(s.url + "/public/auth/login.html");
+      await page.fill("#email", u.email);
+      await page.fill("#password", u.password);
+      check("the code is not asked for before the password is right", await page.isHidden("#code"));
+      await page.click("[type=submit]");
+      if (!code) return page.waitForURL("**/browse.html");
+      await page.waitForSelector("#code:visible");
+      await page.fill("#code", "000000");
+      await page.click("[type=submit]");
+      await page.waitForSelector("text=wrong or was used already");
+      await page.fill("#code", code());
+      await page.click("[type=submit]");
+      return page.waitForURL("**/browse.html");
+    };
+    await signIn();
+    await page.goto(s.url + "/public/account.html");
+    await page.click("#second [type=submit]");
+    await page.waitForSelector("#second code");
+    const key = await page.textContent("#second code");
+    await page.fill("#second [name=code]", totp(key, -1));
+    await page.click("#second [type=submit]");
+    await page.waitForSelector("#second pre");
+    const recovery = (await page.textContent("#second pre")).trim().split("\n");
+    check("ten recovery codes are shown", recovery.length === 10);
+    await page.click("text=I have kept them");
+    await page.waitForSelector("text=10 recovery codes are left");
+    await page.context().clearCookies();
+    await signIn(() => totp(key));
+
+    await s.sql(`update sessions set reauth_at = now() - interval '1 hour' where user_id = ${u.id}`);
+    await new Promise((r) => setTimeout(r, 11000)); // longer than a session is remembered
+    await page.goto(s.url + "/public/account.html");
+    await page.fill("[name=bank_account]", "DE00 1234");
+    await page.click("#profile [type=submit]");
+    const dialog = page.locator("dialog");
+    await dialog.waitFor();
+    await dialog.locator("[name=code]").fill("000000");
+    await dialog.locator("[type=submit]").click();
+    await page.waitForSelector("dialog >> text=wrong or was used already");
+    await dialog.locator("[name=code]").fill(totp(key, 1)); // that of now was spent by the sign-in
+    await dialog.locator("[type=submit]").click();
+    await page.waitForSelector("text=Saved.");
+    check("the request is repeated after the proof", (await s.sql(`select bank_account from users where id = ${u.id}`))[0][0] === "DE00 1234");
+    check("no error in the pages", noise.length === 0, noise.join("; "));
+
+    const plain = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
+    await plain.goto(s.url + "/public/auth/login.html");
+    check("without scripts the field for the code is there", await plain.isVisible("#code"));
+    await plain.fill("#email", u.email);
+    await plain.fill("#password", u.password);
+    await plain.click("form [type=submit]:not([data-show])");
+    check("and without a code the page comes back", plain.url().includes("reason=totp_required"), plain.url());
+    await plain.fill("#email", u.email);
+    await plain.fill("#password", u.password);
+    await plain.fill("#code", recovery[0]);
+    await plain.click("form [type=submit]:not([data-show])");
+    check("with one it goes on", plain.url().includes("/public/dashboard.html"), plain.url());
+  } finally {
+    await browser.close();
+  }
+});
