@@ -6,10 +6,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
-cache=$PWD/$BUILD/bench
-work=$(mktemp -d /tmp/ppv-bench-XXXXXX)
+cache=$PWD/$BUILD/bench work=$(mktemp -d /tmp/ppv-bench-XXXXXX) nginx_pid=
 chmod 755 "$work"
-nginx_pid=
 
 clean() {
     if [ -n "$nginx_pid" ]; then kill "$nginx_pid" 2>/dev/null || true; wait "$nginx_pid" 2>/dev/null || true; fi
@@ -82,8 +80,5 @@ fi
 ulimit -n "$(ulimit -H -n)"
 WORK=$work NGINX_PID=$nginx_pid NGINX_PORT=$port PEER=$peer PPV=$PWD/$BUILD/ppv node bench/bench.mjs
 
-if [ -e bench/ingest.sh ]; then
-    [ -n "${ONLY:-}" ] || { echo; bash bench/ingest.sh; }
-else
-    echo "  ingest: bench/ingest.sh is not there, skipped"
-fi
+[ -z "${ONLY:-}" ] || exit 0
+if [ -e bench/ingest.sh ]; then bash bench/ingest.sh; else echo "ingest: bench/ingest.sh is not there, skipped"; fi

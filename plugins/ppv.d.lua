@@ -293,7 +293,7 @@ function crypto.base64_decode(text) end
 local db = {}
 
 ---Runs one statement as its own transaction; rows is an array of tables keyed by column name. Null columns are absent; int as number (string beyond 2^53), bool as boolean, bytea as string of bytes, everything else as text. Parameters are $1, $2 ...: nil, boolean, number, string, ppv.db.array, ppv.db.bytes. Plugins get the same under the role ppv_plugin.
----Phases: request webhook job tick. Yields. Errors: db.error db.conflict db.retry db.unavailable db.unknown_outcome engine.timeout engine.busy request.conflict (refusals of SQL functions: err.detail is the code, err.message the sentence)
+---Phases: request webhook job tick. Yields. Errors: db.error db.conflict db.retry db.unavailable db.unknown_outcome engine.timeout engine.busy input.invalid; refusals of SQL functions carry their own code and sentence (wallet.insufficient ...)
 ---@param sql string
 ---@param ... any
 ---@return table|nil

@@ -84,7 +84,8 @@ static int give_tree(const char *path, struct err *e)
     if (st.st_uid == d.uid)
         return 0;
     d.dev = st.st_dev;
-    if ((d.uid && nftw(path, give_one, 32, FTW_DEPTH | FTW_PHYS) != 0) || chown(path, d.uid, d.gid) < 0)
+    if ((d.uid && nftw(path, give_one, 32, FTW_DEPTH | FTW_PHYS) != 0) ||
+        chown(path, d.uid, d.gid) < 0)
         return err_errno(e, path);
     log_event(LOG_INFO, "drop.given", "ss", "path", path, "user", d.uid ? d.name : "root");
     return 0;

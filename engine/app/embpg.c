@@ -190,6 +190,7 @@ static int why_ended(const struct embpg *p, const char *what, int status, struct
 static int init_data(struct embpg *p, struct err *e)
 {
     char fresh[PATH_MAX + 8], bin[PATH_MAX + 16];
+    /* C.UTF-8 sorts by code point, but knows the cases of every script's letters. */
     char *argv[] = {bin,
                     "-D",
                     fresh,
@@ -199,7 +200,7 @@ static int init_data(struct embpg *p, struct err *e)
                     "trust",
                     "-E",
                     "UTF8",
-                    "--locale=C.UTF-8", /* code point order, but letters of every script have cases */
+                    "--locale=C.UTF-8",
                     "--no-instructions",
                     "-k",
                     NULL};

@@ -265,8 +265,9 @@ static int cmd_lua(void)
 static int cmd_spec(void)
 {
     static char scratch[512], set[560];
-    static char *const fixed[] = {"fetch_allow_private=true", "development=false",
-                                  "base_url=", "database_url=", "admin_totp=false"};
+    static char *const fixed[] = {
+        "fetch_allow_private=true", "development=false",      "base_url=",     "database_url=",
+        "admin_totp=false",         "argon2_memory_kib=1024", "argon2_time=1", "argon2_threads=1"};
     struct err e = {0};
     if (spec_scratch(scratch, &e) < 0)
         return fail(&e);
@@ -362,7 +363,7 @@ static int take_options(int argc, char **argv, const char **command)
         } else if (!raw && more && strcmp(argv[i], "--root") == 0) {
             root = argv[++i];
         } else if (!raw && more && strcmp(argv[i], "--set") == 0) {
-            if (cl.nsets >= SETS_MAX - 8)
+            if (cl.nsets >= SETS_MAX - 12)
                 return -1;
             cl.sets[cl.nsets++] = argv[++i];
         } else if (!*command) {

@@ -145,8 +145,11 @@ static void restart_pg(void)
 
 static void put_status(struct buf *out)
 {
-    buf_printf(out, "{\"ok\":true,\"pid\":%d,\"run_user\":\"%s\",\"uptime_s\":%lld,\"port\":%d,\"database\":\"%s\",",
-               (int)getpid(), drop_user(), (long long)((clock_mono() - m.started) / 1000000), crew_port(),
+    buf_printf(out,
+               "{\"ok\":true,\"pid\":%d,\"run_user\":\"%s\",\"uptime_s\":%lld,\"port\":%d,"
+               "\"database\":\"%s\",",
+               (int)getpid(), drop_user(), (long long)((clock_mono() - m.started) / 1000000),
+               crew_port(),
                !m.pg       ? "external"
                : m.pg_down ? "down"
                            : "private");

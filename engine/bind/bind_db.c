@@ -93,8 +93,8 @@ static enum db_lane lane_of(lua_State *L, enum db_lane lane)
  * bytes, everything else as text. Parameters are $1, $2 ...: nil, boolean, number, string,
  * ppv.db.array, ppv.db.bytes. Plugins get the same under the role ppv_plugin. Phases: request
  * webhook job tick. Yields. Errors: db.error db.conflict db.retry db.unavailable
- * db.unknown_outcome engine.timeout engine.busy request.conflict (refusals of SQL functions:
- * err.detail is the code, err.message the sentence). Since 1.0 */
+ * db.unknown_outcome engine.timeout engine.busy input.invalid; refusals of SQL functions carry their
+ * own code and sentence (wallet.insufficient ...). Since 1.0 */
 static int l_query(lua_State *L)
 {
     return bind_db_run(L, lx_task(L, PHASE_IO), NULL, lane_of(L, DB_WRITE), BIND_DB_ROWS, 1);

@@ -112,7 +112,7 @@ static const struct code_row CODES[] = {
     {"57014", ERR_TIMEOUT},
     {"25P0", ERR_DB_DOWN},
     {"57P0", ERR_DB_DOWN},
-    {"08P01", ERR_DB}, /* too few or too many parameters: the caller's mistake, the connection is fine */
+    {"08P01", ERR_DB}, /* a wrong number of parameters: the connection is fine */
     {"08", ERR_DB_DOWN},
     {"53300", ERR_DB_DOWN},
     {"53100", ERR_DISK_FULL},

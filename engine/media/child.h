@@ -14,7 +14,7 @@
  *         ext=<file name extension, no dot>        optional, only used in messages
  * stdout: JSON lines, each flushed; the last one is the result or the error:
  *         {"progress":0.42,"eta_s":12.5,"stage":"encode"}        at most two a second (stages: open, encode, finish)
- *         {"result":{...}}   probe:  {"duration","width","height","fps","rotation","container","video","audio","hdr","size"}
+ *         {"result":{...}}   probe:  {"duration","width","height","fps","rotated","container","video","audio","hdr","size"}
  *                            ingest: index.json without the segment arrays ("segment_count" instead); always < 16 KiB
  *         {"error":{"code":"media.truncated","message":"<sentence for the creator>"}}
  * Codes:  media.truncated media.unsupported_container media.unsupported_codec media.no_video media.too_long
@@ -35,6 +35,10 @@
  *           "audio" is [] for silent titles.
  *         init_<name>.mp4 clear; <name>.m4s AES-128-CBC with PKCS#7, IV from index.json,
  *           key = HKDF-SHA256(ikm title_secret, no salt, info "v1|<rendition name>|a|<segment number from 0>", 16 bytes).
+ *           Decode times lie on the segment grid from 0; an edit list in the init segment takes the
+ *           picture's reorder delay away, so picture and sound are shown from 0.000 and end together
+ *           (sound within its 21 ms frame at inner borders). Sound needs no edit list: its priming is
+ *           cut from the source.
  *         poster.jpg, poster_<n>.jpg. */
 #ifndef MEDIA_CHILD_H
 #define MEDIA_CHILD_H

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- ppv admin create NAME [EMAIL]     makes an administrator with a random password, printed once
 -- ppv admin password NAME           a new random password; all sessions of the account end
+-- ppv admin totp-off NAME           ends two-step sign-in of whoever lost the phone and the recovery codes
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local schema = require "lib.schema"
@@ -60,7 +61,26 @@ local function password()
   return show(name, fresh)
 end
 
+local function totp_off()
+  local n, err = db.tx(function(tx)
+    local row, e = tx.one("select id from users where username = $1", name)
+    if row == nil then return nil, e end
+    if not row then return nil, { message = "there is no account of this name" } end
+    local gone
+    gone, e = tx.exec("delete from user_totp where user_id = $1", row.id)
+    if not gone then return nil, e end
+    if gone == 0 then return nil, { message = "two-step sign-in of this account is off" } end
+    gone, e = tx.exec("delete from sessions where user_id = $1", row.id)
+    if not gone then return nil, e end
+    return tx.exec("select ppv_audit(null, 'totp.disable', $1, '{\"via\":\"cli\"}')", "user:" .. row.id)
+  end)
+  if not n then return fail(tostring(err.message)) end
+  print("two-step sign-in of " .. name .. " is off; all sessions of the account are ended")
+  return 0
+end
+
 if action == "create" and name then return create() end
 if action == "password" and name then return password() end
-print("usage: ppv admin create NAME [EMAIL]\n       ppv admin password NAME")
+if action == "totp-off" and name then return totp_off() end
+print("usage: ppv admin create NAME [EMAIL]\n       ppv admin password NAME\n       ppv admin totp-off NAME")
 return 2

@@ -65,7 +65,7 @@ local function deposit(admin, user, amount)
 end
 
 local function film(owner, f)
-  local have, err = db.one("select id from videos where owner_id = $1 and title = $2 and state <> 'deleted'", owner, f.title)
+  local have, err = db.one("select id from videos where owner_id = $1 and upload_name = $2", owner, f.source:match("[^/]+$"))
   check(have, err, "videos")
   if have then return nil end
   local data = blob.read("samples", f.source, 32 * 1024 * 1024)

@@ -298,10 +298,10 @@ async function journey() {
   }, { needed: true, page: viewer.page });
   await axe("watch, playing", viewer.page);
   await check("the viewer's name lies over the picture and moves", async () => {
-    const place = () => viewer.page.evaluate(() => { const m = document.querySelector(".player .mark"); return [m.textContent, m.style.left + m.style.top]; });
+    const place = () => viewer.page.evaluate(() => { const m = document.querySelector(".player .viewer-mark"); return [m.textContent, m.style.left + m.style.top]; });
     const [text, first] = await place();
     that(text.includes(viewer.username), `it says ${text}`);
-    await viewer.page.waitForFunction((was) => { const m = document.querySelector(".player .mark"); return m.style.left + m.style.top !== was; }, first, { timeout: 15000 });
+    await viewer.page.waitForFunction((was) => { const m = document.querySelector(".player .viewer-mark"); return m.style.left + m.style.top !== was; }, first, { timeout: 15000 });
   }, { page: viewer.page });
 
   const { levels } = await state(viewer.page);

@@ -77,7 +77,8 @@ describe("the catalogue", function()
   end)
 
   it("survives every search text", function()
-    for _, q in ipairs { "'", "''", "\\", "%", "&", "|", "!", "(", "a & | b", "<->", ":*", "a:b", "\226\130\172", "-- x", "'; drop table videos; --", ("x "):rep(90),
+    for _, q in ipairs { "'", "''", "\\", "%", "&", "|", "!", "(", "a & | b", "<->", ":*", "a:b", "\226\130\172", "-- x", "'; drop table videos; --",
+      ("x "):rep(90),
       ("x"):rep(200), "*", "\"", "a\\'b" } do
       local r = visitor:get("/api/videos?" .. form.encode { q = q })
       assert.equal(200, r.status, q .. ": " .. r.body)
@@ -87,7 +88,8 @@ describe("the catalogue", function()
 
   it("refuses foreign cursors, orders and limits", function()
     local _, cursor = list(visitor, { owner_id = maker.id, limit = 1, sort = "newest" })
-    for _, q in ipairs { { cursor = cursor, sort = "title" }, { cursor = cursor .. "x" }, { cursor = "x" }, { sort = "random" }, { limit = 0 }, { limit = 201 },
+    for _, q in ipairs { { cursor = cursor, sort = "title" }, { cursor = cursor .. "x" }, { cursor = "x" }, { sort = "random" }, { limit = 0 },
+      { limit = 201 },
       { limit = "ten" }, { owner_id = "me" }, { owner_id = -1 } } do
       local r = visitor:get("/api/videos?" .. form.encode(q))
       assert.equal(422, r.status, form.encode(q))
@@ -124,7 +126,8 @@ describe("the catalogue", function()
   it("lets only the maker change, delete and bring back", function()
     local stranger = h.make.user()
     local film = h.make.video(maker)
-    for _, call in ipairs { { "/api/video_update", { id = film, title = "taken" } }, { "/api/video_delete", { id = film } }, { "/api/video_undelete", { id = film } } } do
+    for _, call in ipairs { { "/api/video_update", { id = film, title = "taken" } }, { "/api/video_delete", { id = film } }, { "/api/video_undelete",
+      { id = film } } } do
       assert.equal(404, stranger:post(call[1], call[2]).status)
       assert.equal(401, visitor:post(call[1], call[2]).status)
     end
@@ -133,7 +136,8 @@ describe("the catalogue", function()
     local v = visitor:get("/api/videos/" .. film).json.video
     assert.equal("New <b>", v.title)
     assert.equal(123, v.price_cents)
-    for _, bad in ipairs { { price_cents = -1 }, { price_cents = 1.5 }, { price_cents = "x" }, { title = ("x"):rep(201) }, { title = "a\0b" }, { visibility = "secret" } } do
+    for _, bad in ipairs { { price_cents = -1 }, { price_cents = 1.5 }, { price_cents = "x" }, { title = ("x"):rep(201) }, { title = "a\0b" },
+      { visibility = "secret" } } do
       bad.id = film
       assert.equal(422, maker:post("/api/video_update", bad).status)
     end

@@ -18,7 +18,8 @@ local function film(owner, over)
   assert(db.exec([[insert into renditions (video_id, name, kind, width, height, bandwidth, codecs, init_path, segments, nsegments, bytes)
     values ($1::uuid, 'v360', 'video', 640, 360, 500000, 'avc1.64001e', 'init_v360.mp4', $2::jsonb, 2, 10)]], id,
     json.encode { a = json.array(segments) }))
-  for name, bytes in pairs { ["s0.m4s"] = "seg-0", ["s1.m4s"] = "seg-1", ["init_v360.mp4"] = "init!", ["index.json"] = "{}", ["poster.jpg"] = "\255\216jpg" } do
+  for name, bytes in pairs { ["s0.m4s"] = "seg-0", ["s1.m4s"] = "seg-1", ["init_v360.mp4"] = "init!", ["index.json"] = "{}",
+    ["poster.jpg"] = "\255\216jpg" } do
     assert(blob.write("media", id .. "/" .. name, bytes))
   end
   return id, secret
@@ -86,7 +87,8 @@ describe("playback", function()
   end)
 
   it("does not know sessions that are none", function()
-    for _, session in ipairs { "0190a000-0000-7000-8000-000000000000", "none", "x", ("a"):rep(64), ("a"):rep(65), "%00", "..", "a.b", "0190a000-0000-7000-8000-00000000000g" } do
+    for _, session in ipairs { "0190a000-0000-7000-8000-000000000000", "none", "x", ("a"):rep(64), ("a"):rep(65), "%00", "..", "a.b",
+      "0190a000-0000-7000-8000-00000000000g" } do
       local r = viewer:get("/hls/" .. session .. "/master.m3u8")
       assert.is_true(r.status >= 400 and r.status < 500, session .. " " .. r.status)
       assert.is_nil(r.body:find("#EXTM3U", 1, true))
@@ -97,13 +99,16 @@ describe("playback", function()
     local base = dir(play(viewer, id))
     local other = film(maker)
     for _, name in ipairs { "index.json", "poster.jpg", "none.m3u8", "none.m4s", "k-v360-2.key", "k-v360-99999.key", "k-none-0.key", "k-v360-0", "v360",
-      "..%2f" .. other .. "%2fs0.m4s", "%2e%2e/" .. other .. "/s0.m4s", "../" .. other .. "/s0.m4s", "..%5cs0.m4s", "%2fetc%2fpasswd", "s0.m4s%00.key", "s0.m4s/",
-      ".m4s", "....m4s", "a/s0.m4s", "%252e%252e%252fs0.m4s", "s0.m4s%0a", "S0.M4S", "\226\128\174.m4s", ("a"):rep(200) .. ".m4s", "master.m3u8/../s0.m4s%2f.." } do
+      "..%2f" .. other .. "%2fs0.m4s", "%2e%2e/" .. other .. "/s0.m4s", "../" .. other .. "/s0.m4s", "..%5cs0.m4s", "%2fetc%2fpasswd",
+        "s0.m4s%00.key", "s0.m4s/",
+      ".m4s", "....m4s", "a/s0.m4s", "%252e%252e%252fs0.m4s", "s0.m4s%0a", "S0.M4S", "\226\128\174.m4s", ("a"):rep(200) .. ".m4s",
+        "master.m3u8/../s0.m4s%2f.." } do
       local r = viewer:get(base .. name)
       assert.is_true(r.status >= 400 and r.status < 500, name .. " " .. r.status .. " " .. r.body:sub(1, 80))
       assert.is_nil(r.body:find("seg-", 1, true), name)
     end
-    for _, path in ipairs { "/media/" .. id .. "/s0.m4s", "/media/" .. id .. "/index.json", "/public/../media/" .. id .. "/s0.m4s", "/media/poster/..%2f" .. id } do
+    for _, path in ipairs { "/media/" .. id .. "/s0.m4s", "/media/" .. id .. "/index.json", "/public/../media/" .. id .. "/s0.m4s",
+      "/media/poster/..%2f" .. id } do
       assert.is_true(viewer:get(path).status >= 400, path)
     end
   end)
@@ -140,12 +145,13 @@ describe("playback", function()
         assert.is_true(({ [401] = 1, [403] = 1, [404] = 1, [409] = 1, [410] = 1 })[r.status] ~= nil, name .. " " .. r.status .. r.body:sub(1, 99))
       end
     end
-    local v, base, film_id = start()
+    local v, base = start()
     assert.equal(200, maker:post("/api/creator/block_user", { user_id = v.id, ban_type = "hard" }).status)
     ends(v, base)
-    v, base, film_id = start()
+    v, base = start()
     db.exec("update users set disabled_at = now() where id = $1", v.id)
     ends(v, base)
+    local film_id
     v, base, film_id = start()
     assert.equal(200, maker:post("/api/video_delete", { id = film_id }).status)
     ends(v, base)

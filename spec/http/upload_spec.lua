@@ -28,7 +28,8 @@ end
 
 local function send(u, parts, o)
   o = o or {}
-  return u:request("POST", "/api/upload", { body = o.body or form(parts), headers = { ["content-type"] = o.type or "multipart/form-data; boundary=spec-mark" } })
+  return u:request("POST", "/api/upload", { body = o.body or form(parts),
+    headers = { ["content-type"] = o.type or "multipart/form-data; boundary=spec-mark" } })
 end
 
 local function film(more) -- the parts of a good upload with changes
@@ -86,7 +87,8 @@ describe("an upload", function()
     ["no file"] = { film() }, ["nothing at all"] = { {} }, ["the file under another name"] = { with_file(film(), nil, nil, "video") },
     ["two files"] = { with_file(with_file(film())) }, ["a negative price"] = { with_file(film { price_cents = "-1" }) },
     ["a fraction as price"] = { with_file(film { price_cents = "1.5" }) }, ["words as price"] = { with_file(film { price_cents = "free" }) },
-    ["a price beyond the limit"] = { with_file(film { price_cents = "1000000001" }) }, ["an endless price"] = { with_file(film { price_cents = ("9"):rep(40) }) },
+    ["a price beyond the limit"] = { with_file(film { price_cents = "1000000001" }) },
+      ["an endless price"] = { with_file(film { price_cents = ("9"):rep(40) }) },
     ["a title that is too long"] = { with_file(film { title = ("x"):rep(201) }) }, ["a title that is no text"] = { with_file(film { title = "\255\254" }) },
     ["a title with control characters"] = { with_file(film { title = "a\0b" }) },
     ["a description that is too long"] = { with_file(film { description = ("x"):rep(5001) }) },
@@ -109,8 +111,10 @@ describe("an upload", function()
 
   it("is refused: a broken body", function()
     local good = form(with_file(film()))
-    for _, case in ipairs { { body = good:sub(1, -10) }, { body = good, type = "multipart/form-data" }, { body = good, type = "multipart/form-data; boundary=other" },
-      { body = "x" }, { body = "{}", type = "application/json" }, { body = good, type = "text/plain" }, { body = good, type = "multipart/form-data; boundary=" .. ("b"):rep(300) },
+    for _, case in ipairs { { body = good:sub(1, -10) }, { body = good, type = "multipart/form-data" }, { body = good,
+      type = "multipart/form-data; boundary=other" },
+      { body = "x" }, { body = "{}", type = "application/json" }, { body = good, type = "text/plain" }, { body = good,
+        type = "multipart/form-data; boundary=" .. ("b"):rep(300) },
       { body = "--spec-mark\r\n" .. ("x-header: y\r\n"):rep(2000) .. "\r\nx\r\n--spec-mark--\r\n" } } do
       local before = files()
       local r = send(u, nil, case)

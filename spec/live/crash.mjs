@@ -9,7 +9,10 @@ import { Server, call, check, count_by, fresh_ip, main, note, show, until } from
 const KILLS = Number(process.env.KILLS ?? 2), BUYERS = 6, PRICE = 100, FILMS = 4000;
 
 const alive = pid => { try { process.kill(pid, 0); return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8")); } catch { return false; } };
-const worker = async (s, kind, i = 0) => (await s.status()).workers.filter(w => w.kind === kind)[i];
+const worker = (s, kind, i = 0) => until(`${kind} worker ${i} runs`, async () => {
+  const w = (await s.status()).workers.filter(x => x.kind === kind)[i];
+  return w.ready && w.pid > 1 && w;
+}, 20);
 const postmaster = s => Number(readFileSync(join(s.var, "pg/postmaster.pid"), "utf8").split("\n")[0]);
 
 /** Processes whose working directory or arguments name our scratch directory. */
@@ -94,7 +97,11 @@ async function round(s, people, films, name, kill, seconds) {
   await s.check_books(name);
 }
 
-const kill9 = pid => { process.kill(pid, "SIGKILL"); return pid; };
+function kill9(pid) {
+  if (!(pid > 1)) throw new Error(`no process: ${pid}`); // 0 would be ourselves
+  process.kill(pid, "SIGKILL");
+  return pid;
+}
 
 await main(async () => {
   const s = await new Server({ drain_timeout: "5s" }).start();
@@ -112,7 +119,7 @@ await main(async () => {
     return pid;
   }, 15);
   await round(s, people, lists[1], "job worker killed", async () => kill9((await worker(s, "job")).pid), 15);
-  const job = await until("the job worker is back", async () => (await worker(s, "job")).ready && await worker(s, "job"), 15);
+  const job = await worker(s, "job");
   check("the job worker is back", job.restarts >= KILLS, show(job));
   await round(s, people, lists[2], "database killed", async () => kill9(postmaster(s)), 40);
 

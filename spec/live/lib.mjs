@@ -2,7 +2,7 @@
 // What the live tests share: a server of their own in a scratch directory, clients with cookies, waiting by condition,
 // the database through psql, and the counting of results. Plain node, no packages.
 import { execFile, spawn, execFileSync } from "node:child_process";
-import { chmodSync, cpSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { accessSync, chmodSync, constants, cpSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -120,11 +120,11 @@ export class Server {
   /** sets: {key: value}. Environment: PPV = another program, CODE = another tree. The code is a copy, so that editing it or the working tree disturbs nobody. */
   constructor(sets = {}) {
     this.dir = mkdtempSync(join(tmpdir(), "ppv-live-"));
+    servers.add(this);
     chmodSync(this.dir, 0o755); // the database runs as another user
     this.root = join(this.dir, "root");
     this.var = join(this.dir, "v");
     this.bin = join(this.dir, "ppv");
-    cpSync(process.env.PPV ?? join(ROOT, "build/ppv"), this.bin);
     for (const d of ["scripts", "plugins", "sql", "static"]) cpSync(join(process.env.CODE ?? ROOT, d), join(this.root, d), { recursive: true });
     this.sets = { web_workers: 2, development: "false", admin_totp: "false", trusted_proxies: "127.0.0.1", log_format: "json", ...sets };
   }
@@ -133,6 +133,11 @@ export class Server {
     return ["--root", this.root, ...Object.entries(sets).flatMap(([k, v]) => ["--set", `${k}=${v}`]), ...rest];
   }
   async start() {
+    const built = process.env.PPV ?? join(ROOT, "build/ppv");
+    if (!existsSync(this.bin)) { // executable = the linker is done with it
+      await until("the program is built", () => (accessSync(built, constants.X_OK), true), 60);
+      cpSync(built, this.bin);
+    }
     this.port ??= await free_port();
     this.url = `http://127.0.0.1:${this.port}`;
     this.log_path = join(this.dir, "log");
@@ -140,7 +145,6 @@ export class Server {
     this.child = spawn(this.bin, this.args("serve"), { cwd: this.dir, stdio: ["ignore", fd, fd] });
     this.exited = new Promise(r => this.child.once("exit", (code, signal) => { this.gone = true; r({ code, signal }); }));
     this.gone = false;
-    servers.add(this);
     await until("the server is ready", async () => {
       if (this.gone) throw Object.assign(new Error(this.log().slice(-2000)), { fatal: true });
       return (await call(this.port, "GET", "/ready", { timeout: 2000 })).status === 200;
@@ -238,10 +242,11 @@ export const show = x => JSON.stringify(x);
 
 // ---- the frame of a test ----
 
-function kill_all() {
-  for (const s of servers) if (s.child && !s.gone) try { s.child.kill("SIGTERM"); } catch { /* already gone */ }
-}
-for (const sig of ["SIGINT", "SIGTERM"]) process.on(sig, () => { kill_all(); process.exit(130); });
+for (const sig of ["SIGINT", "SIGTERM", "SIGHUP"])
+  process.once(sig, async () => {
+    await Promise.all([...servers].map(s => s.remove().catch(() => {})));
+    process.exit(130);
+  });
 
 /** Runs the test, cleans up, prints the sum, sets the exit code. */
 export async function main(fn) {

@@ -21,7 +21,8 @@ const refused = {
 };
 
 function child(kind, clip, out) {
-  const job = `id=spec\ntitle_secret=${secret.toString('hex')}\nmax_duration_s=600\next=${path.extname(clip).slice(1)}\n\n`;
+  const longest = path.basename(clip) === 'bad_long.mp4' ? 600 : 43200;
+  const job = `id=spec\ntitle_secret=${secret.toString('hex')}\nmax_duration_s=${longest}\next=${path.extname(clip).slice(1)}\n\n`;
   const input = fs.openSync(clip, 'r');
   const stdio = ['pipe', 'pipe', 'pipe', input];
   if (out) stdio.push(fs.openSync(out, 'r'));

@@ -60,7 +60,7 @@ end
 
 --- Waits for fn() to be truthy and returns it; fails after `seconds` (default 5) with the last value.
 function M.eventually(fn, seconds)
-  local limit, last = time.mono() + (seconds or 5), nil
+  local limit, last = time.mono() + (seconds or 5)
   repeat
     last = fn()
     if last then return last end

@@ -14,7 +14,8 @@ describe("lib.hls", function()
   end)
 
   it("writes a media playlist: one key for each segment, the target covers the longest", function()
-    local text = hls.media("v720", "init_v720.mp4", { { name = "a.m4s", dur = 2, iv = ("0a"):rep(16) }, { name = "b.m4s", dur = 2.4, iv = "0x" .. ("0b"):rep(16) } })
+    local text = hls.media("v720", "init_v720.mp4", { { name = "a.m4s", dur = 2, iv = ("0a"):rep(16) }, { name = "b.m4s", dur = 2.4,
+      iv = "0x" .. ("0b"):rep(16) } })
     assert.equal([[
 #EXTM3U
 #EXT-X-VERSION:7
@@ -40,12 +41,14 @@ b.m4s
       assert.equal(ext, hls.extension(name))
       assert.is_string(hls.type_of(ext))
     end
-    for _, bad in ipairs { "", "a", ".m3u8", "a.b.m3u8", "../a.m3u8", "a/b.m3u8", "a.json", "index.json", "poster.jpg", "a.M3U8", "a.m3u8\0", "a%2e.key", "a b.key",
+    for _, bad in ipairs { "", "a", ".m3u8", "a.b.m3u8", "../a.m3u8", "a/b.m3u8", "a.json", "index.json", "poster.jpg", "a.M3U8", "a.m3u8\0",
+      "a%2e.key", "a b.key",
       ("a"):rep(160) .. ".key", "a.m3u8\n" } do
       assert.is_nil(hls.extension(bad), bad)
     end
     assert.same({ "v720", 12 }, { hls.key_name "k-v720-12.key" })
-    for _, bad in ipairs { "k-v720.key", "k-v720-.key", "k-V720-1.key", "k-v720--1.key", "k-v720-1.key.key", "k-v720-1234567.key", "k--1.key", "xk-v720-1.key" } do
+    for _, bad in ipairs { "k-v720.key", "k-v720-.key", "k-V720-1.key", "k-v720--1.key", "k-v720-1.key.key", "k-v720-1234567.key", "k--1.key",
+      "xk-v720-1.key" } do
       assert.is_nil(hls.key_name(bad), bad)
     end
   end)

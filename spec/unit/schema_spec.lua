@@ -20,7 +20,8 @@ describe("lib.schema", function()
   it("ints: digits only, within the limits", function()
     local rule = { type = "int", min = 0, max = 100 }
     for _, v in ipairs { 0, 100, "0", "100", " 7 ", "007" } do assert.equal(tonumber(v), one(rule, v)) end
-    for _, v in ipairs { -1, 101, 1.5, 0 / 0, 1 / 0, "1.5", "1e1", "0x10", "+1", "-1", "a", "1 2", "\217\161", ("9"):rep(18), true, {} } do refused(rule, v) end
+    for _, v in ipairs { -1, 101, 1.5, 0 / 0, 1 / 0, "1.5", "1e1", "0x10", "+1", "-1", "a", "1 2", "\217\161", ("9"):rep(18), true,
+      {} } do refused(rule, v) end
     assert.equal(-5, one({ type = "int", min = -10 }, "-5"))
     refused({ type = "int" }, "9007199254740993")
     assert.equal(9007199254740991, one({ type = "int" }, "9007199254740991"))

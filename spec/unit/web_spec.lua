@@ -121,7 +121,8 @@ end)
 describe("lib.password_rules", function()
   local who = { username = "margaret", email = "maggie@example.org" }
 
-  for _, good in ipairs { "correct horse battery", "k3#qP!z9", "\208\191\208\176\209\128\208\190\208\187\209\140 \208\180", ("long "):rep(51), "        x" } do
+  for _, good in ipairs { "correct horse battery", "k3#qP!z9", "\208\191\208\176\209\128\208\190\208\187\209\140 \208\180", ("long "):rep(51),
+    "        x" } do
     it("accepts " .. good:sub(1, 20), function() assert.is_true(rules.check(good, who)) end)
   end
 

@@ -10,7 +10,7 @@ export class ApiError extends Error {
 
   // A second try can help: nothing arrived, or the server says so.
   get retry() { return this.status === 0 || this.status === 429 || this.status >= 500; }
-  get needsSignIn() { return (this.status === 401 && this.code !== "auth.totp_required") || this.code === "auth.required"; }
+  get needsSignIn() { return this.code === "auth.required" || this.code === "auth.session"; }
 }
 
 // randomUUID exists only in secure contexts; a site on a LAN may be plain http.

@@ -29,7 +29,7 @@ function noise(text) {
 
 function overlay(box, viewer) {
   const random = noise(viewer + Date.now());
-  const mark = h("div", { class: "mark", "aria-hidden": "true" });
+  const mark = h("div", { class: "viewer-mark", "aria-hidden": "true" });
   let timer;
   function move() {
     if (mark.parentNode !== box) box.append(mark);

@@ -12,9 +12,16 @@ local function to(path)
   return function(ctx) return ctx:redirect(path) end
 end
 
+-- What a browser needs; build files that lie in the same directory are nobody's business.
+local SERVED = { html = true, css = true, js = true, mjs = true, map = true, svg = true, png = true, jpg = true, jpeg = true,
+  webp = true, ico = true, woff2 = true, webmanifest = true, txt = true }
+
 local function static(ctx)
   local rel = ctx.params.rest or ""
   if rel == "" or rel:sub(-1) == "/" then rel = rel .. "index.html" end
+  if not SERVED[rel:match("%.(%w+)$") or ""] or rel:find("^node_modules/") or rel:find("/%.") or rel:sub(1, 1) == "." then
+    return errors.not_found()
+  end
   local page = rel:find("%.html$")
   return ctx:file("static", rel, { ["cache-control"] = page and "no-cache" or "public, max-age=600" })
 end

@@ -4,7 +4,7 @@ local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local ledger = require "ppv.ledger"
 
-local lo, hi
+local lo, hi -- ids
 
 -- Two users of the bench.
 local function pair()
