@@ -250,8 +250,8 @@ async function main() {
   console.log(`${ROUNDS} rounds of ${SECS} s; peer of hello: ${PEER}; load ${readFileSync("/proc/loadavg", "utf8").slice(0, 14)}`);
   console.log(`${"case".padEnd(38)} ${"us : peer".padEnd(58)} target`);
   await measure();
+  if (wanted("upload")) await upload(s, me); // before idle, whose freed memory would hide growth
   if (wanted("idle")) await idle(s);
-  if (wanted("upload")) await upload(s, me);
   if (wanted("argon2")) await argon2(s, users);
   if (wanted("reload")) await reload(s);
   if (wanted("runaway")) await runaway(s);

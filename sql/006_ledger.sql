@@ -142,7 +142,9 @@ create constraint trigger ledger_txns_balanced after insert on ledger_txns defer
 -- Entries belong to a transaction of this very database transaction, so the check above has seen them all.
 create function ppv_entry_check() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-    if exists (select from added n join ledger_txns t on t.id = n.txn_id where t.xact <> pg_current_xact_id()) then
+    -- A look-up per row, not a join: a plan cached while the table was small would scan it for ever.
+    if exists (select from added n
+               where (select t.xact from ledger_txns t where t.id = n.txn_id) <> pg_current_xact_id()) then
         raise exception 'ledger transactions are closed once committed' using errcode = '42501';
     end if;
     return null;

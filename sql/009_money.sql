@@ -39,15 +39,22 @@ create function ppv_account(p_kind text, p_owner bigint, p_name text, p_currency
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_id bigint;
 begin
+    -- Two queries, because `is not distinct from` cannot use the index.
+    if p_owner is null then
+        select id into v_id from ledger_accounts where kind = p_kind and owner_id is null and name = p_name
+            and currency = p_currency;
+    else
+        select id into v_id from ledger_accounts where kind = p_kind and owner_id = p_owner and name = p_name
+            and currency = p_currency;
+    end if;
+    if v_id is not null then
+        return v_id;
+    end if;
+    insert into ledger_accounts (kind, owner_id, name, currency, balance)
+        values (p_kind, p_owner, p_name, p_currency, case when p_kind = 'user' then 0 end)
+        on conflict do nothing;
     select id into v_id from ledger_accounts where kind = p_kind and owner_id is not distinct from p_owner
         and name = p_name and currency = p_currency;
-    if v_id is null then
-        insert into ledger_accounts (kind, owner_id, name, currency, balance)
-            values (p_kind, p_owner, p_name, p_currency, case when p_kind = 'user' then 0 end)
-            on conflict do nothing;
-        select id into v_id from ledger_accounts where kind = p_kind and owner_id is not distinct from p_owner
-            and name = p_name and currency = p_currency;
-    end if;
     return v_id;
 end $$;
 

@@ -123,8 +123,8 @@ enum db_type {
     DBV_JSON
 };
 
-void db_result_free(struct db_result *r);          /* NULL is fine */
-int db_result_rows(const struct db_result *r);     /* rows returned */
+void db_result_free(struct db_result *r);           /* NULL is fine */
+int db_result_rows(const struct db_result *r);      /* rows returned */
 int64_t db_result_count(const struct db_result *r); /* rows affected or returned */
 int db_result_cols(const struct db_result *r);
 const char *db_result_name(const struct db_result *r, int col);

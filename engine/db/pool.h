@@ -9,7 +9,7 @@
 /* Shared by the lanes of one struct db. */
 struct pool_env {
     struct loop *loop;
-    struct timer kick; /* wakes the loop when something was queued outside the hook */
+    struct timer kick;  /* wakes the loop when something was queued outside the hook */
     struct pg_ops done; /* finished, callbacks not run yet */
     int64_t queries, errors, reconnects, resent;
 };
