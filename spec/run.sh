@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests: spec/run.sh [c|lua|live|browser]... [file]; without arguments all of them. The last line is `N passed, N failed`.
+# Runs the tests: spec/run.sh [c|lua|media|live|browser]... [file]; without arguments all of them. The last line is `N passed, N failed`.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
@@ -51,13 +51,14 @@ run_scripts() {
 
 want=("$@")
 case "${1:-all}" in
-  all) want=(c lua live browser) ;;
+  all) want=(c lua media live browser) ;;
   lua) shift; run_lua "$@"; want=() ;;
 esac
 for part in "${want[@]}"; do
   case $part in
     c) run_c ;;
     lua) run_lua ;;
+    media) PPV="$PWD/$BUILD/ppv" run_scripts media ;;
     live) PPV="$PWD/$BUILD/ppv" run_scripts live ;;
     browser) PPV="$PWD/$BUILD/ppv" run_scripts browser ;;
   esac

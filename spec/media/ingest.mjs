@@ -101,8 +101,8 @@ let failed = 0;
 for (const clip of clips) {
   const faults = check(clip);
   if (faults.length) failed++;
-  for (const f of faults) console.log(`${path.basename(clip)}: ${f}`);
+  for (const f of faults) console.log(`not ok - ${path.basename(clip)}: ${f}`);
 }
 fs.rmSync(tmp, { recursive: true, force: true });
-console.log(`media: ${clips.length} clips, ${failed} failures`);
+console.log(`${clips.length - failed} passed, ${failed} failed`);
 process.exit(failed ? 1 : 0);
