@@ -2,7 +2,7 @@
 // The cases of `make bench`, started by run.sh. Every ratio is to a peer of the same round, in changing order; figures are
 // medians of the rounds. CPU is utime + stime of the server's processes (and of postgres where marked) from /proc, per request.
 import { execFile } from "node:child_process";
-import { appendFileSync, cpSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import net from "node:net";
 import { join } from "node:path";
@@ -49,7 +49,7 @@ function cpu(pid) {
 const rss = pid => tree(pid).servers.reduce((n, p) => n + p.rss, 0);
 // ---- loads ----
 const run = (file, args, o = {}) => new Promise(resolve =>
-  execFile(file, args, { maxBuffer: 16 << 20, timeout: 120000, ...o }, (e, out, err) => resolve({ code: e ? e.code || 1 : 0, out, err })));
+  execFile(file, args, { maxBuffer: 16 << 20, timeout: 120000 + UPLOAD_MB * 50, ...o }, (e, out, err) => resolve({ code: e ? e.code || 1 : 0, out, err })));
 
 /** wrk against a server: {rate, us, errors, p50}; us includes the database's when db is set. */
 async function wrk(url, pid, { c = 32, headers = {}, db = false, secs = SECS } = {}) {
@@ -139,6 +139,7 @@ async function upload(s, user) {
     return [UPLOAD_MB * 1048.576 / (performance.now() - t), r];
   };
   const [copy] = await timed("dd", [`if=${film}`, `of=${s.var}/copy`, "bs=1M", "conv=fsync"]);
+  rmSync(join(s.var, "copy"));
   const before = rss(s.child.pid), a = cpu(s.child.pid).server;
   let peak = before;
   const timer = setInterval(() => { peak = Math.max(peak, rss(s.child.pid)); }, 100);
@@ -199,7 +200,7 @@ async function runaway(s) {
 }
 
 async function server(sets) {
-  const s = new Server({ http_idle_timeout: 600, job_workers: 0, ...sets });
+  const s = new Server({ http_idle_timeout: 600, job_workers: 0, max_upload: `${Math.max(UPLOAD_MB + 1, 4096)}MiB`, ...sets });
   cpSync(join(ROOT, "bench/root"), s.root, { recursive: true });
   for (const [name, size] of [["bench1m.woff2", 1 << 20], ["bench4k.js", 4096]]) {
     writeFileSync(join(s.root, "static", name), Buffer.alloc(size, "/* one line of a small asset */\n"));

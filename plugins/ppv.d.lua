@@ -61,6 +61,15 @@ function blob.read(root, path, max) end
 ---@return ppv.err? err
 function blob.write(root, path, bytes) end
 
+---{name, dir, size, mtime} of what lies in a directory ("" is the root itself) and ends with suffix, in no order; at most 1000.
+---Phases: request webhook job tick. Yields. Errors: request.not_found auth.forbidden io.failed
+---@param root string
+---@param path string
+---@param suffix? string
+---@return table|nil entries
+---@return ppv.err? err
+function blob.list(root, path, suffix) end
+
 ---Space left on the root's file system.
 ---Phases: any. Errors: request.not_found io.failed
 ---@param root string
@@ -441,12 +450,13 @@ function http.stream_end(req) end
 ---@class ppv.json
 local json = {}
 
----Strict JSON, depth at most 32, at most 16 MiB. null members are absent, null inside an array is ppv.json.null; integers beyond 2^53 arrive as strings of digits. [] keeps its mark, so it encodes as [] again.
+---Strict JSON, depth at most 32, at most 16 MiB. null members are absent, null inside an array is ppv.json.null; integers beyond 2^53 arrive as strings of digits. [] keeps its mark, so it encodes as [] again. opts.exact = true: numbers with a fraction or an exponent (1.0, 1e3) arrive as their text too.
 ---Phases: any. Errors: request.bad
 ---@param text string
+---@param opts? table
 ---@return any|nil
 ---@return ppv.err? err
-function json.decode(text) end
+function json.decode(text, opts) end
 
 ---Tables with exactly the keys 1..n become arrays, others objects (integer keys as strings; sparse tables are safe). An empty table is {} unless marked with ppv.json.array. Integers up to 2^53 are exact, other numbers keep 14 digits. Functions, NaN, infinity and nesting beyond 64 raise.
 ---Phases: any

@@ -72,7 +72,8 @@ end
 
 local declared = {}
 for i, route in ipairs(routes) do
-  declared[i] = { method = route.method, auth = route.auth, path = route.path, body = route.body, max_body = route.max_body }
+  declared[i] = { method = route.method, auth = route.auth, path = route.path, body = route.body, max_body = route.max_body,
+    pure = route.pure }
 end
 
 require("lib.live").set { routes = routes, plugins = plugins, document = openapi.document }

@@ -219,12 +219,41 @@ static int check_plugins(void)
     return rc < 0;
 }
 
+static int cmd_spec(void);
+
+/* The plugin's own specifications. */
+static int test_plugin(void)
+{
+    static char dir[600];
+    static char *args[] = {dir, NULL};
+    const char *name = cl.argv[1];
+    snprintf(dir, sizeof dir, "%s/plugins/%.60s/spec", cl.root, name);
+    if (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(name) ||
+        access(dir, R_OK)) {
+        fprintf(stderr, "ppv: there is no folder plugins/%s/spec\n", name);
+        return 1;
+    }
+    char *full = cl.conf ? realpath(cl.conf, NULL) : NULL; /* it may be relative */
+    cl.conf = full ? full : cl.conf;
+    if (chdir(cl.root)) {
+        perror(cl.root);
+        return 1;
+    }
+    snprintf(dir, sizeof dir, "plugins/%.60s/spec", name);
+    cl.argv = args;
+    cl.argc = 1;
+    return cmd_spec();
+}
+
 static int cmd_plugin(void)
 {
     if (cl.argc > 0 && strcmp(cl.argv[0], "check") == 0)
         return check_plugins();
+    if (cl.argc > 1 && strcmp(cl.argv[0], "test") == 0)
+        return test_plugin();
     if (cl.argc > 1 && (strcmp(cl.argv[0], "enable") == 0 || strcmp(cl.argv[0], "disable") == 0))
         return call(cl.argv[0], cl.argv[1]);
+    setenv("PPV_ROOT", cl.root, 1); /* `new` writes there */
     return run_lua("scripts/cli/plugin.lua", true, false);
 }
 
@@ -267,7 +296,8 @@ static int cmd_spec(void)
     static char scratch[512], set[560];
     static char *const fixed[] = {
         "fetch_allow_private=true", "development=false",      "base_url=",     "database_url=",
-        "admin_totp=false",         "argon2_memory_kib=1024", "argon2_time=1", "argon2_threads=1"};
+        "admin_totp=false",         "argon2_memory_kib=1024", "argon2_time=1", "argon2_threads=1",
+        "database_read=",           "statement_timeout=6s"};
     struct err e = {0};
     if (spec_scratch(scratch, &e) < 0)
         return fail(&e);

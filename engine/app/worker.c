@@ -265,6 +265,9 @@ static int open_db(struct worker *w, const char *role, struct err *e)
     char name[32];
     snprintf(name, sizeof name, "ppv %s", role);
     struct db_cfg c = {.conninfo = w->conninfo, .name = name};
+    const char *read = conf_str("database_read");
+    c.read_conninfo = read[0] ? read : NULL;
+    c.write_timeout_ms = (int)conf_int("statement_timeout") * 1000;
     if (w->kind != WORKER_WEB) {
         c.nwrite = 4;
         c.nplugin = 1;

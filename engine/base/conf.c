@@ -57,11 +57,14 @@ static struct key keys[] = {
     KEY("database_url", STRING, "", NULL,
         "PostgreSQL, e.g. postgres://ppv@db/ppv. Empty: a private one in var_dir."),
     KEY("database_read", STRING, "", NULL,
-        "A replica for plain reads. Empty: the same as database_url."),
+        "A replica for plain reads; the primary should have synchronous_commit = remote_apply, "
+        "else "
+        "new rows are missed for moments. Empty: the same as database_url."),
     KEY("pg_user", STRING, "", NULL,
         "System user of the private PostgreSQL when started by root. Empty: ppv if it exists, else "
         "postgres."),
-    KEY("statement_timeout", DURATION, "5s", "1..600", "Longest database statement."),
+    KEY("statement_timeout", DURATION, "5s", "1..600",
+        "Longest database statement; plain reads always end after 1 s."),
     KEY("web_workers", INT, "0", "0..256", "Web worker processes; 0 = one per core."),
     KEY("job_workers", INT, "1", "0..64", "Processes for background jobs."),
     KEY("encode_jobs", INT, "1", "1..64", "Films encoded at the same time by one job worker."),
@@ -224,7 +227,8 @@ static int set(struct key *k, struct str v, const char *origin, struct err *e)
     free(k->value);
     k->value = b.p;
     k->number = number;
-    snprintf(k->origin, sizeof k->origin, "%s", origin);
+    if (origin != k->origin)
+        snprintf(k->origin, sizeof k->origin, "%s", origin);
     return 0;
 }
 

@@ -2,15 +2,17 @@
 #include "bind/bind_media.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/arena.h"
 #include "base/str.h"
+#include "bind/bind_json.h"
 #include "bind/bind_work.h"
 #include "blob/blob.h"
 #include "lua/lx.h"
 
-enum { READ_MAX = 32 << 20, PATH_BYTES = 1024 };
+enum { READ_MAX = 32 << 20, PATH_BYTES = 1024, LIST_MAX = 1000 };
 
 struct blob_work {
     struct bind_work w;
@@ -182,6 +184,70 @@ static int l_write(lua_State *L)
     return bind_work_run(L, &b->w);
 }
 
+struct entry {
+    int64_t size, mtime_us;
+    bool dir;
+    char name[256];
+};
+
+static int take_entry(void *arg, const char *name, const struct stat *st)
+{
+    struct blob_work *b = arg;
+    size_t n = strlen(name), k = strlen(b->to);
+    if (n < k || strcmp(name + n - k, b->to) != 0)
+        return 0;
+    struct entry x = {.size = st->st_size, .dir = S_ISDIR(st->st_mode)};
+    x.mtime_us = st->st_mtim.tv_sec * INT64_C(1000000) + st->st_mtim.tv_nsec / 1000;
+    snprintf(x.name, sizeof x.name, "%s", name);
+    buf_put(&b->out, (const char *)&x, sizeof x);
+    return --b->n > 0 ? 0 : -1;
+}
+
+static void list_work(struct bind_work *w)
+{
+    struct blob_work *b = (struct blob_work *)w;
+    blob_list(b->root, b->path, take_entry, b, &w->err);
+}
+
+static int push_entries(lua_State *L, struct bind_work *w)
+{
+    const struct buf *out = &((struct blob_work *)w)->out;
+    lua_newtable(L);
+    bind_json_mark_array(L);
+    for (size_t i = 0; (i + 1) * sizeof(struct entry) <= out->n; i++) {
+        struct entry x;
+        memcpy(&x, out->p + i * sizeof x, sizeof x);
+        lua_createtable(L, 0, 4);
+        lua_pushstring(L, x.name);
+        lua_setfield(L, -2, "name");
+        lua_pushboolean(L, x.dir);
+        lua_setfield(L, -2, "dir");
+        lua_pushnumber(L, (lua_Number)x.size);
+        lua_setfield(L, -2, "size");
+        lua_pushnumber(L, (lua_Number)x.mtime_us / 1e6);
+        lua_setfield(L, -2, "mtime");
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+/* ppv.blob.list(root: string, path: string, suffix?: string) -> entries: table | nil, err
+ * {name, dir, size, mtime} of what lies in a directory ("" is the root itself) and ends with
+ * suffix, in no order; at most 1000. Phases: request webhook job tick. Yields. Errors:
+ * request.not_found auth.forbidden io.failed. Since 1.0 */
+static int l_list(lua_State *L)
+{
+    struct task *t = lx_task(L, PHASE_IO);
+    path_arg(L, 1);
+    struct str rel = lx_str(L, 2, 0, PATH_BYTES);
+    luaL_argcheck(L, strlen(rel.p) == rel.n, 2, "path with a NUL byte");
+    const char *suffix = lua_isnoneornil(L, 3) ? "" : path_arg(L, 3);
+    struct blob_work *b = new_work(L, t, list_work, push_entries);
+    b->to = arena_strdup(b->w.arena, suffix);
+    b->n = LIST_MAX;
+    return bind_work_run(L, &b->w);
+}
+
 /* ppv.blob.free(root: string) -> bytes: integer | nil, err
  * Space left on the root's file system. Phases: any. Errors: request.not_found io.failed. Since
  * 1.0 */
@@ -200,6 +266,6 @@ int bind_media_blob(lua_State *L)
     static const luaL_Reg reg[] = {
         {"exists", l_exists}, {"size", l_size}, {"remove_tree", l_remove_tree},
         {"rename", l_rename}, {"read", l_read}, {"write", l_write},
-        {"free", l_free},     {NULL, NULL}};
+        {"free", l_free},     {"list", l_list}, {NULL, NULL}};
     return lx_module(L, reg);
 }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bind/bind.h"
+#include "blob/blob.h"
 #include "http/server.h"
 #include "lua/gen.h"
 #include "lua/lx.h"
@@ -17,6 +18,22 @@ enum body_mode { BODY_NONE, BODY_MEMORY, BODY_STREAM };
 struct route {
     enum body_mode body;
     int64_t max_body;
+    bool pure; /* the answer depends on the path alone */
+};
+
+/* File answers of pure routes by path. Only of files that were there, so strangers cannot fill it. */
+enum { PURE_BUCKETS = 256, PURE_MAX = 1024 };
+struct pure {
+    struct pure *next;
+    const char *path, *root;
+    int status, nheaders;
+    struct http_header *headers;
+    struct http_file file; /* dirfd is looked up each time */
+};
+struct bind_pure {
+    struct arena *arena; /* the generation's table */
+    int n;
+    struct pure *b[PURE_BUCKETS];
 };
 /* What a generation's slot holds. */
 struct table {
@@ -24,6 +41,7 @@ struct table {
     struct router *router;
     int n;
     struct route *routes; /* index = Lua index - 1 */
+    struct bind_pure pure;
 };
 
 /* ---- building ---- */
@@ -58,6 +76,8 @@ static int read_route(lua_State *L, int idx, int i, struct table *t, struct rout
     const char *body = field(L, row, "body", t->arena);
     lua_getfield(L, row, "max_body");
     t->routes[i].max_body = lua_isnumber(L, -1) ? (int64_t)lua_tonumber(L, -1) : 65536;
+    lua_getfield(L, row, "pure");
+    t->routes[i].pure = lua_toboolean(L, -1);
     lua_settop(L, row - 1);
     if (!body || strcmp(body, "none") == 0)
         t->routes[i].body = BODY_NONE;
@@ -91,7 +111,7 @@ int bind_http_swap(void *arg, struct gen *g, struct err *e)
     int top = lua_gettop(L);
     struct arena *a = arena_new();
     struct table *t = arena_alloc(a, sizeof *t);
-    t->arena = a;
+    t->arena = t->pure.arena = a;
     gen_push_boot(L, g);
     lua_getfield(L, -1, "routes");
     int rc = read_routes(L, t, e);
@@ -231,6 +251,57 @@ static void on_body(struct http_req *r, void *arg, const struct err *e)
     spawn(h);
 }
 
+/* ---- pure routes ---- */
+
+static struct pure **pure_find(struct bind_pure *t, const char *path)
+{
+    uint32_t hash = 2166136261u;
+    for (const char *p = path; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * 16777619u;
+    struct pure **at = &t->b[hash % PURE_BUCKETS];
+    while (*at && strcmp((*at)->path, path) != 0)
+        at = &(*at)->next;
+    return at;
+}
+
+void bind_http_remember(struct bind_http *h, int status, const struct http_header *v, int n,
+                        const char *root, const struct http_file *f)
+{
+    struct bind_pure *t = h->pure;
+    struct pure **at = pure_find(t, h->r->path);
+    if (*at || t->n >= PURE_MAX)
+        return;
+    struct pure *p = arena_alloc(t->arena, sizeof *p);
+    p->path = arena_strdup(t->arena, h->r->path);
+    p->root = arena_strdup(t->arena, root);
+    p->status = status;
+    p->file = *f;
+    p->file.rel = arena_strdup(t->arena, f->rel);
+    p->file.ctype = f->ctype ? arena_strdup(t->arena, f->ctype) : NULL;
+    p->nheaders = n;
+    p->headers = arena_alloc(t->arena, sizeof *v * (size_t)n);
+    for (int i = 0; i < n; i++)
+        p->headers[i] = (struct http_header){arena_strdup(t->arena, v[i].name),
+                                             arena_strdup(t->arena, v[i].value)};
+    *at = p;
+    t->n++;
+}
+
+/* Answers from memory of an earlier answer; false when there is none. */
+static bool pure_answer(struct bind_pure *t, struct http_req *r)
+{
+    struct pure *p = *pure_find(t, r->path);
+    if (!p)
+        return false;
+    struct http_file f = p->file;
+    f.dirfd = blob_dirfd(p->root);
+    if (f.dirfd < 0)
+        return false;
+    http_respond_file(r, p->status, p->headers, p->nheaders, &f);
+    http_release(r);
+    return true;
+}
+
 static int on_start(void *arg, struct http_req *r)
 {
     (void)arg;
@@ -238,13 +309,18 @@ static int on_start(void *arg, struct http_req *r)
     struct table *t = g ? g->slot[GEN_SLOT_HTTP] : NULL;
     if (!t)
         return -1;
+    struct router_match match;
+    router_match(t->router, r->method, r->path, &match);
+    struct route none = {BODY_NONE, 0, false};
+    struct route *route = match.status == 200 ? &t->routes[match.id] : &none;
+    if (route->pure && pure_answer(&t->pure, r))
+        return 0;
     struct bind_http *h = arena_alloc(http_arena(r), sizeof *h);
     h->r = r;
     h->g = gen_ref(g);
+    h->match = match;
+    h->pure = route->pure ? &t->pure : NULL;
     r->user = h;
-    router_match(t->router, r->method, r->path, &h->match);
-    struct route none = {BODY_NONE, 0};
-    struct route *route = h->match.status == 200 ? &t->routes[h->match.id] : &none;
     h->max_body = route->max_body;
     h->in_memory = route->body == BODY_MEMORY;
     h->body_taken = route->body != BODY_STREAM;

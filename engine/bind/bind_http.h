@@ -9,6 +9,8 @@
 #include "http/router.h"
 
 struct gen;
+struct bind_pure;
+struct http_file;
 struct http_header;
 struct http_req;
 struct task;
@@ -22,6 +24,7 @@ struct bind_http {
     struct router_match match;
     int64_t max_body;
     bool gone, streaming, in_memory, body_taken;
+    struct bind_pure *pure; /* where to remember a file answer, or NULL */
 };
 /* The request of the running task, or raises. */
 struct bind_http *bind_http_current(lua_State *L, struct task **t);
@@ -31,6 +34,10 @@ void bind_http_clock(struct bind_http *h, bool on);
 
 /* Headers of the table at idx ({name = value | {values}}, nil = none) in the request's arena. */
 int bind_reply_headers(lua_State *L, int idx, struct bind_http *h, struct http_header **out);
+/* The file answer of a pure route went out: the same path is answered without Lua while the
+ * generation lives. */
+void bind_http_remember(struct bind_http *h, int status, const struct http_header *v, int n,
+                        const char *root, const struct http_file *f);
 /* Answers with the results status, headers, body on co's top. */
 void bind_reply_send(lua_State *co, int nresults, struct bind_http *h);
 

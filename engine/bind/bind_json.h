@@ -19,6 +19,9 @@ int bind_json_encode(lua_State *L, int idx, bool sorted, struct buf *out, struct
  * ppv.json.null, so positions stay. Integers beyond 2^53 become strings of their digits. A null
  * document pushes ppv.json.null. */
 int bind_json_decode(lua_State *L, struct str text, struct err *e);
+/* The same, but only integers written as plain digits become numbers; others (1e3, 1.0) arrive as
+ * their text. For amounts. */
+int bind_json_decode_exact(lua_State *L, struct str text, struct err *e);
 /* Gives the table at the top of the stack the array mark: it encodes as [] even when empty. */
 void bind_json_mark_array(lua_State *L);
 /* Module opener. */

@@ -11,6 +11,7 @@ struct dec {
     lua_State *L;
     const char *s, *p, *end;
     struct err *e;
+    bool exact;
 };
 
 /* Scratch of one string with escapes. One decode runs at a time (loop thread, no callbacks), so it
@@ -152,8 +153,9 @@ static int push_number(struct dec *d, const char *from, bool integer)
     double v = strtod(tmp, NULL);
     if (!isfinite(v))
         return bad(d, "number out of range");
-    if (integer && fabs(v) >= 9007199254740992.0 &&
-        strcmp(tmp + (tmp[0] == '-'), "9007199254740992") != 0)
+    bool beyond =
+        fabs(v) >= 9007199254740992.0 && strcmp(tmp + (tmp[0] == '-'), "9007199254740992") != 0;
+    if (integer ? beyond : d->exact)
         lua_pushlstring(d->L, tmp, n);
     else
         lua_pushnumber(d->L, v);
@@ -284,10 +286,11 @@ static int dec_value(struct dec *d, int depth)
     return dec_word(d);
 }
 
-int bind_json_decode(lua_State *L, struct str text, struct err *e)
+static int decode(lua_State *L, struct str text, bool exact, struct err *e)
 {
     int top = lua_gettop(L);
-    struct dec d = {.L = L, .s = text.p, .p = text.p, .end = text.p + text.n, .e = e};
+    struct dec d = {
+        .L = L, .s = text.p, .p = text.p, .end = text.p + text.n, .e = e, .exact = exact};
     int rc = str_is_utf8(text) ? dec_value(&d, 0) : bad(&d, "not UTF-8");
     if (rc == 0) {
         skip_space(&d);
@@ -301,14 +304,33 @@ int bind_json_decode(lua_State *L, struct str text, struct err *e)
     return rc;
 }
 
-/* ppv.json.decode(text: string) -> value | nil, err
+int bind_json_decode(lua_State *L, struct str text, struct err *e)
+{
+    return decode(L, text, false, e);
+}
+
+int bind_json_decode_exact(lua_State *L, struct str text, struct err *e)
+{
+    return decode(L, text, true, e);
+}
+
+/* ppv.json.decode(text: string, opts?: table) -> value | nil, err
  * Strict JSON, depth at most 32, at most 16 MiB. null members are absent, null inside an array is
  * ppv.json.null; integers beyond 2^53 arrive as strings of digits. [] keeps its mark, so it
- * encodes as [] again. Phases: any. Errors: request.bad. Since 1.0 */
+ * encodes as [] again. opts.exact = true: numbers with a fraction or an exponent (1.0, 1e3) arrive
+ * as their text too. Phases: any. Errors: request.bad. Since 1.0 */
 static int l_decode(lua_State *L)
 {
     struct err e = {0};
-    if (bind_json_decode(L, lx_str(L, 1, 0, 16 << 20), &e) < 0)
+    struct str text = lx_str(L, 1, 0, 16 << 20);
+    bool exact = false;
+    if (!lua_isnoneornil(L, 2)) {
+        luaL_checktype(L, 2, LUA_TTABLE);
+        lua_getfield(L, 2, "exact");
+        exact = lua_toboolean(L, -1);
+        lua_pop(L, 1);
+    }
+    if (decode(L, text, exact, &e) < 0)
         return lx_fail(L, &e);
     return 1;
 }

@@ -82,6 +82,11 @@ static void bad_answer(struct bind_http *h, const char *why)
     http_respond_err(h->r, &e);
 }
 
+static bool is_success(int status)
+{
+    return status == 200 || status == 206 || status == 304;
+}
+
 static void send_table(lua_State *L, int idx, int status, struct http_header *v, int n,
                        struct bind_http *h)
 {
@@ -96,8 +101,8 @@ static void send_table(lua_State *L, int idx, int status, struct http_header *v,
     f.ctype = raw_str(L, idx, "type");
     if (f.dirfd < 0)
         bad_answer(h, "unknown file root");
-    else
-        http_respond_file(h->r, status, v, n, &f);
+    else if (is_success(http_respond_file(h->r, status, v, n, &f)) && h->pure)
+        bind_http_remember(h, status, v, n, root ? root : "static", &f);
 }
 
 void bind_reply_send(lua_State *L, int nresults, struct bind_http *h)

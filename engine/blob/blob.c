@@ -421,7 +421,8 @@ static DIR *open_dir(const char *root, const char *rel, struct err *e)
 }
 
 int blob_list(const char *root, const char *rel,
-              int (*fn)(void *arg, const char *name, bool is_dir), void *arg, struct err *e)
+              int (*fn)(void *arg, const char *name, const struct stat *st), void *arg,
+              struct err *e)
 {
     DIR *d = open_dir(root, rel, e);
     if (!d)
@@ -431,7 +432,7 @@ int blob_list(const char *root, const char *rel,
         if (strcmp(x->d_name, ".") == 0 || strcmp(x->d_name, "..") == 0 ||
             fstatat(dirfd(d), x->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
-        if (fn(arg, x->d_name, S_ISDIR(st.st_mode)) < 0)
+        if (fn(arg, x->d_name, &st) < 0)
             break;
     }
     closedir(d);

@@ -41,6 +41,7 @@ int blob_read(const char *root, const char *rel, size_t max, struct buf *out, st
 /* Calls fn for each entry of a directory (not . and ..), unordered; rel "" is the root. fn returns
  * -1 to stop. */
 int blob_list(const char *root, const char *rel,
-              int (*fn)(void *arg, const char *name, bool is_dir), void *arg, struct err *e);
+              int (*fn)(void *arg, const char *name, const struct stat *st), void *arg,
+              struct err *e);
 int blob_free_bytes(const char *root, int64_t *bytes, struct err *e);
 #endif

@@ -194,9 +194,9 @@ void db_unlisten(struct db *d, struct db_listen *h)
 int db_new(struct loop *l, const struct db_cfg *cfg, struct db **out, struct err *e)
 {
     char *why = NULL;
-    const char *infos[] = {cfg->conninfo, cfg->plugin_conninfo};
+    const char *infos[] = {cfg->conninfo, cfg->read_conninfo, cfg->plugin_conninfo};
     struct db *d;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         PQconninfoOption *o = infos[i] ? PQconninfoParse(infos[i], &why) : NULL;
         if (o == NULL && (i == 0 || infos[i])) {
             ERR(e, ERR_CONFIG, "database: %s", why ? why : "no connection given");

@@ -40,6 +40,7 @@ enum db_lane { DB_READ, DB_WRITE, DB_PLUGIN, DB_LANES };
 
 struct db_cfg {
     const char *conninfo;        /* libpq keywords or URL; copied */
+    const char *read_conninfo;   /* of the read lane, e.g. a replica; NULL: conninfo */
     const char *plugin_conninfo; /* NULL: conninfo, role set to ppv_plugin (stops mistakes only) */
     const char *name;            /* application_name, e.g. "ppv web0"; NULL = "ppv" */
     int nread;                   /* 0 = 1 */
@@ -60,7 +61,8 @@ struct db_query {
     const int *lens;           /* only read where formats[i] is 1 */
     const int *formats;        /* NULL = all text; 1 = binary (bytea: raw bytes) */
     enum db_lane lane;         /* ignored by db_tx_submit */
-    int64_t timeout_us;        /* whole time incl. waiting in the queue; 0 = 8 s */
+    int64_t timeout_us;        /* whole time incl. waiting in the queue; 0 = 8 s, or 3 s more than
+                                  the lane's statement_timeout */
     void (*done)(struct db_query *q);
     void *arg;
     /* out, valid from done on: */
@@ -84,7 +86,8 @@ void db_cancel(struct db *d, struct db_query *q);
 /* A transaction pinned to one connection of the write lane (or plugin lane). For admin work and
  * multi-step logic in Lua; hot paths use one SQL function. ready(arg, NULL) when the connection
  * is pinned, or ready(arg, err) and the handle is dead. BEGIN travels with the first statement.
- * A transaction older than 10 s is rolled back: later calls answer ERR_TIMEOUT. */
+ * A transaction older than 10 s, or 5 s more than the lane's statement_timeout, is rolled back:
+ * later calls answer ERR_TIMEOUT. */
 int db_tx_begin(struct db *d, enum db_lane lane, void (*ready)(void *arg, const struct err *e),
                 void *arg, struct db_tx **out, struct err *e);
 /* One statement at a time per transaction. After an error every later statement fails too. */

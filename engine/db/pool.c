@@ -30,7 +30,7 @@ struct pg_op *pool_op(struct pool *p, enum pg_op_kind kind, struct db_query *q)
     op->pool = p;
     op->kind = kind;
     op->q = q;
-    op->deadline = clock_mono() + (q && q->timeout_us > 0 ? q->timeout_us : QUERY_US);
+    op->deadline = clock_mono() + (q && q->timeout_us > 0 ? q->timeout_us : p->query_us);
     if (q) {
         op->sql = q->sql;
         q->op = op;
@@ -344,10 +344,10 @@ static void expire_queue(struct pool *p, int64_t now)
     }
 }
 
-static void expire_conn(struct pg_conn *c, int64_t now)
+static void expire_conn(const struct pool *p, struct pg_conn *c, int64_t now)
 {
     struct err e = {0};
-    if (c->tx && now - tx_started(c->tx) > TX_MAX_US) {
+    if (c->tx && now - tx_started(c->tx) > p->tx_us) {
         ERR(&e, ERR_TIMEOUT, "the transaction took too long");
         pg_cancel(c);
         pg_break(c, &e);
@@ -381,7 +381,7 @@ void pool_tick(struct pool *p, int64_t now)
 {
     for (int i = 0; i < p->nconns; i++) {
         if (p->conns[i].state == PG_UP)
-            expire_conn(&p->conns[i], now);
+            expire_conn(p, &p->conns[i], now);
         pg_tick(&p->conns[i], now);
     }
     expire_queue(p, now);
@@ -411,10 +411,15 @@ static void make_options(struct pool *p, const struct db_cfg *cfg, bool switch_r
         "-c default_transaction_read_only=%s%s",
         ms, p->lane == DB_READ ? "on" : "off",
         switch_role ? " -c role=ppv_plugin -c search_path=api_v1" : "");
+    /* The server ends a long statement first; ours are for a server that does not answer. */
+    int64_t us = ms * INT64_C(1000);
+    p->query_us = us + 3000000 > QUERY_US ? us + 3000000 : QUERY_US;
+    p->tx_us = us + 5000000 > TX_MAX_US ? us + 5000000 : TX_MAX_US;
 }
 
 void pool_init(struct pool *p, struct pool_env *env, enum db_lane lane, const struct db_cfg *cfg)
 {
+    const char *infos[] = {cfg->read_conninfo, NULL, cfg->plugin_conninfo};
     bool own = lane == DB_PLUGIN && cfg->plugin_conninfo != NULL;
     static const int dflt[] = {1, 8, 2};
     const int asked[] = {cfg->nread, cfg->nwrite, cfg->nplugin};
@@ -426,7 +431,7 @@ void pool_init(struct pool *p, struct pool_env *env, enum db_lane lane, const st
     p->nconns = n;
     p->nmin = lane == DB_READ ? n : lane == DB_WRITE ? (n < 2 ? n : 2) : 0;
     p->queue_max = cfg->queue_max > 0 ? cfg->queue_max : 1024;
-    p->conninfo = strdup(own ? cfg->plugin_conninfo : cfg->conninfo);
+    p->conninfo = strdup(infos[lane] ? infos[lane] : cfg->conninfo);
     p->name = strdup(cfg->name ? cfg->name : "ppv");
     p->conns = calloc((size_t)n + 1, sizeof *p->conns);
     must(p->conninfo && p->name && p->conns);

@@ -22,6 +22,7 @@ struct pool {
     char options[400];
     struct pg_conn *conns;
     int nconns, nmin, queue_max;
+    int64_t query_us, tx_us; /* longest query, waiting included; longest transaction */
     struct pg_ops queue;
     int fails;
     int64_t next_try, down_since; /* 0 = a connection is up */

@@ -212,20 +212,20 @@ static int set_user(struct proc_spec *p, int out_fd, struct err *e)
 
 static int spawn(struct mediaq *m, const struct mediaq_spec *s, const int fds[3], struct err *e)
 {
-    /* the child reads its job from stdin; the shell moves the third descriptor there */
-    static char script[] = "exec \"$0\" media \"$1\" <&5 5<&-";
-    char exe[512];
+    char exe[512]; /* for the eyes of ps; what runs is this very program, whatever lies there now */
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     if (n < 0)
         return err_errno(e, "/proc/self/exe");
     exe[n] = 0;
-    char *argv[] = {"/bin/sh", "-c", script, exe, (char *)m->kind, NULL};
+    char *argv[] = {exe, "media", (char *)m->kind, NULL};
     int64_t max = s->max_duration_s ? s->max_duration_s : MAX_DURATION_S;
     int64_t duration =
         s->duration_s > 0 && s->duration_s < (double)max ? (int64_t)s->duration_s + 1 : max;
     bool probe = strcmp(m->kind, "probe") == 0;
     struct proc_spec p = {
-        .argv = argv, .fds = fds, .nfds = 3, .as_bytes = AS_BYTES, .fsize_bytes = 2 * GiB};
+        .argv = argv, .path = "/proc/self/exe", .fds = fds, .nfds = 2, .stdin_fd = fds[2]};
+    p.as_bytes = AS_BYTES;
+    p.fsize_bytes = 2 * GiB;
     p.nofile = 64;
     /* threads count, and for a user who does other things too, those of the other things */
     p.nproc = geteuid() == 0 ? 256 : 4096;
@@ -287,7 +287,7 @@ static struct mediaq *make(struct loop *l, struct threads *t, const struct media
     return m;
 }
 
-/* fds: input, output directory (or, for probe, the input again), job. */
+/* fds: input, output directory (for probe: /dev/null), job (the child's stdin). */
 static int open_all(const struct mediaq *m, const struct mediaq_spec *s, int fds[3], struct err *e)
 {
     if (blob_open(s->in_root, s->in_path, O_RDONLY | O_CLOEXEC, 0, &fds[0], e) < 0)

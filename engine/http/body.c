@@ -93,6 +93,8 @@ static int open_part(struct req *r, struct err *e)
 {
     struct body *b = &r->body;
     struct http_form *f = form_of(r);
+    if (f->nfiles == b->spec.max_files && f->nfiles == 1)
+        return ERR(e, ERR_INVALID, "Send exactly one file.");
     if (f->nfiles == b->spec.max_files)
         return ERR(e, ERR_TOO_LARGE, "more than %d files", b->spec.max_files);
     f->files[f->nfiles].field = b->part_name;

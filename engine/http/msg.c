@@ -162,9 +162,18 @@ static bool is_given(const struct http_header *h, int nh, const char *name)
     return false;
 }
 
+static const bool no_token[256] = {
+    ['('] = true,  [')'] = true,  ['<'] = true,  ['>'] = true, ['@'] = true, [','] = true,
+    [';'] = true,  [':'] = true,  ['\\'] = true, ['"'] = true, ['/'] = true, ['['] = true,
+    [']'] = true,  ['?'] = true,  ['='] = true,  ['{'] = true, ['}'] = true, [' '] = true,
+    ['\t'] = true, ['\r'] = true, ['\n'] = true, [127] = true,
+};
+
 /* The server frames messages; a handler may not. */
 static bool is_framing(const char *name)
 {
+    if (!strchr("cCtTdDuU", *name))
+        return false;
     return strcasecmp(name, "content-length") == 0 || strcasecmp(name, "transfer-encoding") == 0 ||
            strcasecmp(name, "date") == 0 || strcasecmp(name, "upgrade") == 0;
 }
@@ -174,8 +183,10 @@ static bool is_legal(const struct http_header *h)
     for (const char *p = h->value; *p; p++)
         if (((unsigned char)*p < 32 && *p != '\t') || *p == 127)
             return false;
-    return *h->name && strcspn(h->name, "()<>@,;:\\\"/[]?={} \t\r\n\177") == strlen(h->name) &&
-           !is_framing(h->name);
+    for (const char *p = h->name; *p; p++)
+        if (no_token[(unsigned char)*p])
+            return false;
+    return *h->name && !is_framing(h->name);
 }
 
 static void default_header(struct MHD_Response *m, const struct http_header *h, int nh,
@@ -364,12 +375,12 @@ void msg_fail(struct req *r, int status, enum err_code code)
     r->gone = true;
 }
 
-void http_respond_file(struct http_req *pub, int status, const struct http_header *h, int nh,
-                       const struct http_file *f)
+int http_respond_file(struct http_req *pub, int status, const struct http_header *h, int nh,
+                      const struct http_file *f)
 {
     struct req *r = req_of(pub);
     if (!may_reply(r))
-        return;
+        return 0;
     plan_end(r);
     struct files_answer a = {
         .req = pub,
@@ -384,11 +395,12 @@ void http_respond_file(struct http_req *pub, int status, const struct http_heade
     int got = files_answer(r->s->files, &a, &r->reply);
     if (!r->reply.m) {
         respond_code(r, got, got == 404 ? ERR_NOT_FOUND : ERR_BUSY);
-        return;
+        return got;
     }
     if (is_mid_body(r))
         r->discard = true; /* a file cannot go out by hand: its upload is read to the end */
     accept_reply(r, got, r->reply.bytes);
+    return got;
 }
 
 enum MHD_Result msg_queue(struct req *r)

@@ -108,9 +108,9 @@ struct http_file {
     const char *ctype; /* NULL = by the name's ending */
 };
 /* ETag, If-None-Match, If-Modified-Since, Range (one), If-Range, HEAD, sendfile. status is
- * normally 200. Not found = 404. */
-void http_respond_file(struct http_req *r, int status, const struct http_header *h, int nh,
-                       const struct http_file *f);
+ * normally 200. Not found = 404. Returns the status that went out, 0 for none. */
+int http_respond_file(struct http_req *r, int status, const struct http_header *h, int nh,
+                      const struct http_file *f);
 
 /* --- stream (server-sent events, long text). With Content-Type text/event-stream the server sends
  * a comment every 15 s of silence. */

@@ -103,7 +103,7 @@ static void child_run(const struct proc_spec *s, const int *src, int report, pid
     prctl(PR_SET_PDEATHSIG, SIGKILL);            /* after setuid, which clears it */
     if (getppid() != parent)
         _exit(127);
-    execve(s->argv[0], s->argv, s->envp ? s->envp : empty);
+    execve(s->path ? s->path : s->argv[0], s->argv, s->envp ? s->envp : empty);
     child_fail(report, 5);
 }
 
@@ -278,7 +278,7 @@ int proc_spawn(struct loop *l, const struct proc_spec *s, struct proc **out, str
         close_all(f, 7);
         return -1;
     }
-    int src[MAX_FDS + 3] = {f[0], f[2], f[4]};
+    int src[MAX_FDS + 3] = {s->stdin_fd > 0 ? s->stdin_fd : f[0], f[2], f[4]};
     for (int i = 0; i < s->nfds; i++)
         src[3 + i] = s->fds[i];
     sigset_t all, before;

@@ -9,10 +9,13 @@
 struct loop;
 struct proc;
 struct proc_spec {
-    char *const *argv; /* argv[0] = path to exec; "/proc/self/exe" for ourselves */
+    char *const *argv;
+    const char *path;  /* what is executed; NULL = argv[0]; "/proc/self/exe" for ourselves, also
+                          when the file was replaced since */
     char *const *envp; /* NULL = empty environment with PATH and LANG only */
     const int *fds;    /* fds[i] becomes fd 3+i in the child; all others are closed */
     int nfds;
+    int stdin_fd; /* becomes fd 0 in the child; 0 = /dev/null */
     int64_t as_bytes, cpu_s, fsize_bytes, nofile, nproc; /* rlimits; 0 = leave */
     int nice;
     uid_t uid; /* 0 = stay; else setgroups/setgid/setuid (gid = same user's group) */

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- ppv plugin new KIND NAME      a working plugin of this kind to start from
 -- ppv plugin list               what is in plugins/
--- (check, enable and disable are commands of the engine; test runs `ppv spec plugins/NAME/spec`)
+-- (check, test, enable and disable are commands of the engine; test runs the specs in plugins/NAME/spec)
 local templates = require "cli.plugin_new"
 
 local action, kind, name = ...
@@ -29,12 +29,12 @@ end
 local function create()
   local files = templates.make(kind, name)
   if not files then return usage() end
-  local dir = "plugins/" .. name
+  local dir = (os.getenv "PPV_ROOT" or ".") .. "/plugins/" .. name
   if io.open(dir .. "/manifest.lua", "r") then
     print("ppv plugin: " .. dir .. " exists")
     return 1
   end
-  os.execute("mkdir -p '" .. dir .. "/spec'") -- the name is [a-z0-9_] only
+  os.execute("mkdir -p '" .. dir:gsub("'", "'\\''") .. "/spec'")
   for _, f in ipairs(files) do
     local ok, why = write(dir .. "/" .. f[1], f[2])
     if not ok then
@@ -53,13 +53,6 @@ local function list()
   return 0
 end
 
-local function test()
-  if not (kind or ""):find("^[a-z][a-z0-9_]*$") then return usage() end
-  print("run: ppv spec plugins/" .. kind .. "/spec")
-  return 0
-end
-
 if action == "new" and (name or ""):find("^[a-z][a-z0-9_]*$") then return create() end
 if action == "list" then return list() end
-if action == "test" then return test() end
 return usage()

@@ -1,8 +1,12 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Files of films deleted more than 30 days ago are removed for good.
+-- Files of films deleted more than 30 days ago are removed for good; so is, at the start and each hour, what a killed upload
+-- left behind: *.part that nobody wrote to for 24 hours.
 local blob = require "ppv.blob"
 local db = require "ppv.db"
 local log = require "ppv.log"
+local time = require "ppv.time"
+
+local PART_AGE_S = 24 * 3600
 
 local function purge_one(v)
   if v.upload_path then
@@ -35,4 +39,25 @@ local function purge()
   end
 end
 
-return { ticks = { { name = "purge", every = 3600, run = purge } } }
+-- One round: number of files removed.
+local function purge_parts()
+  local removed, oldest = 0, time.now() - PART_AGE_S
+  for _, root in ipairs { "upload", "tmp" } do
+    local found, err = blob.list(root, "", ".part")
+    if not found then log.warn("purge.failed", { root = root, code = err.code, message = err.message }) end
+    for _, f in ipairs(found or {}) do
+      if not f.dir and #f.name == 37 and f.mtime < oldest then
+        local ok, e = blob.remove_tree(root, f.name)
+        if ok then
+          removed = removed + 1
+          log.info("upload.leftover_removed", { file = f.name, size = f.size })
+        else
+          log.warn("purge.failed", { file = f.name, code = e.code, message = e.message })
+        end
+      end
+    end
+  end
+  return removed
+end
+
+return { purge_parts = purge_parts, ticks = { { name = "purge_parts", every = 3600, run = purge_parts }, { name = "purge", every = 3600, run = purge } } }

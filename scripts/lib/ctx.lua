@@ -14,17 +14,25 @@ Ctx.__index = Ctx
 local M = {}
 
 -- Where visitors reach the site: from the configuration, never from the Host header (links in mails use it).
+local known_url, known_base, known_https -- of the last call: the value hardly ever changes
 function M.base_url()
-  local url = config.get("base_url")
-  if url then return (url:gsub("/+$", "")) end
-  return "http://localhost:" .. (tostring(config.get("listen", "")):match(":(%d+)$") or "8080")
+  local url = config.get("base_url") or config.get("listen", "")
+  if url == known_url then return known_base end
+  local base
+  if config.get("base_url") then
+    base = url:gsub("/+$", "")
+  else
+    base = "http://localhost:" .. (tostring(url):match(":(%d+)$") or "8080")
+  end
+  known_url, known_base, known_https = url, base, base:find("^https://") ~= nil
+  return base
 end
 
-local function secure(scheme, base)
+local function secure(scheme)
   local want = config.get("cookie_secure", "auto")
   if want == "true" or want == true then return true end
   if want == "false" or want == false then return false end
-  return scheme == "https" or base:find("^https://") ~= nil
+  return scheme == "https" or known_https
 end
 
 function M.new(req, route)
@@ -32,7 +40,7 @@ function M.new(req, route)
   local base = M.base_url()
   return setmetatable({ req = req, route = route, method = req.method, path = req.path, params = req.params or {},
     ip = req.ip, id = req.id, scheme = scheme, base_url = base, now = time.now(),
-    https = secure(scheme, base), set_cookies = {} }, Ctx)
+    https = secure(scheme), set_cookies = {} }, Ctx)
 end
 
 function Ctx:header(name) return self.req.headers[name] end

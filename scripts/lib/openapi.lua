@@ -26,7 +26,12 @@ end
 local function operation(route)
   local op = { summary = route.summary or route.name, operationId = (route.method:lower() .. route.path:gsub("[^%w]+", "_")),
     responses = { ["200"] = { description = "done" } }, tags = json.array { route.plugin or route.area or "site" } }
-  if route.auth ~= "public" and route.auth ~= "none" then
+  op.responses["4XX"] = error_ref("refused; error is a sentence, code a word")
+  if route.auth == "none" then
+    op.security = json.array {}
+  elseif route.auth == "public" then
+    op.security = json.array { {}, { session = json.array {} } }
+  else
     op.security = json.array { { session = json.array {} } }
     op.responses["401"] = error_ref("not logged in")
     op.responses["403"] = error_ref("not allowed")

@@ -3,7 +3,9 @@
 -- file decides. A route is
 --   { method, path, auth = "public"|"user"|"admin"|"none", rate = "60/m", csrf = false?, input = {...}?, where = ?,
 --     body = "none"|"memory"|"stream"?, max_body = n?, pages = {fail = "/public/..."}?, html = bool?,
---     step_up = true?, handler = fn(ctx, input) }
+--     step_up = true?, pure = bool?, handler = fn(ctx, input) }
+-- pure: the answer depends on the path alone; once it was a file that exists, the engine gives it without asking again (until
+-- the next reload). Not for plugins, nor with rate, auth other than "none" or input.
 -- auth "public": anybody, the session is known when there is one; "none": cookies are never read (webhooks, probes).
 local json = require "ppv.json"
 local log = require "ppv.log"
@@ -23,6 +25,7 @@ local M = {}
 local AUTH = { public = true, user = true, viewer = true, admin = true, none = true }
 local METHODS = { GET = true, HEAD = true, POST = true, PUT = true, DELETE = true }
 local MEMORY = 64 * 1024
+local EXACT = { exact = true } -- 1e3 and 1.0 are no integers
 
 -- Checks a declaration and fills its defaults. true, or nil and a sentence.
 function M.declare(route)
@@ -39,6 +42,9 @@ function M.declare(route)
   if route.input then
     local ok, why = schema.verify(route.input)
     if not ok then return nil, name .. ": " .. why end
+  end
+  if route.pure and (route.auth ~= "none" or route.rate or route.input or route.method ~= "GET") then
+    return nil, name .. ": a pure route has no auth, rate or input"
   end
   route.body = route.body or ((route.method == "POST" or route.method == "PUT") and "memory" or "none")
   route.max_body = route.max_body or MEMORY
@@ -70,7 +76,7 @@ local function body_fields(ctx, route)
   if route.body ~= "memory" or route.raw or not text or text == "" then return {} end
   local ctype = (ctx:header("content-type") or ""):lower():match("^[^;%s]*")
   if ctype == "application/json" then
-    local t = json.decode(text)
+    local t = json.decode(text, EXACT)
     if type(t) ~= "table" then return errors.fail("request.bad", "The body is not a JSON object.") end
     return t
   elseif ctype == "application/x-www-form-urlencoded" then
@@ -152,7 +158,7 @@ end
 local function finish(ctx, answer)
   local headers = answer.headers or {}
   if #ctx.set_cookies > 0 then headers["set-cookie"] = ctx.set_cookies end
-  if not headers["cache-control"] and not ctx.path:find("^/public/") then headers["cache-control"] = "no-store" end
+  if not headers["cache-control"] and ctx.path:sub(1, 8) ~= "/public/" then headers["cache-control"] = "no-store" end
   if type(answer.body) == "table" and answer.body.streamed then return answer.status, headers, answer.body end
   return answer.status, headers, answer.body or ""
 end

@@ -15,11 +15,40 @@ local DAY = 86400
 local LIFE = { viewer = { config.int("session_idle", 7 * DAY), 30 * DAY }, creator = { DAY, 7 * DAY },
   admin = { config.int("admin_session_idle", 15 * 60), 8 * 3600 } }
 
-local function hash_of(ctx)
-  local value = ctx:cookies()[ctx:session_cookie_name()]
+-- Cookie headers whose signature was checked in the last 10 s: {hash, hex, key} by the cookie's name and the whole header.
+-- Whether the session still lives is not kept here: the shared cache or the database is asked each time.
+local VERIFIED_MAX, VERIFIED_BYTES = 500, 1024
+local verified, verified_n, verified_until = {}, 0, 0
+
+local function known(ctx, name)
+  if ctx.now >= verified_until or verified_until > ctx.now + CACHE_S or verified_n >= VERIFIED_MAX then
+    verified, verified_n, verified_until = {}, 0, ctx.now + CACHE_S
+  end
+  if not verified[name] then verified[name] = {} end
+  return verified[name]
+end
+
+local function ticket_of(ctx)
+  local name, header = ctx:session_cookie_name(), ctx.req.headers.cookie
+  if not header then return nil end
+  local tickets = known(ctx, name)
+  if tickets[header] then return tickets[header] end
+  local value = ctx:cookies()[name]
   local token = value and #value < 300 and crypto.verify("session", value)
   if not token then return nil end
-  return crypto.sha256(token), crypto.sha256(token, "hex")
+  local hex = crypto.sha256(token, "hex")
+  local ticket = { hash = crypto.sha256(token), hex = hex, key = "sess:" .. hex }
+  if #header <= VERIFIED_BYTES then
+    tickets[header] = ticket
+    verified_n = verified_n + 1
+  end
+  return ticket
+end
+
+-- The row of a cached text; decoded once as long as the text stays the same. Not to be changed.
+local function row_of(ticket, text)
+  if ticket.text ~= text then ticket.text, ticket.row = text, json.decode(text) end
+  return ticket.row
 end
 
 local SELECT = [[
@@ -44,23 +73,24 @@ end
 -- (then nobody is logged in: fail closed).
 function M.load(ctx)
   if ctx.session_loaded then return true end
-  local hash, hex = hash_of(ctx)
-  if not hash then
+  local ticket = ticket_of(ctx)
+  if not ticket then
     ctx.session_loaded = true
     return true
   end
-  local text, row = cache.get("sess:" .. hex), nil
+  local hex = ticket.hex
+  local text, row = cache.get(ticket.key), nil
   if text then
-    row = json.decode(text)
+    row = row_of(ticket, text)
     if row.idle <= ctx.now or row.expires <= ctx.now then row = nil end
   end
   if not row then
     local err
-    row, err = db.read_one(SELECT, db.bytes(hash))
+    row, err = db.read_one(SELECT, db.bytes(ticket.hash))
     if row == nil then return nil, err end
     if row then
       if ctx.now - row.seen > 60 then touch(row, hex) end
-      cache.set("sess:" .. hex, json.encode(row), CACHE_S)
+      cache.set(ticket.key, json.encode(row), CACHE_S)
     end
   end
   ctx.session_loaded = true
@@ -103,10 +133,10 @@ end
 
 -- Ends the session of this request, if any, and clears the cookie.
 function M.finish(ctx)
-  local hash, hex = hash_of(ctx)
-  if hash then
-    local ok, err = db.exec("delete from sessions where token_hash = $1", db.bytes(hash))
-    cache.del("sess:" .. hex)
+  local ticket = ticket_of(ctx)
+  if ticket then
+    local ok, err = db.exec("delete from sessions where token_hash = $1", db.bytes(ticket.hash))
+    cache.del(ticket.key)
     if not ok then return nil, err end
   end
   if ctx:has_session_cookie() then ctx:cookie(ctx:session_cookie_name(), "", { max_age = 0 }) end

@@ -77,6 +77,16 @@ describe("ppv.db: values", function()
   end)
 end)
 
+describe("ppv.db: statement_timeout", function()
+  it("is the configured one for writes, a short one for plain reads", function()
+    local want = require("ppv.conf").get "statement_timeout" -- `ppv spec` sets one that is not the default
+    local sql = "select setting::int as ms from pg_settings where name = 'statement_timeout'"
+    assert.equal(tonumber((tostring(want):gsub("s$", ""))) * 1000, db.one(sql).ms)
+    assert.not_equal(5000, db.one(sql).ms)
+    assert.equal(1000, db.read_one(sql).ms)
+  end)
+end)
+
 describe("ppv.db: failures are values", function()
   it("name what went wrong", function()
     local u = who()

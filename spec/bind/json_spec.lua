@@ -61,6 +61,13 @@ describe("ppv.json.decode", function()
     assert.equal(0, json.decode "0")
   end)
 
+  it("keeps every number that is not plain digits as text when exact", function()
+    assert.same({ 1, -2, 0, "1e3", "1E+3", "1.0", "1.5", "9007199254740993", { a = "1e0" } },
+      json.decode('[1, -2, 0, 1e3, 1E+3, 1.0, 1.5, 9007199254740993, {"a": 1e0}]', { exact = true }))
+    assert.equal(1000, json.decode("1e3", {}))
+    assert.has_error(function() json.decode("1", true) end)
+  end)
+
   for _, bad in ipairs { "", " ", "{", "}", "[1,]", '{"a":1,}', "{a:1}", "{'a':1}", "01", "1.", ".5", "+1", "0x10", "1e", "--1", "NaN", "Infinity",
     "nul", "tru", "undefined", '"\n"', '"\1"', '"\\x41"', '"\\u12"', '"\\ud800"', '"\\udc00"', '"a', "[1 2]", "[1]x", "1 2", "/*c*/1",
     "\239\187\191{}", '"\255"', '"\192\175"', '"\237\160\128"', ("["):rep(33) .. ("]"):rep(33), ("["):rep(100000), '{"a":1 "b":2}', "1e999" } do

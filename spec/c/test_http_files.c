@@ -155,10 +155,10 @@ TEST(blob_names_stay_beneath_their_root)
     tear_down();
 }
 
-static int count_entry(void *arg, const char *name, bool is_dir)
+static int count_entry(void *arg, const char *name, const struct stat *st)
 {
     int *n = arg;
-    *n += is_dir ? 10 : 1;
+    *n += S_ISDIR(st->st_mode) ? 10 : 1;
     return *name ? 0 : -1;
 }
 

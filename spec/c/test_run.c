@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -250,6 +252,40 @@ TEST(proc_gives_lines_status_and_stderr)
     CHECK(strcmp(seen, "one|12345678|fd|end|") == 0);
     CHECK(WIFEXITED(exit_status) && WEXITSTATUS(exit_status) == 3 && strcmp(tail, "oops\n") == 0);
     close(fds[0]);
+    loop_free(loop);
+}
+
+TEST(proc_takes_stdin_and_runs_a_removed_program)
+{
+    struct err e;
+    struct proc *p;
+    int fds[2];
+    CHECK(pipe(fds) == 0 && write(fds[1], "in\n", 3) == 3);
+    struct proc_spec s = {.stdin_fd = fds[0]};
+    CHECK(spawn(&s, "cat", &p, &e) == 0);
+    close(fds[0]);
+    close(fds[1]);
+    loop_run(loop, NULL);
+    CHECK(strcmp(seen, "in|") == 0);
+    loop_free(loop);
+
+    /* a copy of sh that is gone when it is executed: a descriptor stands for the running program */
+    char file[] = "/tmp/ppv-proc-XXXXXX", link[64];
+    int from = open("/bin/sh", O_RDONLY | O_CLOEXEC), to = mkstemp(file);
+    char data[65536];
+    for (ssize_t n; (n = read(from, data, sizeof data)) > 0;)
+        CHECK(write(to, data, (size_t)n) == n);
+    CHECK(from >= 0 && fchmod(to, 0755) == 0);
+    close(to);
+    close(from);
+    to = open(file, O_RDONLY | O_CLOEXEC);
+    snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)getpid(), to);
+    CHECK(unlink(file) == 0);
+    s = (struct proc_spec){.path = link};
+    CHECK(spawn(&s, "cat; echo gone", &p, &e) == 0);
+    close(to);
+    loop_run(loop, NULL);
+    CHECK(strcmp(seen, "gone|") == 0);
     loop_free(loop);
 }
 

@@ -117,7 +117,8 @@ describe("wallet movements", function()
   end)
 
   it("refuse every amount that is not a positive whole number", function()
-    for _, raw in ipairs { "0", "-5", "1.5", "1e-3", "null", '"x"', "9223372036854775808", "true", "[]", "{}" } do
+    for _, raw in ipairs { "0", "-5", "1.5", "1e3", "1E+3", "5.0", "5.00000000000000001", "1e-3", "null",
+      '"x"', "9223372036854775808", "true", "[]", "{}" } do
       local r = a:request("POST", "/api/wallet/deposit", { body = '{"amount_cents":' .. raw .. "}",
         headers = { ["content-type"] = "application/json" } })
       assert.is_true(r.status == 400 or r.status == 422, raw .. " gave " .. r.status .. " " .. r.body)

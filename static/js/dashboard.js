@@ -44,9 +44,9 @@ function item(raw) {
       opener(`Access${v.allow_users?.length ? ` (${v.allow_users.length})` : ""}`, "access", accessForm),
       working && confirmButton("Cancel", { question: "Stop preparing this film?", yes: async () => {
         await post(`/api/videos/${v.id}/cancel`);
-        change({ state: "failed", error: "You stopped this." });
+        change({ state: "failed", error: "You stopped this.", can_retry: true });
       } }),
-      v.state === "failed" && act("Try again", `/api/videos/${v.id}/retry`, () => change({ state: "queued", progress: 0, error: null })),
+      v.state === "failed" && v.can_retry && act("Try again", `/api/videos/${v.id}/retry`, () => change({ state: "queued", progress: 0, error: null })),
       confirmButton("Delete", { question: "Delete this video?", yes: remove }),
     ];
   }

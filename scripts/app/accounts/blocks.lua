@@ -7,11 +7,12 @@ local iso = require "lib.iso"
 local users = require "lib.users"
 
 local function list(ctx)
-  local rows, err = db.read("select b.user_id as blocked_user_id, u.username::text as username, b.ban_type, b.reason, "
+  local rows, err = db.read("select b.user_id as blocked_user_id, u.username::text as username, '' as email, b.ban_type, b.reason, "
     .. iso "b.expires_at" .. " as expires_at, " .. iso "b.created_at" .. [[ as created_at
     from creator_blocks b join users u on u.id = b.user_id
     where b.creator_id = $1 and (b.expires_at is null or b.expires_at > now()) order by b.created_at desc limit 500]], ctx.user.id)
   if not rows then return nil, err end
+  for _, row in ipairs(rows) do row.expires_at = row.expires_at or json.null end
   return ctx:ok { items = json.array(rows) }
 end
 

@@ -86,14 +86,15 @@ local function list(ctx, input)
 end
 
 local function one(ctx, input)
-  local row, err = db.read_one("select " .. COLUMNS .. ", v.visibility, v.error, v.error_code" .. FROM
+  local row, err = db.read_one("select " .. COLUMNS .. ", v.visibility, v.error, v.error_code, "
+    .. "v.state = 'failed' and v.upload_path is not null as can_retry" .. FROM
     .. "where v.id = $1::uuid and v.state <> 'deleted'", input.id)
   if row == nil then return nil, err end
   local mine = row and ctx.user and (ctx.user.id == row.owner_id or ctx.user.is_admin)
   if not row or (not mine and (row.visibility ~= "published" or row.processing_state == "failed")) then
     return errors.not_found("video")
   end
-  if not mine then row.error, row.error_code, row.visibility = nil, nil, nil end
+  if not mine then row.error, row.error_code, row.visibility, row.can_retry = nil, nil, nil, nil end
   local access = json.null
   if ctx.user then
     local got
@@ -112,7 +113,7 @@ local function mine(ctx, input)
   local rows
   rows, err = db.read("select v.id::text as id, v.title, v.description, v.price as price_cents, v.currency::text as currency, "
     .. iso "v.created_at" .. [[ as created_at, v.state as processing_state, v.visibility, v.error, v.error_code, v.duration_ms,
-    v.poster, v.upload_name, v.deleted_at is not null as deleted,
+    v.poster, v.upload_name, v.deleted_at is not null as deleted, v.state = 'failed' and v.upload_path is not null as can_retry,
     coalesce((select json_agg(a.username order by a.id) from allowlist a where a.video_id = v.id), '[]')::text as allow_users,
     (select count(*) from purchases s where s.video_id = v.id and s.revoked_at is null) as sales,
     (select j.id from jobs j where j.subject = 'video:' || v.id order by j.id desc limit 1) as job_id

@@ -1,8 +1,10 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Pages, static files, probes, figures and the API's description.
 local blob = require "ppv.blob"
+local cache = require "ppv.cache"
 local db = require "ppv.db"
 local json = require "ppv.json"
+local log = require "ppv.log"
 local metrics = require "ppv.metrics"
 local config = require "lib.config"
 local errors = require "lib.errors"
@@ -66,6 +68,23 @@ local function site(ctx)
   return ctx:ok { name = config.get("site_name", "PPV"), currency = config.get("currency", "USD") }
 end
 
+-- What browsers refused because of our Content-Security-Policy. Anybody can send anything, so it is counted, and one
+-- report a minute, cut short and without query strings, is logged.
+local function csp(ctx)
+  metrics.count("csp_reports_total", 1)
+  if cache.incr("csp:log", 1, 60) == 1 then
+    local t = json.decode(ctx.req.body or "")
+    local report = type(t) == "table" and type(t["csp-report"]) == "table" and t["csp-report"] or {}
+    local function field(name)
+      local v = report[name]
+      return type(v) == "string" and v:match("^[^?#]*"):sub(1, 200) or nil
+    end
+    log.warn("csp.report", { ip = ctx.ip, page = field "document-uri", blocked = field "blocked-uri", source = field "source-file",
+      directive = field "effective-directive" or field "violated-directive" })
+  end
+  return { status = 204, headers = {}, body = "" }
+end
+
 local routes = {
   { method = "GET", path = "/", auth = "none", hidden = true, handler = to "/public/browse.html" },
   { method = "GET", path = "/browse", auth = "none", hidden = true, handler = to "/public/browse.html" },
@@ -73,11 +92,12 @@ local routes = {
   { method = "GET", path = "/admin", auth = "none", hidden = true, handler = to "/public/admin/dashboard.html" },
   { method = "GET", path = "/public", auth = "none", hidden = true, handler = to "/public/browse.html" },
   { method = "GET", path = "/public/", auth = "none", hidden = true, html = true, handler = static },
-  { method = "GET", path = "/public/*rest", auth = "none", hidden = true, html = true, handler = static },
+  { method = "GET", path = "/public/*rest", auth = "none", hidden = true, html = true, pure = true, handler = static },
   { method = "GET", path = "/health", auth = "none", summary = "Is the process alive", handler = health },
   { method = "GET", path = "/ready", auth = "none", summary = "Can it serve", handler = ready },
   { method = "GET", path = "/metrics", auth = "public", summary = "Figures for Prometheus", handler = figures },
   { method = "GET", path = "/api/openapi.json", auth = "none", summary = "This description", handler = openapi },
+  { method = "POST", path = "/csp", auth = "none", rate = "60/m", max_body = 16384, hidden = true, handler = csp },
   { method = "GET", path = "/api/site", auth = "none", summary = "Name and currency of the site", handler = site },
 }
 return { routes = routes }

@@ -34,7 +34,7 @@ end
 
 local function check_file(received)
   if #received.files == 0 then return refuse("missing file") end
-  if #received.files > 1 then return refuse("only one file is allowed") end
+  if #received.files > 1 then return refuse("Send exactly one file.") end
   local f = received.files[1]
   if f.field ~= "file" then return refuse("missing file") end
   local ext = (f.filename or ""):match("%.(%w+)$")
@@ -95,7 +95,9 @@ local function take(ctx)
   received, err = http.receive(ctx.req, { dir = "upload", max_file = max, max_total = max + 65536,
     reserve = config.int("disk_reserve", 0) })
   if not received then
-    return nil, errors.new(err.code, err.message, { where = err.code == "request.too_large" and "validation" or "multipart" })
+    local ours = err.code == "request.too_large" or err.code == "input.invalid"
+    return nil, errors.new(err.code, err.message, { where = ours and "validation" or "multipart",
+      status = err.code == "input.invalid" and 400 or nil })
   end
   local done
   local fields
