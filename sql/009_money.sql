@@ -306,6 +306,22 @@ begin
     end if;
 end $$;
 
+-- Internal: the deposit, locked, when this administrator may decide it and nobody has.
+create function ppv_deposit_pending(p_admin bigint, p_id bigint) returns deposits
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare d deposits;
+begin
+    select * into d from deposits where id = p_id for update;
+    if not found then
+        perform ppv_refuse('deposit.not_found', 'This deposit does not exist.');
+    end if;
+    perform ppv_admin_check(p_admin, d.user_id);
+    if d.state <> 'pending' then
+        perform ppv_refuse('deposit.decided', 'This deposit was already ' || d.state || '.');
+    end if;
+    return d;
+end $$;
+
 -- Reply: {deposit_id, state, txn_id, user_id, amount, currency, balance (the user's)}.
 create function ppv_deposit_approve(p_admin bigint, p_id bigint, p_note text, p_idem text, p_hash text)
     returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
@@ -320,14 +336,7 @@ begin
     if v_reply is not null then
         return v_reply;
     end if;
-    select * into d from deposits where id = p_id for update;
-    if not found then
-        perform ppv_refuse('deposit.not_found', 'This deposit does not exist.');
-    end if;
-    perform ppv_admin_check(p_admin, d.user_id);
-    if d.state <> 'pending' then
-        perform ppv_refuse('deposit.decided', 'This deposit was already ' || d.state || '.');
-    end if;
+    d := ppv_deposit_pending(p_admin, p_id);
     v_txn := ppv_post('deposit', null, p_admin, left(p_note, 500), jsonb_build_object('deposit_id', d.id), jsonb_build_array(
         jsonb_build_array(ppv_account('clearing', null, 'deposits', d.currency), -d.amount, 'Deposit ' || d.id),
         jsonb_build_array(ppv_account('user', d.user_id, 'wallet', d.currency), d.amount, 'Deposit')));
@@ -352,14 +361,7 @@ begin
     if v_reply is not null then
         return v_reply;
     end if;
-    select * into d from deposits where id = p_id for update;
-    if not found then
-        perform ppv_refuse('deposit.not_found', 'This deposit does not exist.');
-    end if;
-    perform ppv_admin_check(p_admin, d.user_id);
-    if d.state <> 'pending' then
-        perform ppv_refuse('deposit.decided', 'This deposit was already ' || d.state || '.');
-    end if;
+    d := ppv_deposit_pending(p_admin, p_id);
     update deposits set state = 'rejected', decided_by = p_admin, decided_at = now(),
         admin_note = left(coalesce(p_note, ''), 500) where id = d.id;
     perform ppv_audit(p_admin, 'deposit.reject', 'deposit:' || d.id,
