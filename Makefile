@@ -111,10 +111,12 @@ check: all docs-fresh
 	for c in spec/check/*.sh; do [ ! -e "$$c" ] || bash "$$c" || failed=1; done; \
 	for c in spec/check/*.lua; do [ ! -e "$$c" ] || luajit "$$c" || failed=1; done; \
 	[ $$failed = 0 ] && echo "check: ok"
-docs-fresh:
-	@[ ! -e scripts/cli/apidoc.lua ] || luajit scripts/cli/apidoc.lua --check
-docs:
+docs-fresh: all
+	@luajit scripts/cli/apidoc.lua --check
+	@$(BUILD)/ppv conf --reference | diff -q - ppv.conf >/dev/null || { echo "ppv.conf does not list the engine's keys: make docs"; exit 1; }
+docs: all
 	@luajit scripts/cli/apidoc.lua
+	@$(BUILD)/ppv conf --reference >ppv.conf
 
 bench: all vendor
 	@BUILD=$(BUILD) bench/run.sh
