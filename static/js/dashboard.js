@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The creator's videos: state, editing, affiliate terms, who may watch, deletion with undo.
+// The creator's videos: state, affiliate terms, who may watch, deletion with undo.
 import { get, post, requireUser } from "./api.js";
 import "./nav.js";
 import { follow } from "./events.js";
-import { film, poster, price, watchUrl } from "./film.js";
-import { $, about, badge, busy, checkbox, clearErrors, confirmButton, date, empty, field, fill, h, invalid, load, money, onSubmit, paged, parseMoney,
-  plainMoney, progress, sentence, setProgress, skeletonLines, stateBadge, toast } from "./ui.js";
+import { editUrl, film, poster, price, watchUrl } from "./film.js";
+import { $, about, badge, busy, checkbox, clearErrors, confirmButton, date, empty, field, fill, h, invalid, load, money, onSubmit, paged,
+  progress, sentence, setProgress, skeletonLines, stateBadge, toast } from "./ui.js";
 
 const list = $("#videos");
 
@@ -39,7 +39,7 @@ function item(raw) {
     const working = v.state === "queued" || v.state === "processing";
     return [
       v.state === "ready" && h("a", { class: "btn btn-sm btn-outline-secondary", href: watchUrl(v.id) }, "Watch"),
-      opener("Edit", "edit", editForm),
+      h("a", { class: "btn btn-sm btn-outline-secondary", href: editUrl(v.id) }, "Edit"),
       opener("Affiliate", "affiliate", affiliateForm),
       opener(`Access${v.allow_users?.length ? ` (${v.allow_users.length})` : ""}`, "access", accessForm),
       working && confirmButton("Cancel", { question: "Stop preparing this film?", yes: async () => {
@@ -68,25 +68,6 @@ function item(raw) {
     v = { ...v, ...fields };
     open = null;
     draw();
-  }
-
-  function editForm() {
-    const form = h("form", { novalidate: true },
-      field("Title", h("input", { name: "title", value: v.title, maxlength: 200, required: true })),
-      field("Description", h("textarea", { name: "description", rows: 4, maxlength: 5000, value: v.description || "" })),
-      field(`Price in ${v.currency}`, h("input", { name: "price_cents", inputmode: "decimal", value: plainMoney(v.price_cents, v.currency) }), "0 makes it free. Those who paid keep it."),
-      field("Show it in the catalogue", checkbox("published", v.visibility !== "draft")),
-      h("div", { class: "form-actions" }, h("button", { type: "submit", class: "btn btn-brand" }, "Save")));
-    onSubmit(form, async (values) => {
-      const cents = parseMoney(values.price_cents, v.currency);
-      if (!values.title.trim()) { invalid(form.elements.title, "A title is needed."); return; }
-      if (cents === null) { invalid(form.elements.price_cents, "Write an amount like 4.99."); return; }
-      const body = { id: v.id, title: values.title.trim(), description: values.description, price_cents: cents, visibility: values.published ? "published" : "draft" };
-      await post("/api/video_update", body);
-      change({ title: body.title, description: body.description, price_cents: cents, visibility: body.visibility });
-      toast("Saved.");
-    });
-    return form;
   }
 
   function affiliateForm() {

@@ -13,6 +13,8 @@ export function price(v) { return v.price_cents > 0 ? money(v.price_cents, v.cur
 
 export function watchUrl(id, ref) { return "/public/watch.html" + query({ video_id: id, ref }); }
 
+export function editUrl(id) { return "/public/edit.html" + query({ video_id: id }); }
+
 export function poster(v, ...more) {
   const box = h("div", { class: "poster" }, icon("film", 36));
   if (v.poster) {

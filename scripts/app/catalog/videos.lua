@@ -8,7 +8,7 @@ local errors = require "lib.errors"
 local iso = require "lib.iso"
 local page = require "lib.page"
 
-local UNDELETE_DAYS = 30
+local UNDELETE_DAYS = 7
 
 local COLUMNS = [[v.id::text as id, v.owner_id, u.username::text as owner_name, u.profile_desc as owner_profile_desc, v.title,
   v.description, v.price as price_cents, v.currency::text as currency, v.state as processing_state, v.duration_ms, v.width,
@@ -131,6 +131,20 @@ local function mine(ctx, input)
   return ctx:ok { videos = json.array(rows), next_cursor = next_cursor or json.null }
 end
 
+-- What the page for editing needs; a deleted one as long as it can come back.
+local function mine_one(ctx, input)
+  local row, err = db.one("select v.id::text as id, v.title, v.description, v.price as price_cents, v.currency::text as currency, "
+    .. iso "v.created_at" .. " as created_at, " .. iso "(v.deleted_at + make_interval(days => $3::int))" .. [[ as undelete_until,
+    v.state as processing_state, v.visibility, v.error, v.error_code, v.duration_ms, v.poster, v.upload_name,
+    (select count(*) from purchases s where s.video_id = v.id and s.revoked_at is null) as sales
+    from videos v where v.id = $1::uuid and v.owner_id = $2
+    and (v.state <> 'deleted' or v.deleted_at > now() - make_interval(days => $3::int))]], input.id, ctx.user.id, UNDELETE_DAYS)
+  if row == nil then return nil, err end
+  if not row then return errors.not_found("video") end
+  row.undelete_days = UNDELETE_DAYS
+  return ctx:ok { video = shape(row) }
+end
+
 -- What the viewer bought or was given, with where they stopped.
 local function library(ctx, input)
   local after, err = page.read("library", input.cursor, 1)
@@ -215,6 +229,8 @@ return { routes = {
   { method = "GET", path = "/api/videos/:id", auth = "public", rate = "600/m", summary = "One video", input = ID, handler = one },
   { method = "GET", path = "/api/my_videos", auth = "user", summary = "The creator's own videos", input = paging(100, 200),
     handler = mine },
+  { method = "GET", path = "/api/my_videos/:id", auth = "user", summary = "One of them, for editing", input = ID,
+    handler = mine_one },
   { method = "GET", path = "/api/library", auth = "user", summary = "What I may watch", input = paging(50, 200), handler = library },
   { method = "POST", path = "/api/video_update", auth = "user", rate = "60/m", summary = "Change title, description, price",
     input = CHANGE, handler = update },
