@@ -2,10 +2,7 @@
 #include "media/store.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/core_names.h>
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
-#include <openssl/params.h>
 #include <openssl/rand.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -16,6 +13,7 @@
 #include "base/str.h"
 #include "media/fail.h"
 #include "media/group.h"
+#include "media/key.h"
 #include "media/queue.h"
 
 enum { BATCH = 24 };
@@ -40,20 +38,6 @@ struct store {
     int nbatch;
 };
 
-static int derive(const uint8_t secret[32], const char *info, uint8_t key[16])
-{
-    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
-    EVP_KDF_CTX *ctx = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
-    OSSL_PARAM p[] = {OSSL_PARAM_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)"SHA256", 6),
-                      OSSL_PARAM_octet_string(OSSL_KDF_PARAM_KEY, (void *)secret, 32),
-                      OSSL_PARAM_octet_string(OSSL_KDF_PARAM_INFO, (void *)info, strlen(info)),
-                      OSSL_PARAM_END};
-    int rc = ctx && EVP_KDF_derive(ctx, key, 16, p) == 1 ? 0 : -1;
-    EVP_KDF_CTX_free(ctx);
-    EVP_KDF_free(kdf);
-    return rc;
-}
-
 static int encrypt(const uint8_t key[16], const uint8_t iv[16], const void *p, size_t n,
                    struct buf *out)
 {
@@ -75,13 +59,14 @@ out:
 
 int store_warm(struct err *e)
 {
-    uint8_t key[32] = {0}, iv[16];
+    uint8_t key[32] = {0}, iv[16], mac[32];
     struct buf b = {0};
-    int rc =
-        RAND_bytes(iv, sizeof iv) == 1 && !derive(key, "warm", key) && !encrypt(key, iv, "x", 1, &b)
-            ? 0
-            : -1;
+    int rc = RAND_bytes(iv, sizeof iv) == 1 && !key_derive(key, "warm", key, sizeof key) &&
+                     !encrypt(key, iv, "x", 1, &b)
+                 ? 0
+                 : -1;
     buf_fini(&b);
+    key_mac(key, "warm", mac);
     return rc ? fail_set(e, "media.internal", "The server's crypto library does not work.") : 0;
 }
 
@@ -251,8 +236,8 @@ int store_seal(struct store *s, const char *rendition, int number, const void *p
     uint8_t rnd[32], key[16];
     char info[64];
     struct buf b = {0};
-    snprintf(info, sizeof info, "v1|%s|a|%d", rendition, number);
-    if (RAND_bytes(rnd, sizeof rnd) != 1 || derive(s->secret, info, key) ||
+    key_info(info, rendition, "a", number);
+    if (RAND_bytes(rnd, sizeof rnd) != 1 || key_derive(s->secret, info, key, sizeof key) ||
         encrypt(key, rnd + 16, p, n, &b)) {
         buf_fini(&b);
         return fail_set(e, "media.internal", "The video could not be encrypted.");
