@@ -548,7 +548,7 @@ function log.error(event, fields) end
 ---@class ppv.mail
 local mail = {}
 
----msg: to, subject, text and/or html, from (conf mail_from). true = the server took it (or the outbox directory did).
+---msg: to, subject, text and/or html, from (conf mail_from), server = {url, user, password, tls} (conf smtp_*). true = the server took it (or the outbox directory did).
 ---Phases: request webhook job tick. Yields. Errors: net.failed engine.timeout input.invalid (refused for good) engine.busy
 ---@param msg table
 ---@return boolean|nil

@@ -338,9 +338,27 @@ static const char *mail_field(lua_State *L, const char *name, size_t max, bool n
     return s.p;
 }
 
+/* Reads msg.server into s; its strings live as long as msg, which stays on the stack. */
+static bool mail_server(lua_State *L, struct mail_server *s)
+{
+    lua_getfield(L, 1, "server");
+    if (!lua_istable(L, -1)) {
+        lua_pop(L, 1);
+        return false;
+    }
+    lua_getfield(L, -1, "url");
+    lua_getfield(L, -2, "user");
+    lua_getfield(L, -3, "password");
+    lua_getfield(L, -4, "tls");
+    *s = (struct mail_server){luaL_checkstring(L, -4), lua_tostring(L, -3), lua_tostring(L, -2),
+                              lua_toboolean(L, -1)};
+    return true;
+}
+
 /* ppv.mail.send(msg: table) -> true | nil, err
- * msg: to, subject, text and/or html, from (conf mail_from). true = the server took it (or the
- * outbox directory did). Phases: request webhook job tick. Yields. Errors: net.failed
+ * msg: to, subject, text and/or html, from (conf mail_from), server = {url, user, password, tls}
+ * (conf smtp_*). true = the server took it (or the outbox directory did).
+ * Phases: request webhook job tick. Yields. Errors: net.failed
  * engine.timeout input.invalid (refused for good) engine.busy. Since 1.0 */
 static int l_send(lua_State *L)
 {
@@ -351,6 +369,9 @@ static int l_send(lua_State *L)
     m.subject = mail_field(L, "subject", 1000, true);
     m.text = mail_field(L, "text", 1 << 20, false);
     m.html = mail_field(L, "html", 1 << 20, false);
+    struct mail_server server;
+    if (mail_server(L, &server))
+        m.server = &server;
     if (!bind_env()->fetch)
         return lx_failf(L, ERR_BUSY, "no mailer in this process");
     struct mail_wait *w = arena_alloc(t->arena, sizeof *w);

@@ -278,15 +278,15 @@ static bool is_loopback(const char *url)
            strncmp(host, "[::1]", 5) == 0;
 }
 
-static void set_smtp(struct mail_op *op, const char *url, const char *from, const char *to)
+static void set_smtp(struct mail_op *op, const struct mail_server *server, const char *from,
+                     const char *to)
 {
     CURL *c = op->easy = curl_easy_init();
     must(c);
-    const char *user = conf_str("smtp_user");
-    bool local = is_loopback(url);
+    bool secret = server->user && *server->user, local = is_loopback(server->url);
     op->to = curl_slist_append(NULL, to);
     must(op->to);
-    curl_easy_setopt(c, CURLOPT_URL, url);
+    curl_easy_setopt(c, CURLOPT_URL, server->url);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
     curl_easy_setopt(c, CURLOPT_MAIL_FROM, from);
     curl_easy_setopt(c, CURLOPT_MAIL_RCPT, op->to);
@@ -297,12 +297,13 @@ static void set_smtp(struct mail_op *op, const char *url, const char *from, cons
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, op->reply);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, 10000L);
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, 60000L);
-    if (*user) {
-        curl_easy_setopt(c, CURLOPT_USERNAME, user);
-        curl_easy_setopt(c, CURLOPT_PASSWORD, conf_str("smtp_password"));
+    if (secret) {
+        curl_easy_setopt(c, CURLOPT_USERNAME, server->user);
+        curl_easy_setopt(c, CURLOPT_PASSWORD, server->password ? server->password : "");
     }
     /* A password never travels in the clear, except inside this machine, where certificates prove nothing either. */
-    curl_easy_setopt(c, CURLOPT_USE_SSL, (long)(*user && !local ? CURLUSESSL_ALL : CURLUSESSL_TRY));
+    bool must_tls = server->tls || (secret && !local);
+    curl_easy_setopt(c, CURLOPT_USE_SSL, (long)(must_tls ? CURLUSESSL_ALL : CURLUSESSL_TRY));
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, local ? 0L : 1L);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, local ? 0L : 2L);
 }
@@ -333,9 +334,11 @@ int mail_send(struct fetch *f, const struct mail_msg *m,
         op_free(op);
         return -1;
     }
-    const char *url = conf_str("smtp_url");
-    if (*url) {
-        set_smtp(op, url, bare_from, bare_to);
+    struct mail_server conf = {conf_str("smtp_url"), conf_str("smtp_user"),
+                               conf_str("smtp_password"), false};
+    const struct mail_server *server = m->server ? m->server : &conf;
+    if (*server->url) {
+        set_smtp(op, server, bare_from, bare_to);
         op->running = fetch_easy_start(f, op->easy, on_sent, op);
     } else {
         op->failed = write_file(conf_str("mail_outbox"), id,

@@ -3,6 +3,7 @@
  * mail_outbox. Loop thread only. */
 #ifndef NET_MAIL_H
 #define NET_MAIL_H
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/err.h"
 #include "base/str.h"
@@ -15,6 +16,13 @@ struct mail_msg {
     const char *subject; /* UTF-8 */
     const char *text;    /* UTF-8, any line ends; at least one of text and html */
     const char *html;
+    const struct mail_server *server; /* NULL = the configuration's */
+};
+struct mail_server {
+    const char *url;             /* smtp://host:port or smtps://host:port */
+    const char *user, *password; /* NULL or "" = without signing in */
+    bool
+        tls; /* smtp: STARTTLS or nothing is sent; off: TLS when the server offers it and nothing secret is sent */
 };
 
 /* Everything is copied. done(arg, NULL) = accepted by the server (or written); done(arg, err) else: ERR_NET and ERR_TIMEOUT may

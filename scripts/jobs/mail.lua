@@ -2,7 +2,6 @@
 -- Sending queued mail, and the links of forgotten passwords.
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
-local mail = require "ppv.mail"
 local mailer = require "lib.mailer"
 local rate = require "lib.rate"
 
@@ -13,8 +12,7 @@ local function send(job)
   if not mailer.templates[p.template or ""] then
     return nil, { code = "mail.template", message = "unknown template " .. tostring(p.template), retry = false }
   end
-  local subject, text, html = mailer.render(p.template, p.values or {})
-  local ok, err = mail.send { to = p.to, subject = subject, text = text, html = html }
+  local ok, err = mailer.send(p.to, p.template, p.values)
   if not ok then return nil, err end
   return { sent = true }
 end

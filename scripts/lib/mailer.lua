@@ -1,9 +1,12 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Mail is queued as a job in the caller's transaction, so that it is sent when, and only when, the change is durable.
+local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local json = require "ppv.json"
+local mail = require "ppv.mail"
 local config = require "lib.config"
 local html = require "lib.html"
+local settings = require "lib.settings"
 
 local M = {}
 
@@ -22,6 +25,7 @@ M.templates = {
   deposit = { "Your deposit was approved", "%(amount) were added to your wallet." },
   deposit_rejected = { "Your deposit was rejected", "Your deposit of %(amount) was rejected. %(note)" },
   video_ready = { "%(title) is ready", "Your video %(title) has been prepared and can be watched: %(url)" },
+  test = { "Test mail", "The mail server works. %(username) sent this mail from the settings." },
   video_failed = { "%(title) could not be prepared", "Your video %(title) could not be prepared: %(reason)" },
 }
 
@@ -35,6 +39,23 @@ function M.render(template, values)
   local subject, text = fill(t[1], values), fill(t[2], values)
   local body = html.esc(text):gsub("\n", "<br>\n"):gsub("https?://[^%s<]+", function(u) return '<a href="' .. u .. '">' .. u .. "</a>" end)
   return site() .. ": " .. subject, text .. "\n", "<p>" .. body .. "</p>"
+end
+
+-- The server of stored settings, as ppv.mail.send takes it, and the sender. Both nil: what the configuration says.
+function M.server(s)
+  local host = s.host:find(":", 1, true) and s.host:sub(1, 1) ~= "[" and "[" .. s.host .. "]" or s.host
+  local from
+  if s.from_email then from = s.from_name ~= "" and ('%s <%s>'):format(s.from_name, s.from_email) or s.from_email end
+  return { url = ("%s://%s:%d"):format(s.port == 465 and "smtps" or "smtp", host, s.port), user = s.username,
+    password = s.password and crypto.open(s.password) or "", tls = s.use_tls }, from
+end
+
+-- Sends now. Yields.
+function M.send(to, template, values)
+  local subject, text, body = M.render(template, values or {})
+  local stored, server, from = settings.get("smtp"), nil, nil
+  if stored and stored.enabled then server, from = M.server(stored) end
+  return mail.send { to = to, subject = subject, text = text, html = body, from = from, server = server }
 end
 
 -- Queues a mail. tx: transaction, or nil for an own statement.

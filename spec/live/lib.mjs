@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the live tests share: a server of their own in a scratch directory, clients with cookies, waiting by condition,
-// the database through psql, and the counting of results. Plain node, no packages.
+// the database through psql, and the counting of results. Plain node; real peers come from package.json.
 import { execFile, spawn, execFileSync } from "node:child_process";
 import { accessSync, chmodSync, constants, cpSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import http from "node:http";
@@ -98,6 +98,18 @@ export class Client {
   }
   get(path, o) { return this.request("GET", path, o); }
   post(path, json = {}, o = {}) { return this.request("POST", path, { ...o, json }); }
+}
+
+// ---- packages ----
+
+/** A package of spec/live/package.json; the first use on a machine installs them all. */
+export async function package_of(name) {
+  const here = join(ROOT, "spec/live");
+  if (!existsSync(join(here, "node_modules", name))) {
+    const r = await run("npm", ["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: here });
+    if (r.code) throw new Error("npm ci: " + r.err);
+  }
+  return import(name);
 }
 
 // ---- a server ----

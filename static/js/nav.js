@@ -6,7 +6,8 @@ import { $, busy, fill, h, icon } from "./ui.js";
 const LINKS = [["Browse", "browse.html"], ["Library", "library.html"], ["My videos", "dashboard.html"], ["Wallet", "wallet.html"],
   ["Affiliate", "affiliate.html"]];
 const ADMIN = [["Overview", "admin/dashboard.html"], ["Deposits", "admin/wallet.html"], ["Users", "admin/users.html"],
-  ["Videos", "admin/videos.html"], ["Jobs", "admin/jobs.html"], ["Plugins", "admin/plugins.html"], ["Audit", "admin/audit.html"],
+  ["Videos", "admin/videos.html"], ["Jobs", "admin/jobs.html"], ["Plugins", "admin/plugins.html"], ["Messages", "admin/messages.html"],
+  ["Audit", "admin/audit.html"],
   ["Settings", "admin/settings.html"]];
 
 function here(page) { return location.pathname === "/public/" + page; }
@@ -47,7 +48,7 @@ function userMenu(user, admin) {
     h("button", { type: "button", class: "btn btn-link nav-link dropdown-toggle", id: "user-menu", "data-bs-toggle": "dropdown", "aria-expanded": "false" },
       user.username),
     h("ul", { class: "dropdown-menu dropdown-menu-end", "aria-labelledby": "user-menu" },
-      admin ? item("Site", "browse.html") : [item("Account", "account.html"), item("Upload a video", "upload.html")],
+      admin ? item("Site", "browse.html") : [item("Account", "account.html"), item("Messages", "messages.html"), item("Upload a video", "upload.html")],
       user.is_admin && !admin && item("Administration", user.admin_session ? "admin/dashboard.html" : "admin/login.html"),
       h("li", {}, h("hr", { class: "dropdown-divider" })), h("li", {}, signOut(admin))));
 }

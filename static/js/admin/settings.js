@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Site settings, payment switches, the exchange rate, the administrator's password.
-import { get, post } from "../api.js";
+import { ApiError, get, post } from "../api.js";
 import { $, badge, checkbox, field, h, invalid, load, money, onSubmit, parseMoney, plainMoney, table, toast } from "../ui.js";
 import { requireAdmin } from "./common.js";
 
@@ -58,6 +58,28 @@ load($("#payment"), () => get("/admin/payment_settings"), (r) => {
     { head: "Missing", class: "wrap", cell: (p) => p.missing_env.join(", ") }], "Payment providers");
   t.body.replaceChildren(...r.providers.map(t.row));
   return [form, r.providers.length > 0 && h("div", { class: "card mt-4" }, t.el)];
+});
+
+load($("#smtp"), () => get("/admin/smtp"), (r) => {
+  const s = r.smtp, text = (name, extra = {}) => h("input", { name, value: String(s[name]), ...extra });
+  const now = { configuration: "the server of the configuration file", outbox: "files in the outbox directory" }[r.otherwise];
+  const form = h("form", { novalidate: true },
+    field("Use this server", checkbox("enabled", s.enabled), `While it is off, mails go to ${now}.`),
+    field("Host", text("host", { maxlength: 253, autocomplete: "off" })),
+    field("Port", text("port", { type: "number", min: 1, max: 65535 }), "587 with STARTTLS, 465 with TLS from the start."),
+    field("TLS is a must", checkbox("use_tls", s.use_tls)),
+    field("User name", text("username", { autocomplete: "off" })),
+    field("Password", h("input", { name: "password", type: "password", autocomplete: "new-password" }), s.has_password ? "Leave empty to keep the stored one." : null),
+    field("Sender's address", text("from_email", { type: "email" })), field("Sender's name", text("from_name", { maxlength: 100 })),
+    field("Send a test mail to", h("input", { name: "test_email", type: "email" }), "Optional."),
+    h("div", { class: "form-actions" }, h("button", { type: "submit", class: "btn btn-brand" }, "Save")));
+  onSubmit(form, async (v) => {
+    const answer = await post("/admin/smtp", { ...v, port: Number(v.port) }, { timeout: 90000 });
+    form.elements.password.value = "";
+    if (answer.test_error) throw new ApiError(`Saved, but the test mail was not sent: ${answer.test_error}`);
+    toast(answer.test_sent ? "Saved. The test mail is sent." : "Saved.");
+  });
+  return form;
 });
 
 load($("#rate"), () => get("/api/kurs"), (r) => h("p", { class: "mb-0" }, "1 USD = ", h("strong", {}, money(Math.round(r.usd_to_idr * 100), "IDR")), r.source && h("span", { class: "text-body-secondary" }, ` (source: ${r.source})`)));
