@@ -49,6 +49,9 @@ create table renditions (
     height integer,
     bandwidth integer not null check (bandwidth > 0),
     codecs text not null,
+    language text check (language ~ '^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$'), -- of sound, BCP 47; null = unknown
+    label text check (length(label) between 1 and 100),                    -- the name its maker gave it
+    is_default boolean not null default false,                             -- the sound a player begins with
     init_path text not null,               -- relative to media/<video id>/
     segments jsonb not null,
     nsegments integer not null check (nsegments > 0),

@@ -33,8 +33,8 @@ static int open_encoder(struct audio *a, struct err *e)
     return c->frame_size == UNIT ? 0 : fail_av(e, AVERROR_EXTERNAL, "sound encoder frame size");
 }
 
-int audio_open(struct audio *a, AVCodecContext *decoder, struct group *g, struct store *s,
-               struct err *e)
+int audio_open(struct audio *a, const char *name, AVCodecContext *decoder, struct group *g,
+               struct store *s, struct err *e)
 {
     struct buf init = {0};
     a->decoder = decoder;
@@ -42,7 +42,7 @@ int audio_open(struct audio *a, AVCodecContext *decoder, struct group *g, struct
     a->store = s;
     queue_init(&a->in, QUEUE_MAX);
     group_add(g, &a->in);
-    track_init(&a->track, "audio", true, AUDIO_RATE);
+    track_init(&a->track, name, true, AUDIO_RATE);
     strcpy(a->track.codecs, "mp4a.40.2");
     a->frame = av_frame_alloc();
     a->out = av_frame_alloc();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The sound track on one thread: decode, resample to 48 kHz stereo, lay out on the picture's time line (gaps become silence,
+ * One sound track on one thread: decode, resample to 48 kHz stereo, lay out on the picture's time line (gaps become silence,
  * overlaps are cut), AAC-LC 128 kb/s, sealed on the video's segment grid. */
 #ifndef MEDIA_AUDIO_H
 #define MEDIA_AUDIO_H
@@ -52,9 +52,9 @@ struct audio {
     bool started;
 };
 
-/* Takes the decoder over. rate and gop are set later, before audio_origin. */
-int audio_open(struct audio *a, AVCodecContext *decoder, struct group *g, struct store *s,
-               struct err *e);
+/* Takes the decoder over. name: of the rendition. rate and gop are set later, before audio_origin. */
+int audio_open(struct audio *a, const char *name, AVCodecContext *decoder, struct group *g,
+               struct store *s, struct err *e);
 int audio_start(struct audio *a, struct err *e);
 /* Demuxer's side. Takes the packet over; -1 when the group failed or nothing but sound comes. */
 int audio_feed(struct audio *a, AVPacket *p);

@@ -28,11 +28,12 @@
  *            "poster":"poster.jpg","posters":["poster_1.jpg",...],"has_audio":true,
  *            "renditions":[{"name":"480","w","h","bandwidth","avg_bandwidth","codecs":"avc1.64001e","init":"init_480.mp4",
  *                           "segment_count":7,"segments":[{"name":"<32 hex>.m4s","dur":2.000000,"iv":"<32 hex>","size":bytes}]}],
- *            "audio":[{"name":"audio","channels":2,"sample_rate":48000,"bandwidth",...,"codecs":"mp4a.40.2",
+ *            "audio":[{"name":"audio","channels":2,"default":true,"language":"en","label":"",
+ *                      "sample_rate":48000,"bandwidth",...,"codecs":"mp4a.40.2",
  *                      "init":"init_audio.mp4","segment_count":7,"segments":[...]}]}
  *           renditions ascend by height; "name" is the short side. "segments" is variant a; variant b will be "segments_b".
  *           bandwidth (peak segment) and avg_bandwidth are bits/s of that rendition alone: add audio's for a master playlist.
- *           "audio" is [] for silent titles.
+ *           "audio" is [] for silent titles; up to four tracks ("audio", "audio_2" ...), language BCP 47 or "".
  *         init_<name>.mp4 clear; <name>.m4s AES-128-CBC with PKCS#7, IV from index.json,
  *           key = HKDF-SHA256(ikm title_secret, no salt, info "v1|<rendition name>|a|<segment number from 0>", 16 bytes).
  *           Decode times lie on the segment grid from 0; an edit list in the init segment takes the

@@ -8,7 +8,7 @@
 #include "base/err.h"
 
 struct queue;
-#define GROUP_QUEUES 16
+#define GROUP_QUEUES 24
 struct group {
     pthread_mutex_t lock;
     pthread_cond_t change; /* broadcast at failure; members may wait on it under lock */

@@ -5,9 +5,9 @@
 static int target(const struct index_info *x)
 {
     double longest = 0;
-    for (int i = 0; i <= x->nvideo; i++) {
-        const struct track *t = i < x->nvideo ? x->video[i] : x->audio;
-        for (int k = 0; t && k < t->count; k++)
+    for (int i = 0; i < x->nvideo + x->naudio; i++) {
+        const struct track *t = i < x->nvideo ? x->video[i] : x->audio[i - x->nvideo];
+        for (int k = 0; k < t->count; k++)
             longest = fmax(longest, t->segment[k].seconds);
     }
     // RFC 8216 compares rounded durations.
@@ -26,13 +26,15 @@ void index_json(const struct index_info *x, bool segments, struct buf *out)
                x->rate.num, x->rate.den, x->segment_s, target(x));
     for (int i = 1; i <= x->posters; i++)
         buf_printf(out, "%s\"poster_%d.jpg\"", i > 1 ? "," : "", i);
-    buf_printf(out, "],\"has_audio\":%s,\"renditions\":[", x->audio ? "true" : "false");
+    buf_printf(out, "],\"has_audio\":%s,\"renditions\":[", x->naudio ? "true" : "false");
     for (int i = 0; i < x->nvideo; i++) {
         buf_puts(out, i ? "," : "");
         track_json(x->video[i], segments, out);
     }
     buf_puts(out, "],\"audio\":[");
-    if (x->audio)
-        track_json(x->audio, segments, out);
+    for (int i = 0; i < x->naudio; i++) {
+        buf_puts(out, i ? "," : "");
+        track_json(x->audio[i], segments, out);
+    }
     buf_puts(out, "]}");
 }

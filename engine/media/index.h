@@ -4,6 +4,7 @@
 #define MEDIA_INDEX_H
 #include "base/str.h"
 #include "media/ladder.h"
+#include "media/probe.h"
 #include "media/track.h"
 
 struct index_info {
@@ -13,7 +14,8 @@ struct index_info {
     struct ladder_rate rate;
     const struct track *video[LADDER_MAX]; /* ascending */
     int nvideo;
-    const struct track *audio; /* NULL = silent */
+    const struct track *audio[PROBE_MAX_AUDIO];
+    int naudio; /* 0 = silent */
 };
 void index_json(const struct index_info *x, bool segments, struct buf *out);
 #endif

@@ -2,6 +2,7 @@
 #include "media/ingest.h"
 #include <libavutil/cpu.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "media/audio.h"
@@ -23,8 +24,8 @@ struct ingest {
     struct store *store;
     struct encode encode[LADDER_MAX]; /* largest first */
     int n;
-    struct audio audio;
-    bool has_audio;
+    struct audio audio[PROBE_MAX_AUDIO];
+    int naudio, sound[PROBE_MAX_AUDIO]; /* opened; their streams */
     struct poster poster;
     struct cadence cadence;
     AVFrame *held;
@@ -97,11 +98,11 @@ static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
     for (int i = in->n - 1; i >= 0; i--)
         if (encode_start(&in->encode[i], e))
             return -1;
-    if (in->has_audio) {
-        in->audio.rate = plan.rate;
-        in->audio.gop = plan.gop;
-        audio_origin(&in->audio, av_rescale_q(in->origin, in->decoder->pkt_timebase,
-                                              (AVRational){1, AUDIO_RATE}));
+    for (int i = 0; i < in->naudio; i++) {
+        in->audio[i].rate = plan.rate;
+        in->audio[i].gop = plan.gop;
+        audio_origin(&in->audio[i], av_rescale_q(in->origin, in->decoder->pkt_timebase,
+                                                 (AVRational){1, AUDIO_RATE}));
     }
     return 0;
 }
@@ -116,8 +117,9 @@ static int emit(struct ingest *in, int times, struct err *e)
     }
     if (encode_feed(&in->encode[0].in, f, times))
         return group_error(in, e);
-    if (in->has_audio)
-        atomic_store(&in->audio.video_pos, (long long)(cadence_seconds(&in->cadence) * AUDIO_RATE));
+    for (int i = 0; i < in->naudio; i++)
+        atomic_store(&in->audio[i].video_pos,
+                     (long long)(cadence_seconds(&in->cadence) * AUDIO_RATE));
     return 0;
 }
 
@@ -194,6 +196,23 @@ static void report(struct ingest *in)
     in->job->progress("encode", fmin(0.99, fmax(0, part)));
 }
 
+/* Does nothing with packets of other tracks. */
+static int feed_sound(struct ingest *in, AVPacket *p, struct err *e)
+{
+    int i = 0;
+    while (i < in->naudio && p->stream_index != in->sound[i])
+        i++;
+    if (i == in->naudio)
+        return 0;
+    AVPacket *q = av_packet_alloc();
+    if (!q)
+        return fail_av(e, AVERROR(ENOMEM), "demux");
+    av_packet_move_ref(q, p);
+    if (!audio_feed(&in->audio[i], q))
+        return 0;
+    return group_failed(&in->group) ? group_error(in, e) : jumps(e);
+}
+
 static int demux(struct ingest *in, AVPacket *p, AVFrame *f, struct err *e)
 {
     int rc;
@@ -211,16 +230,8 @@ static int demux(struct ingest *in, AVPacket *p, AVFrame *f, struct err *e)
                     e, "media.truncated",
                     "The picture is damaged in too many places; please upload the file again.");
             report(in);
-        } else if (in->has_audio && p->stream_index == in->src.audio) {
-            AVPacket *q = av_packet_alloc();
-            if (!q)
-                fail = fail_av(e, AVERROR(ENOMEM), "demux");
-            else {
-                av_packet_move_ref(q, p);
-                if (audio_feed(&in->audio, q))
-                    fail = group_failed(&in->group) ? group_error(in, e) : jumps(e);
-            }
-        }
+        } else
+            fail = feed_sound(in, p, e);
         av_packet_unref(p);
         if (fail)
             return -1;
@@ -262,11 +273,11 @@ static int finish(struct ingest *in, struct err *e)
     if (!in->pictures)
         return fail_set(e, "media.truncated",
                         "No picture could be decoded; the file is damaged or incomplete.");
-    if (in->has_audio) {
-        int64_t samples = audio_drain(&in->audio);
+    for (int i = 0; i < in->naudio; i++) {
+        int64_t samples = audio_drain(&in->audio[i]);
         if (samples < 0)
             return group_error(in, e);
-        sound_end = (double)samples / AUDIO_RATE;
+        sound_end = fmax(sound_end, (double)samples / AUDIO_RATE);
     }
     if (check_complete(in, end, sound_end, e))
         return -1;
@@ -277,11 +288,12 @@ static int finish(struct ingest *in, struct err *e)
     if (in->held && emit(in, times, e))
         return -1;
     queue_end(&in->encode[0].in);
-    if (in->has_audio)
-        audio_total(&in->audio, llround(cadence_seconds(&in->cadence) * AUDIO_RATE));
+    for (int i = 0; i < in->naudio; i++)
+        audio_total(&in->audio[i], llround(cadence_seconds(&in->cadence) * AUDIO_RATE));
     for (int i = 0; i < in->n; i++)
         encode_join(&in->encode[i]);
-    audio_join(&in->audio);
+    for (int i = 0; i < in->naudio; i++)
+        audio_join(&in->audio[i]);
     return group_failed(&in->group) ? group_error(in, e) : 0;
 }
 
@@ -300,7 +312,8 @@ static int publish(struct ingest *in, struct buf *out, struct err *e)
     x.posters = in->poster.written;
     for (int i = in->n - 1; i >= 0; i--)
         x.video[x.nvideo++] = &in->encode[i].track;
-    x.audio = in->has_audio ? &in->audio.track : NULL;
+    for (int i = 0; i < in->naudio; i++)
+        x.audio[x.naudio++] = &in->audio[i].track;
     index_json(&x, true, &file);
     index_json(&x, false, out);
     // The index is the promise that all the rest is there, so the rest is on disk first.
@@ -310,10 +323,29 @@ static int publish(struct ingest *in, struct buf *out, struct err *e)
     return rc ? -1 : 0;
 }
 
+static int open_sound(struct ingest *in, int i, struct err *e)
+{
+    AVCodecContext *decoder = NULL;
+    const AVStream *s = in->src.format->streams[in->src.audio[i]];
+    char name[12] = "audio";
+    if (i)
+        snprintf(name, sizeof name, "audio_%d", i + 1);
+    bool main = i == in->src.main_audio;
+    if (probe_decoder(&in->src, in->src.audio[i], 1, &decoder, e))
+        return main ? -1 : 0;
+    in->sound[in->naudio] = in->src.audio[i];
+    struct audio *a = &in->audio[in->naudio++];
+    if (audio_open(a, name, decoder, &in->group, in->store, e))
+        return -1;
+    a->track.main = main;
+    lang_tag(s->metadata, a->track.language);
+    lang_label(s->metadata, a->track.label);
+    return audio_start(a, e);
+}
+
 static int open_all(struct ingest *in, struct err *e)
 {
     const struct ingest_job *job = in->job;
-    AVCodecContext *sound = NULL;
     in->job->progress("open", 0);
     if (probe_open(&in->src, job->fd, job->cancel, job->ext, e))
         return -1;
@@ -326,14 +358,10 @@ static int open_all(struct ingest *in, struct err *e)
         return -1;
     if (!(in->store = store_new(job->dirfd, job->secret, e)))
         return -1;
-    if (in->src.audio < 0)
-        return 0;
-    if (probe_decoder(&in->src, in->src.audio, 1, &sound, e))
-        return -1;
-    in->has_audio = true;
-    return audio_open(&in->audio, sound, &in->group, in->store, e) || audio_start(&in->audio, e)
-               ? -1
-               : 0;
+    for (int i = 0; i < in->src.naudio; i++)
+        if (open_sound(in, i, e))
+            return -1;
+    return 0;
 }
 
 static void close_all(struct ingest *in)
@@ -342,11 +370,13 @@ static void close_all(struct ingest *in)
     group_fail(&in->group, &(struct err){.code = ERR_CANCELLED});
     for (int i = 0; i < in->n; i++)
         encode_join(&in->encode[i]);
-    audio_join(&in->audio);
+    for (int i = 0; i < in->naudio; i++)
+        audio_join(&in->audio[i]);
     for (int i = 0; i < in->n; i++)
         if (in->encode[i].group)
             encode_close(&in->encode[i]);
-    audio_close(&in->audio);
+    for (int i = 0; i < in->naudio; i++)
+        audio_close(&in->audio[i]);
     poster_fini(&in->poster);
     av_frame_free(&in->held);
     avcodec_free_context(&in->decoder);

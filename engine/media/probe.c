@@ -179,10 +179,29 @@ pixels:
         "The picture is larger than 4096 x 2160 pixels; please upload a smaller version.");
 }
 
+/* The sound the film begins with must be readable; others that are not are left out. */
+static void choose_sounds(struct probe *p, int first)
+{
+    AVFormatContext *f = p->format;
+    int others = first < 0 ? 0 : PROBE_MAX_AUDIO - 1;
+    for (int i = 0; i < (int)f->nb_streams; i++) {
+        const AVCodecParameters *c = f->streams[i]->codecpar;
+        if (i != first && (c->codec_type != AVMEDIA_TYPE_AUDIO || c->sample_rate <= 0 ||
+                           !allowed_decoder(c->codec_id) || others-- <= 0))
+            continue;
+        f->streams[i]->discard = AVDISCARD_DEFAULT;
+        if (i == first)
+            p->main_audio = p->naudio;
+        p->audio[p->naudio++] = i;
+    }
+}
+
 static int choose(struct probe *p, struct err *e)
 {
     AVFormatContext *f = p->format;
-    p->video = p->audio = -1;
+    int sound = -1;
+    bool chosen = false;
+    p->video = -1;
     for (unsigned i = 0; i < f->nb_streams; i++) {
         AVStream *s = f->streams[i];
         bool cover =
@@ -190,15 +209,17 @@ static int choose(struct probe *p, struct err *e)
         s->discard = AVDISCARD_ALL;
         if (s->codecpar->codec_type == AVMEDIA_TYPE_VIDEO && !cover && p->video < 0)
             p->video = (int)i;
-        if (s->codecpar->codec_type == AVMEDIA_TYPE_AUDIO && p->audio < 0 &&
-            s->codecpar->sample_rate > 0)
-            p->audio = (int)i;
+        if (s->codecpar->codec_type == AVMEDIA_TYPE_AUDIO && s->codecpar->sample_rate > 0 &&
+            (sound < 0 || (s->disposition & AV_DISPOSITION_DEFAULT && !chosen))) {
+            sound = (int)i;
+            chosen = s->disposition & AV_DISPOSITION_DEFAULT;
+        }
     }
     if (p->video < 0)
         return fail_set(e, "media.no_video",
                         "The file has no picture track; only videos can be uploaded.");
     for (int k = 0; k < 2; k++) {
-        int i = k ? p->audio : p->video;
+        int i = k ? sound : p->video;
         if (i < 0)
             continue;
         enum AVCodecID id = f->streams[i]->codecpar->codec_id;
@@ -209,6 +230,7 @@ static int choose(struct probe *p, struct err *e)
                 k ? "sound" : "picture", id == AV_CODEC_ID_NONE ? "unknown" : avcodec_get_name(id));
         f->streams[i]->discard = AVDISCARD_DEFAULT;
     }
+    choose_sounds(p, sound);
     return 0;
 }
 
@@ -327,10 +349,12 @@ void probe_json(const struct probe *p, struct buf *out)
                p->seconds, p->w, p->h, fps, p->swap || p->flip_x || p->flip_y ? "true" : "false",
                (int)strcspn(name, ","), name);
     buf_printf(out, "\"video\":\"%s\",\"audio\":", avcodec_get_name(v->codecpar->codec_id));
-    if (p->audio >= 0)
-        buf_printf(out, "\"%s\"",
-                   avcodec_get_name(p->format->streams[p->audio]->codecpar->codec_id));
+    if (p->naudio)
+        buf_printf(
+            out, "\"%s\"",
+            avcodec_get_name(p->format->streams[p->audio[p->main_audio]]->codecpar->codec_id));
     else
         buf_puts(out, "null");
+    buf_printf(out, ",\"audio_tracks\":%d", p->naudio);
     buf_printf(out, ",\"hdr\":%s,\"size\":%lld}", p->hdr ? "true" : "false", (long long)p->size);
 }

@@ -11,7 +11,12 @@
 #include "base/err.h"
 #include "base/str.h"
 
-enum { PROBE_MAX_PIXELS = 4096 * 2160, PROBE_MAX_STREAMS = 32, PROBE_MAX_GAP_S = 10 };
+enum {
+    PROBE_MAX_PIXELS = 4096 * 2160,
+    PROBE_MAX_STREAMS = 32,
+    PROBE_MAX_GAP_S = 10,
+    PROBE_MAX_AUDIO = 4
+};
 
 struct probe {
     AVFormatContext *format;
@@ -19,8 +24,9 @@ struct probe {
     int fd;
     int64_t pos, size;
     const volatile sig_atomic_t *cancel;
-    int video, audio; /* stream numbers; audio -1 = silent */
-    double seconds;   /* as the container says; 0 = unknown */
+    int video, audio[PROBE_MAX_AUDIO]; /* stream numbers */
+    int naudio, main_audio;            /* main: index in audio; naudio 0 = silent */
+    double seconds;                    /* as the container says; 0 = unknown */
     double rate_base, rate_avg;
     int coded_w, coded_h;
     int w, h;                  /* as shown: sample aspect and rotation applied */

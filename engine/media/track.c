@@ -52,12 +52,21 @@ double track_seconds(const struct track *t)
     return (double)t->time / t->timescale;
 }
 
+static void put_sound(const struct track *t, struct buf *out)
+{
+    buf_printf(out,
+               "\"channels\":2,\"sample_rate\":%u,\"default\":%s,\"language\":\"%s\",\"label\":\"",
+               t->timescale, t->main ? "true" : "false", t->language);
+    buf_put_json(out, str_from(t->label));
+    buf_puts(out, "\",");
+}
+
 void track_json(const struct track *t, bool segments, struct buf *out)
 {
     double avg = t->time ? 8 * (double)t->bytes / track_seconds(t) : 0;
     buf_printf(out, "{\"name\":\"%s\",", t->name);
     if (t->audio)
-        buf_printf(out, "\"channels\":2,\"sample_rate\":%u,", t->timescale);
+        put_sound(t, out);
     else
         buf_printf(out, "\"w\":%d,\"h\":%d,", t->w, t->h);
     buf_printf(out, "\"bandwidth\":%.0f,\"avg_bandwidth\":%.0f,\"codecs\":\"%s\",\"init\":\"%s\",",

@@ -6,11 +6,13 @@
 #include <stdint.h>
 #include "base/str.h"
 #include "media/frag.h"
+#include "media/lang.h"
 #include "media/store.h"
 
 struct track {
     char name[12], init[24], codecs[24];
-    bool audio;
+    bool audio, main;                           /* main: the sound a player begins with */
+    char language[LANG_TAG], label[LANG_LABEL]; /* of sound; "" = unknown */
     int w, h;
     uint32_t timescale;
     uint64_t time; /* decode time of the next segment, in timescale */

@@ -40,9 +40,11 @@ end
 local function insert_rendition(tx, id, kind, r)
   local bytes = 0
   for _, s in ipairs(r.segments) do bytes = bytes + s.size end
-  return tx.exec([[insert into renditions (video_id, name, kind, width, height, bandwidth, codecs, init_path, segments, nsegments, bytes)
-    values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11)]], id, r.name, kind, r.w, r.h, math.ceil(r.bandwidth),
-    r.codecs, r.init, json.encode { a = json.array(r.segments) }, #r.segments, bytes)
+  return tx.exec([[insert into renditions (video_id, name, kind, width, height, bandwidth, codecs, init_path, segments, nsegments, bytes,
+    language, label, is_default)
+    values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11, nullif($12, ''), nullif($13, ''), $14)]], id, r.name, kind,
+    r.w, r.h, math.ceil(r.bandwidth), r.codecs, r.init, json.encode { a = json.array(r.segments) }, #r.segments, bytes,
+    r.language, r.label, r.default or false)
 end
 
 local function publish(job, id, index, result)

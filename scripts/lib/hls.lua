@@ -2,6 +2,7 @@
 -- Playlists and keys. Segments of a title are stored once, each encrypted under its own key; a playback session gets
 -- playlists whose key addresses answer 16 bytes while its access holds.
 local crypto = require "ppv.crypto"
+local language = require "lib.language"
 
 local M = {}
 
@@ -17,15 +18,43 @@ end
 
 function M.type_of(ext) return TYPES[ext] end
 
--- renditions: rows {name, kind, width, height, bandwidth, codecs}.
+-- A quoted string of a playlist holds neither quotation marks nor line ends.
+local function quoted(s) return '"' .. s:gsub('["%c]', "") .. '"' end
+
+-- Names of a group's members differ: "English", "English 2".
+local function unique(used, name)
+  local n, got = 1, name
+  while used[got] do
+    n = n + 1
+    got = name .. " " .. n
+  end
+  used[got] = true
+  return got
+end
+
+-- Appends a line for each sound track to out. The one with the highest bit rate speaks for the group; nil when there is none.
+function M.sounds(renditions, out)
+  local used, top, default = {}, nil, nil
+  for _, r in ipairs(renditions) do
+    if r.kind == "audio" then
+      if not default or r.is_default then default = r end
+      if not top or r.bandwidth > top.bandwidth then top = r end
+    end
+  end
+  for _, r in ipairs(renditions) do
+    if r.kind == "audio" then
+      local name = unique(used, r.label or language.name(r.language) or "Audio")
+      out[#out + 1] = ('#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME=%s%s,DEFAULT=%s,AUTOSELECT=YES,CHANNELS="2",URI="%s.m3u8"')
+        :format(quoted(name), r.language and ",LANGUAGE=" .. quoted(r.language) or "", r == default and "YES" or "NO", r.name)
+    end
+  end
+  return top
+end
+
+-- renditions: rows {name, kind, width, height, bandwidth, codecs; of sound also language, label, is_default}.
 function M.master(renditions)
   local out = { "#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS" }
-  local audio
-  for _, r in ipairs(renditions) do if r.kind == "audio" then audio = audio or r end end
-  if audio then
-    out[#out + 1] = ('#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Audio",DEFAULT=YES,AUTOSELECT=YES,URI="%s.m3u8"')
-      :format(audio.name)
-  end
+  local audio = M.sounds(renditions, out)
   for _, r in ipairs(renditions) do
     if r.kind == "video" then
       local codecs = r.codecs

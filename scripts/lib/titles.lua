@@ -25,7 +25,7 @@ local function load(id)
   if v == nil then return nil, err end
   if not v then return errors.fail("video.not_ready", "This video is not ready.") end
   local rows
-  rows, err = db.read([[select name, kind, width, height, bandwidth, codecs, init_path, nsegments from renditions
+  rows, err = db.read([[select name, kind, width, height, bandwidth, codecs, language, label, is_default, init_path, nsegments from renditions
     where video_id = $1::uuid order by kind desc, height desc nulls last, name]], id)
   if not rows then return nil, err end
   local secret = v.title_secret and crypto.open(v.title_secret)

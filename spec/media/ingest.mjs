@@ -2,16 +2,12 @@
 // Ingests every sample clip with the real child and looks at what comes out: keys, cadence, segment grid, decoding.
 //   node spec/media/ingest.mjs [CLIP...]      PPV = program, SAMPLES = directory of clips (made when missing)
 import { execFileSync, spawnSync } from 'node:child_process';
-import { hkdfSync, createDecipheriv } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { child, plain, root, samples } from './lib.mjs';
 
-const root = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '../..');
-const ppv = path.resolve(process.env.PPV ?? path.join(root, 'build/ppv'));
-const samples = process.env.SAMPLES ?? path.join(os.tmpdir(), 'ppv-samples');
 const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'ppv-media-'));
-const secret = Buffer.from([...Array(32).keys()]);
 
 const refused = {
   'bad_audio_only.mp4': 'no_video', 'bad_huge.mkv': 'too_many_pixels', 'bad_mjpeg.avi': 'unsupported_codec', 'bad_hdr.mkv': 'hdr',
@@ -20,33 +16,12 @@ const refused = {
   'bad_concat.mp4': 'unsupported_container',
 };
 
-function child(kind, clip, out) {
-  const longest = path.basename(clip) === 'bad_long.mp4' ? 600 : 43200;
-  const job = `id=spec\ntitle_secret=${secret.toString('hex')}\nmax_duration_s=${longest}\next=${path.extname(clip).slice(1)}\n\n`;
-  const input = fs.openSync(clip, 'r');
-  const stdio = ['pipe', 'pipe', 'pipe', input];
-  if (out) stdio.push(fs.openSync(out, 'r'));
-  const p = spawnSync(ppv, ['media', kind], { input: job, stdio, maxBuffer: 1 << 26, timeout: 300_000 });
-  stdio.slice(3).forEach(fd => fs.closeSync(fd));
-  const lines = p.stdout.toString().trim().split('\n').filter(Boolean).map(l => JSON.parse(l));
-  return { code: p.status, signal: p.signal, last: lines.at(-1) ?? {}, lines, log: p.stderr.toString() };
-}
-
-function decrypt(dir, track, n) {
-  const s = track.segments[n];
-  const key = Buffer.from(hkdfSync('sha256', secret, '', `v1|${track.name}|a|${n}`, 16));
-  const data = fs.readFileSync(path.join(dir, s.name));
-  if (data.length !== s.size) throw new Error(`${s.name}: size`);
-  const d = createDecipheriv('aes-128-cbc', key, Buffer.from(s.iv, 'hex'));
-  return Buffer.concat([d.update(data), d.final()]);
-}
-
 const near = (a, b, by) => Math.abs(a - b) <= by;
 
 function* trackFaults(dir, index, track) {
   const file = path.join(tmp, 'plain.mp4');
   const video = !!track.w, step = index.fps_den / index.fps_num;
-  fs.writeFileSync(file, Buffer.concat([fs.readFileSync(path.join(dir, track.init)), ...track.segments.map((_, n) => decrypt(dir, track, n))]));
+  plain(dir, track, file);
   const dec = spawnSync('ffmpeg', ['-nostdin', '-v', 'warning', '-xerror', '-i', file, '-f', 'null', '-']);
   if (dec.status || dec.stderr.length) yield `does not decode cleanly: ${dec.stderr.toString().slice(0, 200)}`;
   const { packets } = JSON.parse(execFileSync('ffprobe', ['-v', 'error', '-show_packets', '-of', 'json', file], { maxBuffer: 1 << 28 }));
@@ -81,7 +56,7 @@ function check(clip) {
   const name = path.basename(clip), out = path.join(tmp, 'out');
   fs.rmSync(out, { recursive: true, force: true });
   fs.mkdirSync(out);
-  const r = child('ingest', clip, out);
+  const r = child('ingest', clip, out, { max_duration_s: name === 'bad_long.mp4' ? 600 : 43200 });
   const want = refused[name];
   if (r.signal) return [`died of ${r.signal}: ${r.log}`];
   if (want) {

@@ -41,6 +41,11 @@ make interlaced.ts -f lavfi -i "$(pic 720x576 50 4)" -vf "interlace,setsar=16/15
 make pcm.avi -f lavfi -i "$(pic 320x240 15 3)" -f lavfi -i "$tone:duration=3" -c:v mpeg4 -q:v 4 -c:a pcm_s16le
 make pal60.mp4 -f lavfi -i "$(pic 1280x720 60 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
 make surround.mkv -f lavfi -i "$(pic 640x360 25 4)" -f lavfi -i "$tone:duration=4" -af "pan=5.1|FL=c0|FR=c0|FC=c0|LFE=c0|BL=c0|BR=c0" $x264 -c:a ac3
+# Three sounds a player must offer: 5.1 in German, English (the one to begin with), an unknown language.
+make sounds.mkv -f lavfi -i "$(pic 640x360 25 4)" -f lavfi -i "sine=330:sample_rate=48000:duration=4" -f lavfi -i "sine=660:sample_rate=44100:duration=4" \
+    -f lavfi -i "sine=990:sample_rate=22050:duration=2" -filter_complex "[1]pan=5.1|FL=0*c0|FR=0*c0|FC=c0|LFE=0*c0|BL=0*c0|BR=0*c0[six]" \
+    -map 0 -map "[six]" -map 2 -map 3 $x264 -c:a:0 ac3 -c:a:1 aac -c:a:2 libopus -metadata:s:a:0 language=ger -metadata:s:a:1 language=eng \
+    -metadata:s:a:1 title='Original "mix"' -disposition:a 0 -disposition:a:1 default
 # Frames dropped at random: a phone in the dark.
 make vfr.mp4 -f lavfi -i "$(pic 1280x720 30 8)" -f lavfi -i "$tone:duration=8" -vf "select='gt(random(1),0.35)'" -fps_mode vfr $x264 -c:a aac
 # Sound that starts later, and sound that ends earlier.

@@ -2,15 +2,37 @@
 local crypto = require "ppv.crypto"
 local hls = require "lib.hls"
 
+-- The lines of a text, as so many values.
+local function lines(text)
+  local out = {}
+  for l in text:gmatch("[^\n]+") do out[#out + 1] = l end
+  return unpack(out)
+end
+
 describe("lib.hls", function()
   it("writes a master playlist, with and without sound", function()
     local video = { name = "v720", kind = "video", width = 1280, height = 720, bandwidth = 2000000, codecs = "avc1.64001f" }
     assert.equal('#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n'
       .. '#EXT-X-STREAM-INF:BANDWIDTH=2000000,RESOLUTION=1280x720,CODECS="avc1.64001f"\nv720.m3u8\n', hls.master { video })
     assert.equal('#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n'
-      .. '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Audio",DEFAULT=YES,AUTOSELECT=YES,URI="a128.m3u8"\n'
+      .. '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Audio",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="a128.m3u8"\n'
       .. '#EXT-X-STREAM-INF:BANDWIDTH=2128000,RESOLUTION=1280x720,CODECS="avc1.64001f,mp4a.40.2",AUDIO="audio"\nv720.m3u8\n',
       hls.master { video, { name = "a128", kind = "audio", bandwidth = 128000, codecs = "mp4a.40.2" } })
+  end)
+
+  it("offers every sound under a name of its own and begins with the default one", function()
+    local function sound(name, language, label, is_default)
+      return { name = name, kind = "audio", bandwidth = 128000, codecs = "mp4a.40.2", language = language, label = label, is_default = is_default }
+    end
+    local text = hls.master { sound("audio", "de"), sound("audio_2", "en", 'My "mix"\n#EXT-X-KEY', true), sound("audio_3", "de"), sound("audio_4") }
+    local function line(n, name, lang, default, uri)
+      assert.equal(('#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="%s"%s,DEFAULT=%s,AUTOSELECT=YES,CHANNELS="2",URI="%s.m3u8"'):format(name,
+        lang and (',LANGUAGE="%s"'):format(lang) or "", default, uri), (select(n + 3, lines(text))))
+    end
+    line(1, "Deutsch", "de", "NO", "audio")
+    line(2, "My mix#EXT-X-KEY", "en", "YES", "audio_2")
+    line(3, "Deutsch 2", "de", "NO", "audio_3")
+    line(4, "Audio", nil, "NO", "audio_4")
   end)
 
   it("writes a media playlist: one key for each segment, the target covers the longest", function()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Our own small player: hls.js (light build where it suffices), native HLS otherwise. The viewer's name and the date
 // wander over the picture; the keys of the film carry the real mark.
+import { preferTracks, trackItems } from "./tracks.js";
 import { clock, fill, h, icon, sentence } from "./ui.js";
 
 const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 2];
@@ -53,6 +54,8 @@ export function createPlayer(stage, options) {
   const volume = h("input", { type: "range", class: "volume", min: 0, max: 1, step: 0.05, value: 1, "aria-label": "Volume" });
   const speedButton = h("button", { type: "button", class: "ctl wide", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": "1× speed" }, "1×");
   const qualityButton = h("button", { type: "button", class: "ctl", id: "quality", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": "Quality" }, icon("gear", 22));
+  const tracksButton = h("button", { type: "button", class: "ctl", id: "tracks", hidden: true, "aria-haspopup": "menu", "aria-expanded": "false",
+    "aria-label": "Sound and subtitles", title: "Sound and subtitles" }, icon("speech", 22));
   const pipButton = control("pip", "Picture in picture (i)", pip);
   const fullButton = control("full", "Full screen (f)", fullscreen);
   const spinner = h("span", { class: "spinner-border", role: "status", "aria-label": "Loading" });
@@ -60,7 +63,7 @@ export function createPlayer(stage, options) {
   const live = h("div", { class: "visually-hidden", role: "status", "aria-live": "polite" });
   const menu = h("div", { class: "menu", role: "menu", hidden: true });
   const controls = h("div", { class: "controls" }, seek, h("div", { class: "row1" }, playButton, times, h("span", { class: "flex-grow-1" }),
-    muteButton, volume, speedButton, qualityButton, document.pictureInPictureEnabled && pipButton, fullButton));
+    muteButton, volume, speedButton, tracksButton, qualityButton, document.pictureInPictureEnabled && pipButton, fullButton));
   const box = h("div", { class: "player", role: "group", "aria-label": "Video player" }, video, center, controls, menu, live);
   fill(stage, box);
 
@@ -109,7 +112,7 @@ export function createPlayer(stage, options) {
   function openMenu(button, title, items) {
     if (menuOf === button) return closeMenu();
     menuOf = button;
-    fill(menu, h("div", { class: "head" }, title), items.map((it) => h("button", { type: "button", role: "menuitemradio",
+    fill(menu, h("div", { class: "head" }, title), items.map((it) => it.head ? h("div", { class: "head" }, it.head) : h("button", { type: "button", role: "menuitemradio",
       "aria-checked": String(it.on), data: it.data || {}, onclick: () => { it.run(); closeMenu(); } }, it.text)));
     menu.hidden = false;
     button.setAttribute("aria-expanded", "true");
@@ -143,6 +146,13 @@ export function createPlayer(stage, options) {
     speedButton.setAttribute("aria-label", `${s}× speed`);
   }
   qualityButton.addEventListener("click", () => openMenu(qualityButton, "Quality", levels()));
+  tracksButton.addEventListener("click", () => {
+    const [first, ...rest] = trackItems(hls, video, say);
+    openMenu(tracksButton, first.head, rest);
+  });
+  const showTracks = () => { tracksButton.hidden = trackItems(hls, video, say).length === 0; };
+  video.textTracks.addEventListener?.("addtrack", showTracks);
+  video.audioTracks?.addEventListener?.("addtrack", showTracks);
   function levels() {
     if (!hls) return [{ text: "Automatic", on: true, run() {} }];
     const now = hls.levels[hls.currentLevel];
@@ -314,6 +324,10 @@ export function createPlayer(stage, options) {
         backBufferLength: 60, capLevelToPlayerSize: false, xhrSetup: (xhr) => { xhr.withCredentials = false; } });
       hls.on(Hls.Events.ERROR, (_, data) => onHlsError(Hls, data));
       const ready = new Promise((resolve) => { hls.once(Hls.Events.MANIFEST_PARSED, () => { preferred(); resolve(); }); });
+      for (const name of ["AUDIO_TRACKS_UPDATED", "SUBTITLE_TRACKS_UPDATED"]) {
+        hls.once(Hls.Events[name], () => preferTracks(hls));
+        hls.on(Hls.Events[name], showTracks);
+      }
       hls.loadSource(options.playlist);
       hls.attachMedia(video);
       api.hls = hls;

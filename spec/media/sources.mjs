@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// What makes sources differ, looked at in the output: every sound, every kind of picture.
+//   node spec/media/sources.mjs [WORD]      only the checks whose names hold WORD
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { child, plain, root, samples } from './lib.mjs';
+
+const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'ppv-sources-'));
+execFileSync('sh', [path.join(root, 'spec/support/samples.sh'), samples], { stdio: 'inherit' });
+
+/** Ingests a sample; the index with the directory as `dir`. */
+function ingest(name, more) {
+  const dir = fs.mkdtempSync(path.join(tmp, 'out-'));
+  const r = child('ingest', path.join(samples, name), dir, more);
+  if (!r.last.result) throw new Error(`${name}: ${JSON.stringify(r.last)} ${r.log}`);
+  return { ...JSON.parse(fs.readFileSync(path.join(dir, 'index.json'))), dir };
+}
+
+const same = (got, want, what) => {
+  if (JSON.stringify(got) !== JSON.stringify(want)) throw new Error(`${what}: ${JSON.stringify(got)} instead of ${JSON.stringify(want)}`);
+};
+
+/** Samples of a sound track between two moments, mono. */
+function sound(x, track, from, to) {
+  const file = plain(x.dir, track, path.join(tmp, 'sound.mp4'));
+  const raw = execFileSync('ffmpeg', ['-nostdin', '-v', 'error', '-i', file, '-af', `atrim=${from}:${to}`, '-ac', '1', '-ar', '48000', '-f', 'f32le', '-'],
+    { maxBuffer: 1 << 28 });
+  return new Float32Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.length));
+}
+
+/** Share of the energy that is at a frequency. */
+function share(s, hz) {
+  let re = 0, im = 0, all = 0;
+  s.forEach((v, i) => { re += v * Math.cos(2 * Math.PI * hz * i / 48000); im += v * Math.sin(2 * Math.PI * hz * i / 48000); all += v * v; });
+  return 2 * (re * re + im * im) / (s.length * all);
+}
+
+const checks = {
+  'every sound becomes a rendition in stereo with its language and name'() {
+    const x = ingest('sounds.mkv');
+    same(x.audio.map(a => [a.name, a.language, a.label, a.default, a.channels]),
+      [['audio', 'de', '', false, 2], ['audio_2', 'en', 'Original mix', true, 2], ['audio_3', '', '', false, 2]], 'tracks');
+    [330, 660, 990].forEach((hz, i) => {
+      const part = share(sound(x, x.audio[i], 0.5, 1.5), hz);
+      if (!(part > 0.98)) throw new Error(`${x.audio[i].name}: ${part} of it is at ${hz} Hz`);
+    });
+    same(new Set(x.audio.map(a => a.segment_count)).size, 1, 'segment counts');
+    const rest = Math.max(...sound(x, x.audio[2], 2.5, 3.5).map(Math.abs));
+    if (rest > 1e-3) throw new Error(`the short sound does not end in silence: ${rest}`);
+  },
+  'a silent film has no sound'() {
+    same(ingest('silent.mp4').audio, [], 'tracks');
+  },
+};
+
+let passed = 0, failed = 0;
+for (const [name, run] of Object.entries(checks)) {
+  if (process.argv[2] && !name.includes(process.argv[2])) continue;
+  try { run(); passed++; } catch (e) { failed++; console.log(`not ok - ${name}: ${e.message}`); }
+}
+fs.rmSync(tmp, { recursive: true, force: true });
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed ? 1 : 0);
