@@ -40,6 +40,7 @@ function item(raw) {
     return [
       v.state === "ready" && h("a", { class: "btn btn-sm btn-outline-secondary", href: watchUrl(v.id) }, "Watch"),
       h("a", { class: "btn btn-sm btn-outline-secondary", href: editUrl(v.id) }, "Edit"),
+      v.state === "ready" && h("a", { class: "btn btn-sm btn-outline-secondary", href: "/public/analytics.html?video_id=" + v.id }, "Analytics"),
       opener("Affiliate", "affiliate", affiliateForm),
       opener(`Access${v.allow_users?.length ? ` (${v.allow_users.length})` : ""}`, "access", accessForm),
       working && confirmButton("Cancel", { question: "Stop preparing this film?", yes: async () => {

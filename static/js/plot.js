@@ -5,13 +5,13 @@ import { fill, h } from "./ui.js";
 
 function colour(name, fallback) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim() || fallback; }
 
-// points: [[unix seconds, value], ...] in ascending time; show(value) -> text.
-export function plot(el, { points, label, show, bars = false, height = 200 }) {
+// points: [[unix seconds, value], ...] ascending; show(value) -> text. at(x) -> text makes x a plain number, not a time.
+export function plot(el, { points, label, show, bars = false, height = 200, at = null }) {
   const data = [points.map((p) => p[0]), points.map((p) => p[1])];
   const holder = h("div", { class: "plot", role: "img", "aria-label": `${label}, a plot. The table below has the numbers.` });
-  const day = (t) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date(t * 1000));
+  const day = at || ((t) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date(t * 1000)));
   fill(el, holder, h("details", { class: "small" }, h("summary", {}, "Numbers"), h("table", { class: "table table-sm mb-0" },
-    h("caption", { class: "visually-hidden" }, label), h("tbody", {}, points.slice(-60).reverse().map(([t, v]) => h("tr", {}, h("th", { scope: "row" }, day(t)), h("td", { class: "text-end" }, show(v))))))));
+    h("caption", { class: "visually-hidden" }, label), h("tbody", {}, (at ? points : points.slice(-60).reverse()).map(([t, v]) => h("tr", {}, h("th", { scope: "row" }, day(t)), h("td", { class: "text-end" }, show(v))))))));
   let chart = null;
 
   function draw() {
@@ -21,9 +21,9 @@ export function plot(el, { points, label, show, bars = false, height = 200 }) {
     const ink = colour("--bs-body-color", "#333"), grid = colour("--bs-border-color", "#ddd"), brand = colour("--brand", "#0b7a75");
     const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "12px system-ui" };
     chart = new uPlot({ width, height, legend: { show: false }, cursor: { show: false },
-      scales: { x: { time: true, range: (u, lo, hi) => (lo === hi ? [lo - 86400, hi + 86400] : [lo - 43200, hi + 43200]) },
+      scales: { x: { time: !at, range: (u, lo, hi) => (at ? [lo, Math.max(hi, lo + 1)] : lo === hi ? [lo - 86400, hi + 86400] : [lo - 43200, hi + 43200]) },
         y: { range: (u, lo, hi) => [Math.min(0, lo), Math.max(hi, 1) * 1.1] } },
-      axes: [axis, { ...axis, size: 80, values: (u, ticks) => ticks.map(show) }],
+      axes: [at ? { ...axis, values: (u, ticks) => ticks.map(at) } : axis, { ...axis, size: 80, values: (u, ticks) => ticks.map(show) }],
       series: [{}, { label, stroke: brand, width: 2, fill: brand + "33", paths: bars ? uPlot.paths.bars({ size: [0.7, 48] }) : undefined, points: { show: points.length < 40 } }],
     }, data, holder);
   }
