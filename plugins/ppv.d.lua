@@ -426,6 +426,23 @@ local http = {}
 ---@return ppv.err? err
 function http.receive(req, spec) end
 
+---Opens a file in a blob root for ppv.http.append and locks it, for all workers, until the request has its answer.
+---Phases: request. Errors: request.conflict (another request has it) request.not_found io.failed
+---@param req table
+---@param dir string
+---@param name string
+---@return boolean|nil
+---@return ppv.err? err
+function http.append_open(req, dir, name) end
+
+---Takes the body of a route with body = "stream" onto the file of append_open. spec, in the first call: offset (what lies behind is cut off), max (bytes of the body), reserve, state (of the hash of the bytes before offset, from an earlier answer), digest ("sha1", "sha256") and want (raw bytes): then the body counts only as a whole and when it matches. Answers each second or 32 MiB with the offset up to which the file is on the disk for certain; call again, without spec, until ended (all came; with sha256 of the file in hex) or cut (the client left; the task lives on to note the offset).
+---Phases: request. Yields. Errors: request.too_large request.not_found input.invalid io.failed io.disk_full
+---@param req table
+---@param spec? table
+---@return table|nil
+---@return ppv.err? err
+function http.append(req, spec) end
+
 ---Starts an answer of unknown length (content-type "text/event-stream": a comment goes out every 15 s of silence). The request's deadline is off from here; the task ends when the client goes. The handler's result is then ignored: return 200, {}, {streamed = true}.
 ---Phases: request
 ---@param req table

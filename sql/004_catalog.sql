@@ -61,6 +61,29 @@ create table renditions (
     primary key (video_id, name)
 );
 
+-- Uploads in pieces (tus). A finished one has become the video of the same id.
+create table uploads (
+    id uuid primary key default ppv_uuid7(),
+    owner_id bigint not null references users,
+    state text not null default 'open' check (state in ('open', 'done', 'failed')),
+    length bigint not null check (length > 0),
+    received bigint not null default 0 check (received between 0 and length), -- so much is on the disk for certain
+    hash text not null default '',         -- state of the SHA-256 of these bytes
+    path text not null,                    -- relative to the upload root
+    name text not null default '',         -- of the file at the creator's
+    type text not null default '',
+    fields jsonb not null default '{}',    -- title, description, price_cents
+    metadata text not null default '',     -- Upload-Metadata as it was sent
+    error_code text,
+    error text,
+    busy_until timestamptz,                -- a request is writing, as of then
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    constraint uploads_done_whole check (state <> 'done' or received = length)
+);
+create index uploads_owner on uploads (owner_id) where state = 'open';
+create index uploads_expiry on uploads (expires_at);
+
 -- Files the blob store holds. root: upload, media, tmp.
 create table blobs (
     root text not null check (root in ('upload', 'media', 'tmp')),
@@ -91,6 +114,6 @@ create index creator_blocks_user on creator_blocks (user_id);
 create trigger creator_blocks_touch before update on creator_blocks for each row execute function ppv_touch();
 
 grant select, insert, update on videos to ppv_app; -- deletion is a state: money history refers to videos
-grant select, insert, update, delete on renditions, blobs, creator_blocks to ppv_app;
+grant select, insert, update, delete on renditions, blobs, uploads, creator_blocks to ppv_app;
 grant select, update on videos to ppv_worker;
-grant select, insert, update, delete on renditions, blobs to ppv_worker;
+grant select, insert, update, delete on renditions, blobs, uploads to ppv_worker;

@@ -138,6 +138,8 @@ static void finish(struct bind_http *h)
 static void on_task_done(struct task *t, bool ok, lua_State *co, int nresults)
 {
     struct bind_http *h = t->user;
+    if (h->locked) /* the client may come with its next request as soon as it has the answer */
+        http_append_close(h->r);
     if (!ok && t->err.code != ERR_CANCELLED) {
         enum log_level lv = err_status(t->err.code) >= 500 ? LOG_ERROR : LOG_INFO;
         log_event(lv, "http.failed", "sssss", "request_id", h->r->id, "method", h->r->method,
@@ -336,10 +338,10 @@ static void on_gone(void *arg, struct http_req *r)
     (void)arg;
     struct bind_http *h = r->user;
     h->gone = true;
-    if (h->task)
-        sched_cancel(h->task, ERR_CANCELLED, "the client is gone");
-    else
+    if (!h->task)
         finish(h);
+    else if (!h->appending)
+        sched_cancel(h->task, ERR_CANCELLED, "the client is gone");
 }
 
 const struct http_handler *bind_http_handler(void)

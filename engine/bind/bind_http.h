@@ -24,6 +24,7 @@ struct bind_http {
     struct router_match match;
     int64_t max_body;
     bool gone, streaming, in_memory, body_taken;
+    bool locked, appending; /* appending: the task outlives the client, to note what has come */
     struct bind_pure *pure; /* where to remember a file answer, or NULL */
 };
 /* The request of the running task, or raises. */

@@ -109,6 +109,134 @@ static int l_receive(lua_State *L)
     return sched_await(L, t, receive_push, receive_stop, op);
 }
 
+/* ---- appending ---- */
+
+/* ppv.http.append_open(req: table, dir: string, name: string) -> true | nil, err
+ * Opens a file in a blob root for ppv.http.append and locks it, for all workers, until the
+ * request has its answer. Phases: request. Errors: request.conflict (another request has it)
+ * request.not_found io.failed. Since 1.0 */
+static int l_append_open(lua_State *L)
+{
+    struct task *t;
+    struct bind_http *h = bind_http_current(L, &t);
+    struct err e = {0};
+    int dirfd = blob_dirfd(luaL_checkstring(L, 2));
+    struct str name = lx_str(L, 3, 1, 200);
+    if (dirfd < 0)
+        return luaL_argerror(L, 2, "unknown blob root");
+    luaL_argcheck(L, strlen(name.p) == name.n && !strchr(name.p, '/'), 3, "not a file name");
+    if (h->locked)
+        return luaL_error(L, "this request has opened a file already");
+    if (http_append_open(h->r, dirfd, name.p, &e) < 0)
+        return lx_fail(L, &e);
+    h->locked = true;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+struct append_op {
+    struct bind_http *h;
+    struct task *task;
+    struct http_appended x;
+    struct err err;
+};
+
+static void push_appended(lua_State *L, const struct http_appended *x)
+{
+    lua_createtable(L, 0, 6);
+    lua_pushnumber(L, (lua_Number)x->offset);
+    lua_setfield(L, -2, "offset");
+    lua_pushstring(L, x->state);
+    lua_setfield(L, -2, "state");
+    lua_pushboolean(L, x->ended);
+    lua_setfield(L, -2, "ended");
+    lua_pushboolean(L, x->cut);
+    lua_setfield(L, -2, "cut");
+    lua_pushboolean(L, x->mismatch);
+    lua_setfield(L, -2, "mismatch");
+    if (x->ended) {
+        lua_pushstring(L, x->sha256);
+        lua_setfield(L, -2, "sha256");
+    }
+}
+
+static void on_step(struct http_req *r, void *arg, const struct http_appended *x,
+                    const struct err *e)
+{
+    (void)r;
+    struct append_op *op = arg;
+    op->x = *x;
+    if (e)
+        op->err = *e;
+    bind_http_clock(op->h, true);
+    sched_wake(op->task);
+}
+
+static void append_stop(void *p)
+{
+    http_append_close(((struct append_op *)p)->h->r);
+}
+
+static int append_push(lua_State *L, struct task *t, void *p)
+{
+    (void)t;
+    struct append_op *op = p;
+    if (op->err.code != ERR_NONE)
+        return lx_fail(L, &op->err);
+    push_appended(L, &op->x);
+    return 1;
+}
+
+static void append_spec(lua_State *L, struct http_append_spec *s)
+{
+    const int64_t big = INT64_C(1) << 50;
+    struct str state = lx_field_str(L, 2, "state", HTTP_APPEND_STATE, false);
+    struct str digest = lx_field_str(L, 2, "digest", 20, false);
+    *s = (struct http_append_spec){.state = state.p, .digest = digest.p};
+    s->offset = lx_field_int(L, 2, "offset", 0, big, 0);
+    s->max = lx_field_int(L, 2, "max", 0, big, 0);
+    s->reserve = lx_field_int(L, 2, "reserve", 0, big, 0);
+    s->want = lx_field_str(L, 2, "want", 64, false);
+}
+
+/* ppv.http.append(req: table, spec?: table) -> {offset, state, ended, cut, mismatch, sha256} | nil, err
+ * Takes the body of a route with body = "stream" onto the file of append_open. spec, in the first
+ * call: offset (what lies behind is cut off), max (bytes of the body), reserve, state (of the hash
+ * of the bytes before offset, from an earlier answer), digest ("sha1", "sha256") and want (raw
+ * bytes): then the body counts only as a whole and when it matches. Answers each second or 32 MiB
+ * with the offset up to which the file is on the disk for certain; call again, without spec, until
+ * ended (all came; with sha256 of the file in hex) or cut (the client left; the task lives on to
+ * note the offset). Phases: request. Yields. Errors:
+ * request.too_large request.not_found input.invalid io.failed io.disk_full. Since 1.0 */
+static int l_append(lua_State *L)
+{
+    struct task *t;
+    struct bind_http *h = bind_http_current(L, &t);
+    struct http_appended over;
+    if (!h->locked)
+        return luaL_error(L, "append without append_open");
+    struct append_op *op = arena_alloc(t->arena, sizeof *op);
+    op->h = h;
+    op->task = t;
+    if (h->appending) {
+        if (!http_append_more(h->r, on_step, op, &over)) {
+            push_appended(L, &over);
+            return 1;
+        }
+        bind_http_clock(h, false);
+        return sched_await(L, t, append_push, append_stop, op);
+    }
+    struct http_append_spec s;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    append_spec(L, &s);
+    if (h->body_taken)
+        return luaL_error(L, "the body was taken already (the route needs body = \"stream\")");
+    h->body_taken = h->appending = true;
+    bind_http_clock(h, false);
+    http_append(h->r, &s, on_step, op);
+    return sched_await(L, t, append_push, append_stop, op);
+}
+
 /* ---- streams ---- */
 
 /* ppv.http.stream_open(req: table, status: integer, headers?: table) -> true
@@ -221,6 +349,8 @@ static int l_stream_end(lua_State *L)
 int bind_http_open(lua_State *L)
 {
     static const luaL_Reg reg[] = {{"receive", l_receive},
+                                   {"append_open", l_append_open},
+                                   {"append", l_append},
                                    {"stream_open", l_stream_open},
                                    {"stream_write", l_stream_write},
                                    {"stream_end", l_stream_end},

@@ -4,6 +4,7 @@
 #include <strings.h>
 #include "base/arena.h"
 #include "base/clock.h"
+#include "http/append.h"
 #include "http/core.h"
 #include "http/multipart.h"
 #include "http/spool.h"
@@ -25,13 +26,43 @@ static void forget_input(struct body *b)
 
 static void drop_files(struct req *r)
 {
+    append_free(r->body.append);
+    r->body.append = NULL;
     spool_free(r->body.spool, false);
     r->body.spool = NULL;
+}
+
+/* The client's part is over: from now on the handler's deadline counts. */
+static void wait_for_handler(struct req *r)
+{
+    if (!r->conn || r->conn->phase != CONN_BODY)
+        return;
+    r->conn->phase = CONN_WAIT;
+    r->conn->deadline = r->deadline_us ? clock_mono() + r->deadline_us : 0;
+}
+
+static void tell_step(struct req *r)
+{
+    struct body *b = &r->body;
+    http_append_fn fn = b->step;
+    struct http_appended x;
+    if (!fn || b->flushing)
+        return;
+    b->step = NULL;
+    b->done = b->failed || b->ended || b->cut;
+    if (b->done)
+        wait_for_handler(r);
+    append_tell(b->append, b->ended && !b->failed, b->cut && !b->ended, &x);
+    fn(&r->pub, b->arg, &x, b->failed ? &b->err : NULL);
 }
 
 static void tell(struct req *r)
 {
     struct body *b = &r->body;
+    if (b->mode == BODY_APPEND) {
+        tell_step(r);
+        return;
+    }
     if (b->done || b->flushing || !(b->failed || b->ended))
         return;
     b->done = true;
@@ -41,10 +72,7 @@ static void tell(struct req *r)
     }
     if (r->gone || !b->fn)
         return;
-    if (r->conn && r->conn->phase == CONN_BODY) {
-        r->conn->phase = CONN_WAIT;
-        r->conn->deadline = r->deadline_us ? clock_mono() + r->deadline_us : 0;
-    }
+    wait_for_handler(r);
     b->fn(&r->pub, b->arg, b->failed ? &b->err : NULL);
 }
 
@@ -162,6 +190,7 @@ static int push(struct req *r, const char *p, size_t n, struct err *e)
                        (long long)b->spec.max_total);
         return multipart_feed(b->parser, p, n, e);
     case BODY_RAW: return part_data(r, p, n, e);
+    case BODY_APPEND: return append_put(b->append, p, n, e);
     case BODY_NONE: break;
     }
     return 0;
@@ -169,9 +198,49 @@ static int push(struct req *r, const char *p, size_t n, struct err *e)
 
 static void flushed(void *arg, const struct err *e);
 
+static void appended(void *arg, bool step, const struct err *e);
+
+/* True when a flush was begun. */
+static bool append_if_due(struct req *r, bool all)
+{
+    struct body *b = &r->body;
+    if (b->failed || b->flushing || !append_is_due(b->append, all))
+        return false;
+    b->flushing = true;
+    msg_ref(r);
+    if (r->conn)
+        server_suspend(r->conn);
+    append_flush(b->append, all, appended, r);
+    return true;
+}
+
+static void appended(void *arg, bool step, const struct err *e)
+{
+    struct req *r = arg;
+    struct body *b = &r->body;
+    bool paused = step;
+    b->flushing = false;
+    if (e)
+        fail(r, e);
+    if (b->failed || b->ended || b->cut) {
+        paused = true;
+        if (!append_if_due(r, true))
+            tell(r);
+    } else if (step) {
+        tell(r);
+    }
+    if (r->conn && (r->replied || !paused))
+        server_wake(r->conn);
+    msg_unref(r);
+}
+
 static void flush_if_due(struct req *r, bool all)
 {
     struct body *b = &r->body;
+    if (b->mode == BODY_APPEND) {
+        append_if_due(r, all);
+        return;
+    }
     if (!b->spool || b->failed || b->flushing || !spool_is_due(b->spool, all))
         return;
     b->flushing = true;
@@ -238,6 +307,8 @@ void body_end(struct req *r)
         fail(r, &e);
     if (!b->failed && b->mode == BODY_RAW && part_end(r, &e) < 0)
         fail(r, &e);
+    if (b->mode == BODY_APPEND && !b->failed && (b->flushing || append_if_due(r, true)))
+        return;
     if (b->mode == BODY_MEMORY && !b->failed) {
         r->pub.body = (struct str){b->mem.n ? b->mem.p : "", b->mem.n};
     } else if (b->spool && !b->failed) {
@@ -265,6 +336,7 @@ void body_abort(struct req *r)
     if (b->mode == BODY_NONE || b->done)
         return;
     b->done = true;
+    b->step = NULL;
     if (b->flushing)
         msg_unref(r); /* the flush will not come back */
     b->flushing = false;
@@ -272,11 +344,22 @@ void body_abort(struct req *r)
     drop_files(r);
 }
 
+void body_gone(struct req *r)
+{
+    struct body *b = &r->body;
+    if (b->mode != BODY_APPEND || b->done) {
+        body_abort(r);
+        return;
+    }
+    b->cut = true;
+    if (!b->flushing && b->step && !append_if_due(r, true))
+        tell(r);
+}
+
 void body_fini(struct req *r)
 {
     forget_input(&r->body);
-    spool_free(r->body.spool, false);
-    r->body.spool = NULL;
+    drop_files(r);
 }
 
 /* ---- asking ---- */
@@ -366,6 +449,59 @@ void http_body_raw_file(struct http_req *pub, const struct http_upload_spec *spe
     if (prepare_upload(r, spec, &e) < 0 || open_part(r, &e) < 0)
         fail(r, &e);
     go(r);
+}
+
+int http_append_open(struct http_req *pub, int dirfd, const char *name, struct err *e)
+{
+    struct req *r = req_of(pub);
+    if (!r->conn || r->gone)
+        return ERR(e, ERR_CANCELLED, "the client is gone");
+    must(!r->body.append);
+    return append_open(r->s->loop, r->s->conf.threads, dirfd, name, &r->body.append, e);
+}
+
+void http_append(struct http_req *pub, const struct http_append_spec *s, http_append_fn step,
+                 void *arg)
+{
+    struct req *r = req_of(pub);
+    struct body *b = &r->body;
+    struct err e = {0};
+    must(b->append);
+    if (!ask(r, BODY_APPEND, NULL, arg))
+        return;
+    b->step = step;
+    if (pub->content_length > s->max)
+        ERR(&e, ERR_TOO_LARGE, "body of %lld bytes, at most %lld", (long long)pub->content_length,
+            (long long)s->max);
+    if (e.code != ERR_NONE || append_begin(b->append, s, &e) < 0)
+        fail(r, &e);
+    go(r);
+}
+
+bool http_append_more(struct http_req *pub, http_append_fn step, void *arg,
+                      struct http_appended *over)
+{
+    struct req *r = req_of(pub);
+    struct body *b = &r->body;
+    must(b->append && !b->step);
+    if (b->cut) {
+        b->done = true;
+        append_tell(b->append, false, true, over);
+        return false;
+    }
+    b->step = step;
+    b->arg = arg;
+    server_wake(r->conn);
+    return true;
+}
+
+void http_append_close(struct http_req *pub)
+{
+    struct req *r = req_of(pub);
+    if (r->body.mode == BODY_APPEND)
+        body_abort(r);
+    append_free(r->body.append);
+    r->body.append = NULL;
 }
 
 void http_body_cancel(struct http_req *pub)

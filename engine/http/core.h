@@ -8,6 +8,7 @@
 #include "http/server.h"
 #include "run/loop.h"
 
+struct append;
 struct multipart;
 struct spool;
 struct peer_net;
@@ -36,7 +37,7 @@ struct conn {
     int64_t mark_at, mark_bytes; /* start of the minimum-rate window */
 };
 
-enum body_mode { BODY_NONE, BODY_MEMORY, BODY_MULTIPART, BODY_RAW };
+enum body_mode { BODY_NONE, BODY_MEMORY, BODY_MULTIPART, BODY_RAW, BODY_APPEND };
 struct body {
     enum body_mode mode;
     bool done;     /* the handler was told, or does not want to be */
@@ -55,6 +56,9 @@ struct body {
     const char *part_name, *part_filename, *part_ctype;
     bool part_is_file, part_opened;
     int64_t part_bytes;
+    struct append *append;
+    http_append_fn step; /* set while the handler waits for one */
+    bool cut;            /* the sender left; what has come still goes to the disk */
 };
 
 struct req {
@@ -137,5 +141,6 @@ int body_feed(struct req *r, const char *p, size_t n); /* -1: close the connecti
 void body_end(struct req *r);
 void body_later(struct req *r);
 void body_abort(struct req *r);
+void body_gone(struct req *r); /* like body_abort, but an append keeps what has come */
 void body_fini(struct req *r);
 #endif

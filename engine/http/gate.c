@@ -4,7 +4,7 @@
 
 enum { URI_MAX = 2048, HEADERS_MAX = 100, HEADER_BYTES_MAX = 32768, LENGTH_DIGITS = 18 };
 
-static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"};
+static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
 
 static bool is_token_byte(unsigned char c)
 {

@@ -7,7 +7,7 @@
 #include "base/str.h"
 enum gate_reason {
     GATE_OK,
-    GATE_METHOD,  /* not GET HEAD POST PUT DELETE OPTIONS */
+    GATE_METHOD,  /* not GET HEAD POST PUT PATCH DELETE OPTIONS */
     GATE_VERSION, /* not HTTP/1.0 or HTTP/1.1 */
     GATE_URI,     /* not origin form, longer than 2 KiB, bytes outside visible ASCII, '#' */
     GATE_PATH,    /* bad escape, %00 %2f %5c, control byte, dot segment, empty segment, not UTF-8 */

@@ -71,7 +71,7 @@ void msg_gone(struct req *r)
     if (r->gone)
         return;
     r->gone = true;
-    body_abort(r);
+    body_gone(r);
     r->stream.writable = NULL;
     if (r->held)
         r->s->handler.gone(r->s->handler.arg, &r->pub);

@@ -37,7 +37,7 @@ struct http_form {
     struct http_upload *files;
 };
 struct http_req {
-    const char *method; /* GET HEAD POST PUT DELETE OPTIONS */
+    const char *method; /* GET HEAD POST PUT PATCH DELETE OPTIONS */
     const char *path;   /* decoded once, canonical: no "//", no dot segments, valid UTF-8 */
     const char *query;  /* raw, after the '?', "" when none */
     const char *host;   /* Host header, lower case, with port if sent */
@@ -87,6 +87,40 @@ void http_body_multipart(struct http_req *r, const struct http_upload_spec *s, h
 /* The whole body is one file: form->files[0] with field "" and the Content-Type of the request. */
 void http_body_raw_file(struct http_req *r, const struct http_upload_spec *s, http_body_fn done,
                         void *arg);
+/* --- a body that goes onto the end of a file, in steps. http_append_open locks dirfd/name for this
+ * request, before or after other checks; http_append_close, or the request's end, unlocks it. */
+enum { HTTP_APPEND_STATE = 257 };
+struct http_append_spec {
+    int64_t offset;     /* where the body goes; what lies behind is cut off */
+    int64_t max;        /* bytes of the body at most */
+    int64_t reserve;    /* as above */
+    const char *state;  /* of the SHA-256 of the bytes before offset, as http_appended gave it; NULL
+                           or "" at 0 */
+    const char *digest; /* "sha1", "sha256": the body counts only when it matches; NULL = none */
+    struct str want;    /* raw digest */
+};
+struct http_appended {
+    int64_t offset; /* the file is on the disk up to here */
+    char state[HTTP_APPEND_STATE];
+    char sha256[65]; /* of the bytes before offset, in hex, when ended */
+    bool ended, cut; /* all has come; the client left before */
+    bool mismatch;   /* ended, but the digest is another: the body was dropped */
+};
+/* x belongs to the call. */
+typedef void (*http_append_fn)(struct http_req *r, void *arg, const struct http_appended *x,
+                               const struct err *e);
+/* Errors: ERR_CONFLICT (another request has it), ERR_NOT_FOUND, ERR_IO. */
+int http_append_open(struct http_req *r, int dirfd, const char *name, struct err *e);
+/* Takes the body after http_append_open. step runs each second or 32 MiB when that much is synced,
+ * and the sender waits until http_append_more; and once more with ended, cut or e. Also after
+ * gone. Errors: those of append_begin and append_put in append.h. */
+void http_append(struct http_req *r, const struct http_append_spec *s, http_append_fn step,
+                 void *arg);
+/* False: the client left meanwhile, over is the last word and step is not called. */
+bool http_append_more(struct http_req *r, http_append_fn step, void *arg,
+                      struct http_appended *over);
+void http_append_close(struct http_req *r); /* step will not be called; harmless without an open */
+
 /* done will not be called; what was received is deleted. */
 void http_body_cancel(struct http_req *r);
 /* Bytes received so far, for progress. */

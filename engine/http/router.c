@@ -5,9 +5,9 @@
 #include "base/arena.h"
 #include "http/router.h"
 
-enum { METHODS = 6, DEPTH_MAX = 16 };
-static const char *const method_names[METHODS] = {"GET", "HEAD",   "POST",
-                                                  "PUT", "DELETE", "OPTIONS"};
+enum { METHODS = 7, DEPTH_MAX = 16 };
+static const char *const method_names[METHODS] = {"GET",   "HEAD",   "POST",   "PUT",
+                                                  "PATCH", "DELETE", "OPTIONS"};
 
 /* What a path means once its segments are walked. */
 struct leaf {

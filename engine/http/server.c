@@ -138,7 +138,7 @@ static void open_body(struct req *r)
 {
     struct conn *c = r->conn;
     int64_t size = r->pub.content_length;
-    bool upload = r->body.mode == BODY_MULTIPART || r->body.mode == BODY_RAW;
+    bool upload = r->body.mode >= BODY_MULTIPART;
     r->body_open = true;
     c->phase = CONN_BODY;
     c->mark_at = 0;

@@ -60,4 +60,27 @@ local function purge_parts()
   return removed
 end
 
-return { purge_parts = purge_parts, ticks = { { name = "purge_parts", every = 3600, run = purge_parts }, { name = "purge", every = 3600, run = purge } } }
+-- Uploads nobody continued, and what finished or failed ones had to say. The file goes first: without its row none would find it.
+local function purge_uploads()
+  local rows, err = db.query([[select id::text as id, path, state from uploads where expires_at < now()
+    and (busy_until is null or busy_until < now()) limit 100]])
+  if not rows then
+    log.warn("purge.failed", { code = err.code, message = err.message })
+    return 0
+  end
+  for _, u in ipairs(rows) do
+    local ok, e = true, nil
+    if u.state ~= "done" then ok, e = blob.remove_tree("upload", u.path) end
+    if ok then ok, e = db.exec("delete from uploads where id = $1::uuid and expires_at < now()", u.id) end
+    if ok then
+      log.info("upload.expired", { upload = u.id, state = u.state })
+    else
+      log.warn("purge.failed", { upload = u.id, code = e.code, message = e.message })
+    end
+  end
+  return #rows
+end
+
+return { purge_parts = purge_parts, purge_uploads = purge_uploads, ticks = {
+  { name = "purge_uploads", every = 300, run = purge_uploads },
+  { name = "purge_parts", every = 3600, run = purge_parts }, { name = "purge", every = 3600, run = purge } } }

@@ -3,7 +3,7 @@
 -- file decides. A route is
 --   { method, path, auth = "public"|"user"|"admin"|"none", rate = "60/m", csrf = false?, input = {...}?, where = ?,
 --     body = "none"|"memory"|"stream"?, max_body = n?, pages = {fail = "/public/..."}?, html = bool?,
---     step_up = true?, pure = bool?, handler = fn(ctx, input) }
+--     step_up = true?, pure = bool?, headers = {name = value}? (of every answer), handler = fn(ctx, input) }
 -- pure: the answer depends on the path alone; once it was a file that exists, the engine gives it without asking again (until
 -- the next reload). Not for plugins, nor with rate, auth other than "none" or input.
 -- auth "public": anybody, the session is known when there is one; "none": cookies are never read (webhooks, probes).
@@ -23,7 +23,7 @@ local totp = require "lib.totp"
 
 local M = {}
 local AUTH = { public = true, user = true, viewer = true, admin = true, none = true }
-local METHODS = { GET = true, HEAD = true, POST = true, PUT = true, DELETE = true }
+local METHODS = { GET = true, HEAD = true, POST = true, PUT = true, PATCH = true, DELETE = true, OPTIONS = true }
 local MEMORY = 64 * 1024
 local EXACT = { exact = true } -- 1e3 and 1.0 are no integers
 
@@ -151,12 +151,14 @@ function M.failure(ctx, route, err)
   local body = { ok = false, error = sentence, code = err.code, request_id = ctx.id, where = err.where, field = err.field }
   if err.extra then for k, v in pairs(err.extra) do body[k] = v end end
   local headers = {}
+  for name, value in pairs(err.headers or {}) do headers[name] = value end
   if err.retry_after then headers["retry-after"] = ("%d"):format(math.max(1, math.ceil(err.retry_after))) end
   return ctx:json(status, body, headers)
 end
 
 local function finish(ctx, answer)
   local headers = answer.headers or {}
+  for name, value in pairs(ctx.route and ctx.route.headers or {}) do headers[name] = headers[name] or value end
   if #ctx.set_cookies > 0 then headers["set-cookie"] = ctx.set_cookies end
   if not headers["cache-control"] and ctx.path:sub(1, 8) ~= "/public/" then headers["cache-control"] = "no-store" end
   if type(answer.body) == "table" and answer.body.streamed then return answer.status, headers, answer.body end

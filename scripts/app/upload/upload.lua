@@ -2,98 +2,43 @@
 -- Uploading a film and following its preparation.
 local blob = require "ppv.blob"
 local cache = require "ppv.cache"
-local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local events = require "ppv.events"
 local http = require "ppv.http"
 local json = require "ppv.json"
-local log = require "ppv.log"
 local time = require "ppv.time"
-local config = require "lib.config"
 local errors = require "lib.errors"
-local payments = require "lib.payments"
+local intake = require "lib.intake"
 local schema = require "lib.schema"
 
-local EXTENSIONS = { mp4 = true, m4v = true, mov = true, mkv = true, webm = true, ts = true, mts = true, m2ts = true }
 local PARALLEL = 2
-local FIELDS = {
-  title = { type = "string", max = 200, default = "Untitled" },
-  price_cents = { type = "int", min = 0, max = 1000000000, default = 0 },
-  description = { type = "string", max = 5000, multiline = true, default = "" },
-}
-
-local function refuse(message, where, status)
-  return errors.fail("input.invalid", message, { status = status or 400, where = where or "validation" })
-end
-
--- First bytes of the kinds of film we read; the sandboxed probe has the last word.
-local function looks_like_video(head)
-  return head:sub(5, 8) == "ftyp" or head:sub(5, 8) == "moov" or head:sub(5, 8) == "wide" or head:sub(5, 8) == "mdat"
-    or head:sub(1, 4) == "\26\69\223\163" or head:byte(1) == 0x47 or head:byte(5) == 0x47
-end
+local refuse = intake.refuse
 
 local function check_file(received)
   if #received.files == 0 then return refuse("missing file") end
   if #received.files > 1 then return refuse("Send exactly one file.") end
   local f = received.files[1]
   if f.field ~= "file" then return refuse("missing file") end
-  local ext = (f.filename or ""):match("%.(%w+)$")
-  ext = ext and ext:lower() or "mp4"
-  if not EXTENSIONS[ext] then return refuse("this kind of file is not accepted: ." .. ext) end
+  local ext, err = intake.extension(f.filename)
+  if not ext then return nil, err end
   if f.size == 0 then return refuse("the file is empty") end
-  local head, err = blob.read("upload", f.path, 64)
-  if not head then return nil, err end
-  if not looks_like_video(head) then return refuse("the file is not a film") end
+  local ok
+  ok, err = intake.check_head(f.path)
+  if not ok then return nil, err end
   return ext
 end
 
-local function within_quota(ctx, more)
-  local quota = config.int("user_quota", 0)
-  if quota == 0 then return true end
-  local row, err = db.read_one([[select coalesce(sum(upload_size), 0)::bigint as used from videos
-    where owner_id = $1 and upload_path is not null]], ctx.user.id)
-  if not row then return nil, err end
-  if row.used + more > quota then
-    return errors.fail("upload.quota", "This would be more than the space you have for films.", { where = "validation" })
-  end
-  return true
-end
-
--- The file has its final name before the row that points at it is committed.
-local function store(ctx, fields, f, ext)
-  local row, err = db.read_one("select ppv_uuid7()::text as id")
-  if not row then return nil, err end
-  local path = row.id .. "." .. ext
-  local ok
-  ok, err = blob.rename("upload", f.path, path)
-  if not ok then return nil, err end
-  f.path = path
-  local secret = crypto.seal(crypto.sha256(crypto.random(32), "hex"))
-  local job
-  job, err = db.tx(function(tx)
-    local n, e = tx.exec([[insert into videos (id, owner_id, title, description, price, currency, upload_name, upload_path, upload_type,
-      upload_size, upload_sha256, title_secret) values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)]],
-      row.id, ctx.user.id, fields.title, fields.description, fields.price_cents, payments.currency(),
-      (f.filename or ""):gsub("[%c]", ""):sub(1, 200), path, (f.type or ""):sub(1, 100), f.size, f.sha256, secret)
-    if not n then return nil, e end
-    return tx.one([[select ppv_job_add('media.ingest', jsonb_build_object('video_id', $1::text), 'video:' || $1::text,
-      'ingest:' || $1::text, now(), 0, 3, $2) as id]], row.id, ctx.user.id)
-  end)
-  if not job then return nil, err end
-  return { video_id = row.id, path = path, job_id = job.id }
-end
-
 local function take(ctx)
-  local max = config.int("max_upload", 4294967296)
+  local max = intake.max()
   local length = tonumber(ctx:header("content-length") or "")
   if length and length > max + 65536 then
     return errors.fail("request.too_large", "The file is too large.", { where = "validation" })
   end
-  local ok, err = within_quota(ctx, length or 0)
+  local ok, err = intake.room(db, ctx.user.id, length or 0)
   if not ok then return nil, err end
   local received
   received, err = http.receive(ctx.req, { dir = "upload", max_file = max, max_total = max + 65536,
-    reserve = config.int("disk_reserve", 0) })
+    reserve = intake.reserve() })
   if not received then
     local ours = err.code == "request.too_large" or err.code == "input.invalid"
     return nil, errors.new(err.code, err.message, { where = ours and "validation" or "multipart",
@@ -101,11 +46,11 @@ local function take(ctx)
   end
   local done
   local fields
-  fields, err = schema.apply(FIELDS, received.fields, { where = "validation" })
+  fields, err = schema.apply(intake.FIELDS, received.fields, { where = "validation" })
   if fields then
     local ext
     ext, err = check_file(received)
-    if ext then done, err = store(ctx, fields, received.files[1], ext) end
+    if ext then done, err = intake.store(ctx, fields, received.files[1], ext) end
   else
     err.status = 400
   end
@@ -127,9 +72,7 @@ local function upload(ctx)
   cache.incr(slot, -1, 6 * 3600)
   if not fine then error(done, 0) end
   if not done then return nil, err end
-  log.info("upload.stored", { user = ctx.user.id, video = done.video_id })
-  return ctx:ok({ video_id = done.video_id, owner_id = ctx.user.id, filename = done.path, status = "queued", job_id = done.job_id,
-    message = "The film was received and is being prepared." }, 201)
+  return ctx:ok(intake.answer(ctx.user.id, done), 201)
 end
 
 local STATUS = [[select v.id::text as video_id, v.state, v.error, v.error_code, j.id as job_id, j.state as job_state, j.progress,
