@@ -58,7 +58,7 @@ static int build_here(struct bundle *b, bool cold, struct buf *problems, struct 
     gen_set_opener(jobworker_open);
     sched_init(NULL, conf_int("plugin_cpu_ms") * 1000, 2000000);
     struct problems list = {0};
-    struct gen_opts o = {.cold = cold, .cap = (size_t)conf_int("plugin_memory")};
+    struct gen_opts o = {.cold = cold, .trial = true, .cap = (size_t)conf_int("plugin_memory")};
     struct gen *g;
     int rc = gen_build(b, &o, &list, &g, e);
     if (rc == 0 && (rc = gen_swap(g, e)) < 0)

@@ -22,6 +22,7 @@
 #include "blob/blob.h"
 #include "db/db.h"
 #include "http/server.h"
+#include "lua/compiled.h"
 #include "lua/gen.h"
 #include "lua/sched.h"
 #include "net/fetch.h"
@@ -384,6 +385,7 @@ int worker_main(struct worker *w, pid_t master)
     struct err e = {0};
     prepare_process(w, master);
     struct board_slot *b = board_mine();
+    compiled_keep();
     if (worker_start(w, false, &e) < 0) {
         log_err(LOG_ERROR, "worker.start", &e);
         tell(CTL_REFUSED, 0, e.msg);

@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "lua/compiled.h"
 #include "lua/sandbox.h"
 #include "lua/sched.h"
 #include "lua/vm.h"
@@ -144,7 +145,7 @@ static int run_boot(struct gen *g, const struct gen_opts *o, struct err *e)
     const struct bundle_file *f = bundle_find(g->bundle, "scripts/boot.lua");
     if (!f)
         return ERR(e, ERR_NOT_FOUND, "scripts/boot.lua is missing");
-    if (luaL_loadbufferx(g->L, f->data, f->size, "@scripts/boot.lua", "t") != 0)
+    if (compiled_load(g->L, f) != 0)
         return ERR(e, ERR_CONFIG, "%s", lua_tostring(g->L, -1));
     if (sched_call(g, g->L, 0, 1, o->budget_us ? o->budget_us : BOOT_BUDGET_US, e) < 0)
         return -1;
@@ -200,7 +201,9 @@ int gen_build(struct bundle *b, const struct gen_opts *o, struct problems *p, st
         gen_unref(g);
         return -1;
     }
-    lua_gc(g->L, LUA_GCCOLLECT, 0);
+    if (!o->trial)
+        lua_gc(g->L, LUA_GCCOLLECT, 0);
+    compiled_sweep();
     *out = g;
     return 0;
 }

@@ -81,6 +81,7 @@ void gen_set_opener(void (*fn)(lua_State *L));
 struct gen_opts {
     bool cold;
     bool full;         /* specs: every standard library */
+    bool trial;        /* nothing will run in it: no collection at the end */
     bool no_boot;      /* do not run boot.lua (ppv lua on a bare state) */
     size_t cap;        /* bytes, 0 = default */
     int64_t budget_us; /* 0 = 500 ms */

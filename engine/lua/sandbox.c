@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 #include <luajit.h>
 #include "base/err.h"
+#include "lua/compiled.h"
 #include "lua/gen.h"
 #include "lua/lx.h"
 #include "lua/sched.h"
@@ -137,9 +138,7 @@ static int l_compile(lua_State *L)
         lua_pushfstring(L, "%s:0: file not found", path);
         return 2;
     }
-    char chunk[256];
-    snprintf(chunk, sizeof chunk, "@%s", path);
-    if (luaL_loadbufferx(L, f->data, f->size, chunk, "t") != 0) {
+    if (compiled_load(L, f) != 0) {
         lua_pushnil(L);
         if (f->size && f->data[0] == LUA_SIGNATURE[0])
             lua_pushfstring(L, "%s:1: compiled code is not accepted, only source text", path);

@@ -7,6 +7,7 @@
 #include <lualib.h>
 #include "base/err.h"
 #include "base/log.h"
+#include "lua/compiled.h"
 #include "lua/gen.h"
 
 #define DEFAULT_CAP ((size_t)64 << 20)
@@ -115,9 +116,7 @@ static bool push_loader(lua_State *L, const char *name)
     const struct bundle_file *f = find_script(L, name);
     if (!f)
         return false;
-    char chunk[208];
-    snprintf(chunk, sizeof chunk, "@%s", f->path);
-    if (luaL_loadbufferx(L, f->data, f->size, chunk, "t") != 0)
+    if (compiled_load(L, f) != 0)
         lua_error(L);
     return true;
 }

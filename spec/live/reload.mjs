@@ -95,6 +95,7 @@ async function reloads(s) {
   const load = new Load(s, ["/api/videos", "/api/livetest", "/health", "/public/browse.html"]).start(8);
   const wrong = { good: [], refused: [], named: [] };
   let current = 1, memory = null, broken = 0, took = [];
+  put(s, "thrower", { "manifest.lua": manifest("thrower"), "handler.lua": route("/api/thrower", "    local t\n    t.x = 1") });
   for (let i = 0; i < RELOADS; i++) {
     if (i % 3 === 2) {
       const b = BROKEN[broken++ % BROKEN.length];
@@ -115,6 +116,10 @@ async function reloads(s) {
     if (now.length !== 1 || now[0] !== current) wrong.good.push(`reload ${i}: serves ${now}, expected ${current}`);
     if (i === Math.floor(RELOADS / 3)) memory = await rss(s);
   }
+  const thrown = await call(s.port, "GET", "/api/thrower");
+  check("a plugin that stayed the same over all reloads still fails with file and line",
+    thrown.status === 500 && s.log().includes("plugins/thrower/handler.lua:6: "), `${thrown.status} ${thrown.text}`);
+  drop(s, "thrower");
   took.sort((a, b) => a - b);
   check("a good reload is served by all workers when it is answered", wrong.good.length === 0, wrong.good.slice(0, 3).join("; "));
   check("every broken plugin is refused", wrong.refused.length === 0, wrong.refused.slice(0, 5).join("; "));
