@@ -688,6 +688,85 @@ function money.parse(text, currency) end
 ---@return integer|nil
 function money.exponent(currency) end
 
+---@class ppv.playback
+local playback = {}
+
+---The :session part of /hls/:session/:file. kind "session": id is a playback session; "preview": a video. expires: seconds since 1970.
+---Phases: any
+---@param kind string
+---@param id string
+---@param expires integer
+---@return string
+function playback.token(kind, id, expires) end
+
+---nil for anything this site did not make. Its end is the caller's to compare.
+---Phases: any
+---@param token string
+---@return string kind
+---@return string id
+---@return integer|nil expires
+function playback.open(token) end
+
+---For the next ten seconds the session's keys are answered without Lua. lease: video_id, user_id, login_id, version, expires, access, over, ahead_ms, seek_ms, speed_pct. ask: a bit for each segment whose key Lua answers itself (byte n / 8, value 2 ^ (n % 8)).
+---Phases: any
+---@param id string
+---@param lease table
+---@param ask? string
+---@return boolean fits
+function playback.lease(id, lease, ask) end
+
+---The lease of a session: video_id, user_id, login_id, version, expires, access, over, ahead_ms, seek_ms, speed_pct.
+---Phases: any
+---@param id string
+---@return table|nil
+function playback.lease_of(id) end
+
+---The session's next request asks the database again.
+---Phases: any
+---@param id string
+function playback.drop(id) end
+
+---Tells this process what it needs to derive the keys of a title: version, secret (32 raw bytes), code ("half" or "nuida"), segment_ms, renditions = list of {name, segments, two, audio}.
+---Phases: any
+---@param id string
+---@param title table
+function playback.title(id, title) end
+
+---The variants ("a" or "b") of n segments from `from` on that the user gets of the title with this secret. code: "half" or "nuida".
+---Phases: any
+---@param secret string
+---@param user_id integer
+---@param code string
+---@param from integer
+---@param n integer
+---@return string
+function playback.word(secret, user_id, code, from, n) end
+
+---Charges ms of film to the account's allowance for the title. 0, or seconds to wait before asking again. pace: ahead_ms, seek_ms, speed_pct.
+---Phases: any
+---@param user_id integer
+---@param video string
+---@param audio boolean
+---@param ms integer
+---@param pace table
+---@return number wait
+function playback.pace(user_id, video, audio, ms, pace) end
+
+---One answered key: session, video_id, user_id, rendition, variant, seq, ip. Reaches the table key_log within a quarter of a second.
+---Phases: any
+---@param row table
+function playback.log(row) end
+
+---Writes a segment's clear copy beside it, for a free preview. Paths are below the root "media"; key and iv are 16 raw bytes.
+---Phases: request job tick. Yields. Errors: request.not_found io.failed io.disk_full engine.busy
+---@param from string
+---@param to string
+---@param key string
+---@param iv string
+---@return boolean|nil
+---@return ppv.err? err
+function playback.unseal(from, to, key, iv) end
+
 ---@class ppv.plugin
 local plugin = {}
 

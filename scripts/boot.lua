@@ -73,7 +73,7 @@ end
 local declared = {}
 for i, route in ipairs(routes) do
   declared[i] = { method = route.method, auth = route.auth, path = route.path, body = route.body, max_body = route.max_body,
-    pure = route.pure }
+    pure = route.pure, fast = not route.plugin and route.fast or nil }
 end
 
 require("lib.live").set { routes = routes, plugins = plugins, document = openapi.document }

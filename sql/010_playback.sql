@@ -25,6 +25,78 @@ create index playback_sessions_video on playback_sessions (video_id, created_at 
 create index playback_sessions_session on playback_sessions (session_id);
 create index playback_sessions_expiry on playback_sessions (expires_at) where state = 'ready';
 
+-- Starts a session. At most p_streams sessions, on at most p_devices log-ins (0 = any number), may be seen playing within
+-- the last minute: past that the new one is refused (p_oldest false) or the oldest ones end. One start per user at a time.
+create function ppv_play_start(p_user bigint, p_video uuid, p_login bigint, p_access text, p_ip inet, p_agent text,
+    p_life integer, p_streams integer, p_devices integer, p_oldest boolean) returns uuid
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_id uuid;
+begin
+    perform from users where id = p_user for no key update;
+    insert into playback_sessions (user_id, video_id, session_id, access, ip, user_agent, expires_at)
+        values (p_user, p_video, p_login, p_access, p_ip, p_agent, now() + make_interval(secs => p_life)) returning id into v_id;
+    perform ppv_play_room(v_id, p_streams, p_devices, p_oldest);
+    return v_id;
+end $$;
+
+-- Makes room for a session that starts or goes on after a pause, or refuses it.
+create function ppv_play_room(p_id uuid, p_streams integer, p_devices integer, p_oldest boolean) returns integer
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare s playback_sessions; v_over uuid[];
+begin
+    select * into s from playback_sessions where id = p_id;
+    with live as (
+        select p.id, p.session_id, p.last_seen_at from playback_sessions p
+        where p.user_id = s.user_id and p.state = 'ready' and p.id <> p_id and p.last_seen_at > now() - interval '60 seconds'
+    ), logins as (
+        select session_id, row_number() over (order by max(last_seen_at) desc, session_id desc) as n
+        from live where session_id is distinct from s.session_id group by session_id
+    ), ranked as (
+        select l.id, row_number() over (order by l.last_seen_at desc, l.id desc) as n, coalesce(d.n, 0) as device
+        from live l left join logins d on d.session_id is not distinct from l.session_id
+    )
+    select array_agg(id) into v_over from ranked where n > p_streams - 1 or (p_devices > 0 and device > p_devices - 1);
+    if v_over is null then
+        return 0;
+    end if;
+    if not p_oldest then
+        perform ppv_refuse('playback.limit', 'You are watching in as many places as your account allows. Stop one of them to watch here.');
+    end if;
+    update playback_sessions set state = 'ended', end_reason = 'limit', ended_at = now() where id = any (v_over);
+    return cardinality(v_over);
+end $$;
+
+-- Sessions whose right to go on may have changed: every machine drops their leases at once (the engine looks again after 10 s anyway).
+create function ppv_play_tell(p_user bigint, p_video uuid) returns void
+    language sql security definer set search_path = public, pg_temp as $$
+    select pg_notify('playback', replace(id::text, '-', '')) from playback_sessions
+    where state = 'ready' and user_id = p_user and (p_video is null or video_id = p_video)
+$$;
+create function ppv_play_changed() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    case tg_table_name
+    when 'playback_sessions' then
+        perform pg_notify('playback', replace(new.id::text, '-', ''));
+    when 'entitlements' then
+        perform ppv_play_tell(new.user_id, new.video_id);
+    when 'creator_blocks' then
+        perform ppv_play_tell(new.user_id, null);
+    when 'users' then
+        perform ppv_play_tell(new.id, null);
+    end case;
+    return null;
+end $$;
+create trigger playback_sessions_over after update on playback_sessions for each row
+    when (old.state = 'ready' and new.state = 'ended' or old.session_id is not null and new.session_id is null)
+    execute function ppv_play_changed();
+create trigger entitlements_over after update on entitlements for each row
+    when (old.revoked_at is null and new.revoked_at is not null or new.expires_at is distinct from old.expires_at)
+    execute function ppv_play_changed();
+create trigger creator_blocks_over after insert or update on creator_blocks for each row
+    when (new.ban_type = 'hard') execute function ppv_play_changed();
+create trigger users_over after update on users for each row
+    when (old.disabled_at is null and new.disabled_at is not null) execute function ppv_play_changed();
+
 -- One row per key answered: evidence, analytics, pace limit. The application only adds and reads.
 create table key_log (
     id bigint generated always as identity primary key,
@@ -32,7 +104,7 @@ create table key_log (
     user_id bigint not null,
     video_id uuid not null,
     rendition text not null,
-    variant char(1) not null,
+    variant char(1) not null,              -- a, b; u = the viewer's own visible burst
     seq integer not null,
     ip inet,
     at timestamptz not null default now()
@@ -74,6 +146,8 @@ create table leaks (
 
 grant select, insert, update on playback_sessions to ppv_app;
 grant select, insert on key_log to ppv_app;
+grant execute on function ppv_play_start(bigint, uuid, bigint, text, inet, text, integer, integer, integer, boolean),
+    ppv_play_room(uuid, integer, integer, boolean) to ppv_app;
 grant select, insert, update, delete on watch_progress to ppv_app;
 grant select, insert, update on leaks to ppv_app;
 grant select, update, delete on playback_sessions to ppv_worker;

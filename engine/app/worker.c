@@ -19,8 +19,10 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "bind/bind.h"
+#include "bind/bind_play.h"
 #include "blob/blob.h"
 #include "db/db.h"
+#include "domain/keylog.h"
 #include "http/server.h"
 #include "lua/compiled.h"
 #include "lua/gen.h"
@@ -155,7 +157,7 @@ static bool is_idle(void)
 {
     if (self->kind == WORKER_JOB)
         return jobworker_idle();
-    return !self->http || http_server_active(self->http) == 0;
+    return (!self->http || http_server_active(self->http) == 0) && keylog_waiting() == 0;
 }
 
 static void on_drain(struct timer *t)
@@ -307,6 +309,8 @@ int worker_start(struct worker *w, bool full, struct err *e)
     if (w->conninfo && open_db(w, role, e) < 0)
         return -1;
     env.db = w->db;
+    if (bind_play_start(w->kind == WORKER_SPEC || (w->kind == WORKER_WEB && w->index == 0), e) < 0)
+        return -1;
     if (load(w->bundle, true, full, e) < 0)
         return -1;
     if (w->kind == WORKER_JOB && jobworker_start(w, e) < 0)

@@ -51,6 +51,12 @@ static struct key keys[] = {
     KEY("demo_films", STRING, "/usr/share/forensics-samples/original-files", NULL,
         "Where `serve --demo` finds its sample films; a folder that is not there is skipped."),
     KEY("media_dir", STRING, "${var_dir}/media", NULL, "Encoded films."),
+    KEY("delivery", CHOICE, "direct", "direct|cdn",
+        "direct: all of a film goes through this site. cdn: players fetch the encrypted segments "
+        "from cdn_base_url and only playlists and keys here."),
+    KEY("cdn_base_url", STRING, "", NULL,
+        "Address of the content delivery network, without a slash at the end; it fetches "
+        "/<video>/<name> from this site's /media/seg/<video>/<name>."),
     KEY("secret_file", STRING, "${var_dir}/secret", NULL,
         "The instance's keys, made at the first start. Back it up: sealed settings are lost "
         "without it."),

@@ -10,6 +10,7 @@
 #include "bind/bind_ledger.h"
 #include "bind/bind_media.h"
 #include "bind/bind_net.h"
+#include "bind/bind_play.h"
 #include "bind/bind_plugin.h"
 #include "lua/gen.h"
 #include "lua/vm.h"
@@ -37,6 +38,7 @@ void bind_open_all(lua_State *L)
         {"ppv.mail", bind_net_mail},        {"ppv.ledger", bind_ledger_open},
         {"ppv.media", bind_media_open},     {"ppv.blob", bind_media_blob},
         {"ppv.events", bind_events_open},   {"ppv.plugin", bind_plugin_open},
+        {"ppv.playback", bind_play_open},
     };
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
         vm_module(L, modules[i].name, modules[i].open);

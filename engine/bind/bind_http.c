@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bind/bind.h"
+#include "bind/bind_play.h"
 #include "blob/blob.h"
 #include "http/server.h"
 #include "lua/gen.h"
@@ -19,6 +20,7 @@ struct route {
     enum body_mode body;
     int64_t max_body;
     bool pure; /* the answer depends on the path alone */
+    bool key;  /* fast = "key": see bind_play_answer */
 };
 
 /* File answers of pure routes by path. Only of files that were there, so strangers cannot fill it. */
@@ -78,6 +80,8 @@ static int read_route(lua_State *L, int idx, int i, struct table *t, struct rout
     t->routes[i].max_body = lua_isnumber(L, -1) ? (int64_t)lua_tonumber(L, -1) : 65536;
     lua_getfield(L, row, "pure");
     t->routes[i].pure = lua_toboolean(L, -1);
+    lua_getfield(L, row, "fast");
+    t->routes[i].key = lua_isstring(L, -1) && strcmp(lua_tostring(L, -1), "key") == 0;
     lua_settop(L, row - 1);
     if (!body || strcmp(body, "none") == 0)
         t->routes[i].body = BODY_NONE;
@@ -142,8 +146,10 @@ static void on_task_done(struct task *t, bool ok, lua_State *co, int nresults)
         http_append_close(h->r);
     if (!ok && t->err.code != ERR_CANCELLED) {
         enum log_level lv = err_status(t->err.code) >= 500 ? LOG_ERROR : LOG_INFO;
+        char shown[HTTP_LOG_PATH];
         log_event(lv, "http.failed", "sssss", "request_id", h->r->id, "method", h->r->method,
-                  "path", h->r->path, "code", err_name(t->err.code), "message", t->err.msg);
+                  "path", http_log_path(h->r, shown), "code", err_name(t->err.code), "message",
+                  t->err.msg);
         board_count("lua_errors_total", 1);
     }
     if (h->gone) {
@@ -313,9 +319,9 @@ static int on_start(void *arg, struct http_req *r)
         return -1;
     struct router_match match;
     router_match(t->router, r->method, r->path, &match);
-    struct route none = {BODY_NONE, 0, false};
+    struct route none = {BODY_NONE, 0, false, false};
     struct route *route = match.status == 200 ? &t->routes[match.id] : &none;
-    if (route->pure && pure_answer(&t->pure, r))
+    if ((route->pure && pure_answer(&t->pure, r)) || (route->key && bind_play_answer(r, &match)))
         return 0;
     struct bind_http *h = arena_alloc(http_arena(r), sizeof *h);
     h->r = r;

@@ -76,8 +76,9 @@ static bool raw_bool(lua_State *L, int idx, const char *name)
 static void bad_answer(struct bind_http *h, const char *why)
 {
     struct err e = {0};
-    log_event(LOG_ERROR, "http.bad_answer", "sss", "request_id", h->r->id, "path", h->r->path,
-              "why", why);
+    char shown[HTTP_LOG_PATH];
+    log_event(LOG_ERROR, "http.bad_answer", "sss", "request_id", h->r->id, "path",
+              http_log_path(h->r, shown), "why", why);
     ERR(&e, ERR_INTERNAL, "%s", why);
     http_respond_err(h->r, &e);
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/digest.h"
 
+#define OPENSSL_SUPPRESS_DEPRECATED /* SHA256_*: the only way to keep a half-done hash by value */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
+#include <openssl/sha.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -137,6 +139,57 @@ void digest_hkdf_sha256(const void *secret, size_t n, const void *salt, size_t s
     digest_wipe(prk, sizeof prk);
     digest_wipe(t, sizeof t);
     digest_wipe(block, 64);
+}
+
+static void half_hash(uint32_t out[8], const uint8_t block[64])
+{
+    SHA256_CTX c;
+    SHA256_Init(&c);
+    SHA256_Transform(&c, block);
+    memcpy(out, c.h, 32);
+    digest_wipe(&c, sizeof c);
+}
+
+void digest_key_init(struct digest_key *k, const void *key, size_t klen)
+{
+    uint8_t block[64] = {0};
+    if (klen > sizeof block)
+        digest_sha256(key, klen, block);
+    else if (klen)
+        memcpy(block, key, klen);
+    for (int i = 0; i < 64; i++)
+        block[i] ^= 0x36;
+    half_hash(k->inner, block);
+    for (int i = 0; i < 64; i++)
+        block[i] ^= 0x36 ^ 0x5c;
+    half_hash(k->outer, block);
+    digest_wipe(block, sizeof block);
+}
+
+static void go_on(const uint32_t half[8], const void *p, size_t n, uint8_t out[32])
+{
+    SHA256_CTX c;
+    SHA256_Init(&c);
+    memcpy(c.h, half, 32);
+    c.Nl = 64 * 8; /* bits so far */
+    SHA256_Update(&c, p, n);
+    SHA256_Final(out, &c);
+}
+
+void digest_key_mac(const struct digest_key *k, const void *p, size_t n, uint8_t out[32])
+{
+    uint8_t md[32];
+    go_on(k->inner, n ? p : "", n, md);
+    go_on(k->outer, md, sizeof md, out);
+}
+
+void digest_key_extract(struct digest_key *k, const void *secret, size_t n)
+{
+    static const uint8_t zeros[32];
+    uint8_t prk[32];
+    digest_hmac_sha256(zeros, sizeof zeros, secret, n, prk);
+    digest_key_init(k, prk, sizeof prk);
+    digest_wipe(prk, sizeof prk);
 }
 
 void digest_random(void *out, size_t n)

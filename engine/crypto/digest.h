@@ -16,9 +16,18 @@ void digest_hmac_sha256(const void *key, size_t klen, const void *p, size_t n, u
 void digest_hmac_sha512(const void *key, size_t klen, const void *p, size_t n, uint8_t out[64]);
 void digest_hmac_sha1(const void *key, size_t klen, const void *p, size_t n,
                       uint8_t out[20]); /* TOTP */
+/* The same SHA-256 MAC with the key's own blocks hashed once: for keys that sign many short texts. Holds key material. */
+struct digest_key {
+    uint32_t inner[8], outer[8];
+};
+void digest_key_init(struct digest_key *k, const void *key, size_t klen);
+void digest_key_mac(const struct digest_key *k, const void *p, size_t n, uint8_t out[32]);
 /* RFC 5869, empty salt when slen is 0; ilen <= 1024, outlen <= 8160. */
 void digest_hkdf_sha256(const void *secret, size_t n, const void *salt, size_t slen,
                         const void *info, size_t ilen, void *out, size_t outlen);
+/* Its first half with an empty salt, made once for a secret; its second half for 16 bytes is
+ * digest_key_mac over info and a byte 1. */
+void digest_key_extract(struct digest_key *k, const void *secret, size_t n);
 void digest_random(void *out, size_t n);
 /* Constant time in n. */
 bool digest_equal(const void *a, const void *b, size_t n);

@@ -176,6 +176,19 @@ void token_derive(const char *purpose, uint8_t out[32])
     subkey(&keys[nkeys - 1], "derive", purpose, out);
 }
 
+_Static_assert((int)MAX_KEYS == (int)TOKEN_KEYS, "token_keys gives all");
+
+int token_keys(const char *purpose, struct digest_key out[TOKEN_KEYS])
+{
+    uint8_t key[32];
+    for (int i = 0; i < nkeys; i++) {
+        subkey(&keys[i], "sign", purpose, key);
+        digest_key_init(&out[i], key, sizeof key);
+    }
+    digest_wipe(key, sizeof key);
+    return nkeys;
+}
+
 /* Splits off the kid; rest is what follows the dot. */
 static const struct key *key_of(struct str text, struct str *rest)
 {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "base/str.h"
+#include "crypto/digest.h"
 
 /* Once, in the master before fork. A missing file is made (mode 0600, fsynced); one that others may read is refused. */
 int token_init(const char *path, struct err *e);
@@ -23,6 +24,11 @@ int token_verify(const char *purpose, struct str token, struct buf *out, struct 
 void token_seal(const char *purpose, struct str plain, struct buf *out);
 /* Appends the plain text. ERR_UNAUTHENTICATED when it was not sealed by us for this purpose. */
 int token_open(const char *purpose, struct str sealed, struct buf *out, struct err *e);
+
+/* For tokens with a form of their own: the signing keys of one purpose, newest first (the first signs, all verify). Their
+ * number, at most TOKEN_KEYS; the same until the process ends, so callers may keep them. */
+enum { TOKEN_KEYS = 8 };
+int token_keys(const char *purpose, struct digest_key out[TOKEN_KEYS]);
 
 /* A key for one purpose that stays the same when keys are added. */
 void token_derive(const char *purpose, uint8_t out[32]);

@@ -105,6 +105,18 @@ void http_release(struct http_req *pub)
     msg_unref(r);
 }
 
+const char *http_log_path(const struct http_req *r, char out[HTTP_LOG_PATH])
+{
+    enum { SECRET_AT = 5, KEEP = 20 };
+    const char *path = r->path;
+    if (strncmp(path, "/hls/", SECRET_AT) != 0)
+        return path;
+    size_t n = strcspn(path + SECRET_AT, "/");
+    snprintf(out, HTTP_LOG_PATH, "/hls/%.*s*%.100s", (int)(n < KEEP ? n : KEEP), path + SECRET_AT,
+             path + SECRET_AT + n);
+    return out;
+}
+
 const char *http_header_get(const struct http_req *r, const char *name)
 {
     for (int i = 0; i < r->nheaders; i++)
@@ -268,7 +280,9 @@ static bool may_reply(struct req *r)
         return false;
     if (!r->replied)
         return true;
-    log_event(LOG_ERROR, "http.second_answer", "ss", "id", r->id, "path", r->pub.path);
+    char shown[HTTP_LOG_PATH];
+    log_event(LOG_ERROR, "http.second_answer", "ss", "id", r->id, "path",
+              http_log_path(&r->pub, shown));
     return false;
 }
 

@@ -53,6 +53,10 @@ struct http_req {
     void *user;                        /* the handler's */
 };
 
+/* The path as a log may have it: of the part between /hls/ and the next slash, which opens a film, only the beginning. Lives
+ * as long as r and out. */
+enum { HTTP_LOG_PATH = 160 };
+const char *http_log_path(const struct http_req *r, char out[HTTP_LOG_PATH]);
 /* First value of a header (name in lower case), or NULL. */
 const char *http_header_get(const struct http_req *r, const char *name);
 /* The handler is done with r. Before an answer was given it also answers 500. */

@@ -233,6 +233,7 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *mc)
 
 static void log_request(const struct req *r)
 {
+    char shown[HTTP_LOG_PATH];
     static const char *const classes[] = {
         "http_requests_total{code=\"other\"}", "http_requests_total{code=\"1xx\"}",
         "http_requests_total{code=\"2xx\"}",   "http_requests_total{code=\"3xx\"}",
@@ -245,7 +246,7 @@ static void log_request(const struct req *r)
     board_count("http_bytes_sent_total", r->sent);
     board_count("http_bytes_received_total", r->received);
     log_event(LOG_INFO, "http.request", "sssidis", "id", r->id, "method", r->pub.method, "path",
-              r->pub.path, "status", (int64_t)(k ? r->status : 499), "ms",
+              http_log_path(&r->pub, shown), "status", (int64_t)(k ? r->status : 499), "ms",
               (double)(clock_mono() - r->since) / 1000, "bytes", r->sent, "ip", r->pub.ip);
 }
 

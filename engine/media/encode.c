@@ -70,7 +70,6 @@ int encode_open(struct encode *v, const struct ladder_rung *rung, const struct e
     must(v->sample && v->packet);
     if (pixels_init(&v->pixels, rung->w, rung->h, SWS_BICUBIC, plan->color, e) || open_codec(v, e))
         return -1;
-    v->pixels.tone = plan->tone;
     v->pixels.swap = plan->swap;
     v->pixels.flip_x = plan->flip_x;
     v->pixels.flip_y = plan->flip_y;

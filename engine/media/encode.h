@@ -22,7 +22,6 @@ struct encode_plan {
     int threads; /* of the encoder; 1 for all but the largest rendition */
     struct frag_color color;
     bool swap, flip_x, flip_y; /* largest rendition only */
-    const struct tone *tone;   /* largest rendition only; outlives the thread */
 };
 struct encode {
     struct ladder_rung rung;

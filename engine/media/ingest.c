@@ -27,7 +27,6 @@ struct ingest {
     struct audio audio[PROBE_MAX_AUDIO];
     int naudio, sound[PROBE_MAX_AUDIO]; /* opened; their streams */
     struct poster poster;
-    struct tone *tone; /* NULL = SDR */
     struct cadence cadence;
     AVFrame *held;
     int64_t origin; /* of the first picture, in the video stream's time base */
@@ -67,10 +66,10 @@ static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
     struct encode_plan plan = {.rate = ladder_fps(in->src.rate_base, in->src.rate_avg),
                                .color = pixels_color(f)};
     double fps = (double)plan.rate.num / plan.rate.den;
-    if (in->src.hdr || probe_is_hdr(f->color_trc)) {
-        enum AVColorTransferCharacteristic own = in->decoder->color_trc;
-        in->tone = tone_new(probe_is_hdr(f->color_trc) ? f->color_trc : own, tone_peak(f));
-    }
+    if (in->src.hdr || probe_is_hdr(f->color_trc))
+        return fail_set(e, "media.hdr",
+                        "The video is HDR (high dynamic range); please export it in standard "
+                        "dynamic range (SDR) and upload again.");
     plan.gop = (int)lround(fps * job->segment_s);
     in->cadence = (struct cadence){.rate = plan.rate, .max_gap = PROBE_MAX_GAP_S};
     in->n = ladder_make(in->src.w, in->src.h, job->max_height, fps, rung);
@@ -83,7 +82,6 @@ static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
     for (int i = 0; i < in->n; i++) {
         struct encode *v = &in->encode[i];
         plan.threads = i ? 1 : in->cores;
-        plan.tone = i ? NULL : in->tone;
         plan.swap = !i && in->src.swap;
         plan.flip_x = !i && in->src.flip_x;
         plan.flip_y = !i && in->src.flip_y;
@@ -380,7 +378,6 @@ static void close_all(struct ingest *in)
     for (int i = 0; i < in->naudio; i++)
         audio_close(&in->audio[i]);
     poster_fini(&in->poster);
-    tone_free(in->tone);
     av_frame_free(&in->held);
     avcodec_free_context(&in->decoder);
     store_free(in->store);

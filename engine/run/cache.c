@@ -358,6 +358,33 @@ int64_t cache_incr(struct str key, int64_t n, int64_t ttl_us)
     return value;
 }
 
+bool cache_update(struct str key, size_t n, int64_t ttl_us, void (*fn)(void *value, void *arg),
+                  void *arg)
+{
+    must(map.base && n <= CACHE_SMALL);
+    _Alignas(16) char value[CACHE_SMALL] = {0};
+    uint32_t hash = hash_of(key);
+    struct shard *s = shard_lock(hash);
+    uint32_t off = lookup(s, key, hash);
+    struct entry *x = off ? entry_at(s, off) : NULL;
+    bool same = x && x->vlen == n, ok = fits(key, (struct str){value, n});
+    if (same)
+        memcpy(value, x->data + x->klen, n);
+    if (ok)
+        fn(value, arg);
+    if (ok && same) {
+        memcpy(x->data + x->klen, value, n);
+        x->expires = ttl_us > 0 ? clock_mono() + ttl_us : 0;
+        x->read = 1;
+    } else if (ok) {
+        if (off)
+            kill_entry(s, off);
+        store(s, key, hash, (struct str){value, n}, ttl_us);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return ok;
+}
+
 void cache_stats(struct cache_stats *out)
 {
     *out = (struct cache_stats){.bytes = map.base ? (size_t)map.nshards * map.ring_bytes : 0};

@@ -29,6 +29,12 @@ bool cache_del(struct str key); /* true when it was there */
  * cache_get shows a counter as decimal text padded with spaces. */
 int64_t cache_incr(struct str key, int64_t n, int64_t ttl_us);
 
+/* Changes a value of n bytes (<= CACHE_SMALL) in place under the lock of its shard: fn gets it, or n zero bytes when it is
+ * absent, expired or of another size, and must not call the cache. It lives ttl_us from now. False when the key is too long. */
+enum { CACHE_SMALL = 128 };
+bool cache_update(struct str key, size_t n, int64_t ttl_us, void (*fn)(void *value, void *arg),
+                  void *arg);
+
 struct cache_stats {
     int64_t hits, misses, sets, evicted, resets;
     size_t bytes, used;

@@ -68,16 +68,21 @@ function M.master(renditions)
 end
 
 -- One rendition. init: file name of its clear header. segments: list {name, dur (seconds), iv (hex)}.
-function M.media(name, init, segments)
+-- o.base: where the shared files are, "" = beside the playlist; o.near: numbers of segments that stay beside it all the same;
+-- o.clear: segments without keys.
+function M.media(name, init, segments, o)
+  local base, near = o and o.base or "", o and o.near or {}
   local longest = 1
   for _, s in ipairs(segments) do longest = math.max(longest, s.dur) end
   local out = { "#EXTM3U", "#EXT-X-VERSION:7", ("#EXT-X-TARGETDURATION:%d"):format(math.ceil(longest)),
     "#EXT-X-MEDIA-SEQUENCE:0", "#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-INDEPENDENT-SEGMENTS",
-    ('#EXT-X-MAP:URI="%s"'):format(init) }
+    ('#EXT-X-MAP:URI="%s%s"'):format(base, init) }
   for i, s in ipairs(segments) do
-    out[#out + 1] = ('#EXT-X-KEY:METHOD=AES-128,URI="k-%s-%d.key",IV=0x%s'):format(name, i - 1, (s.iv:gsub("^0[xX]", "")))
+    if not (o and o.clear) then
+      out[#out + 1] = ('#EXT-X-KEY:METHOD=AES-128,URI="k-%s-%d.key",IV=0x%s'):format(name, i - 1, (s.iv:gsub("^0[xX]", "")))
+    end
     out[#out + 1] = ("#EXTINF:%.6f,"):format(s.dur)
-    out[#out + 1] = s.name
+    out[#out + 1] = near[i - 1] and s.name or base .. s.name
   end
   out[#out + 1] = "#EXT-X-ENDLIST"
   return table.concat(out, "\n") .. "\n"

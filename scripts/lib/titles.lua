@@ -4,11 +4,12 @@
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local json = require "ppv.json"
+local playback = require "ppv.playback"
 local time = require "ppv.time"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
 
-local M = { MAX = 24 }
+local M = { MAX = 16 }
 local kept, count = {}, 0
 
 local function make_room()
@@ -19,38 +20,60 @@ local function make_room()
   count = count - 1
 end
 
+-- Tells the engine's own key answers what they need to know.
+local function publish(t, rows)
+  local list = {}
+  for i, r in ipairs(rows) do
+    list[i] = { name = r.name, segments = r.nsegments, two = r.two, audio = r.kind == "audio" }
+  end
+  playback.title(t.id, { version = t.version, secret = t.secret, code = t.code, segment_ms = t.segment_ms, renditions = list })
+end
+
 local function load(id)
-  local v, err = db.read_one([[select title_secret, extract(epoch from ready_at)::bigint as version from videos
-    where id = $1::uuid and state = 'ready']], id)
+  local v, err = db.read_one([[select title_secret, extract(epoch from ready_at)::bigint as version, preview_ms,
+    coalesce(index->>'code', 'half') as code, coalesce((index->>'segment_s')::numeric, 2)::float8 as segment_s
+    from videos where id = $1::uuid and state = 'ready']], id)
   if v == nil then return nil, err end
   if not v then return errors.fail("video.not_ready", "This video is not ready.") end
   local rows
-  rows, err = db.read([[select name, kind, width, height, bandwidth, codecs, language, label, is_default, init_path, nsegments from renditions
-    where video_id = $1::uuid order by kind desc, height desc nulls last, name]], id)
+  rows, err = db.read([[select name, kind, width, height, bandwidth, codecs, language, label, is_default, init_path, nsegments,
+    coalesce(jsonb_array_length(segments->'b'), 0) = nsegments as two
+    from renditions where video_id = $1::uuid order by kind desc, height desc nulls last, name]], id)
   if not rows then return nil, err end
   local secret = v.title_secret and crypto.open(v.title_secret)
-  if not secret or #rows == 0 then return errors.fail("engine.internal", "title " .. id .. " has no keys or renditions") end
-  local t = { id = id, secret = (secret:gsub("%x%x", function(h) return string.char(tonumber(h, 16)) end)), version = v.version,
-    checked = time.mono(), master = hls.master(rows), segments = {}, inits = {}, playlists = {} }
-  for _, r in ipairs(rows) do
-    t.segments[r.name] = r.nsegments
-    t.inits[r.name] = r.init_path
+  secret = secret and crypto.hex_decode(secret)
+  if not secret or #secret ~= 32 or #rows == 0 then
+    return errors.fail("engine.internal", "title " .. id .. " has no keys or renditions")
   end
+  local t = { id = id, secret = secret, version = v.version, code = v.code == "nuida" and "nuida" or "half",
+    segment_ms = math.max(1, math.floor(v.segment_s * 1000)), preview_ms = v.preview_ms,
+    checked = time.mono(), master = hls.master(rows), renditions = {}, names = {}, lists = {} }
+  for i, r in ipairs(rows) do
+    t.names[i] = r.name
+    t.renditions[r.name] = { name = r.name, count = r.nsegments, init = r.init_path, two = r.two, audio = r.kind == "audio" }
+  end
+  publish(t, rows)
   return t
 end
 
--- {id, secret (raw), master, segments = {rendition = count}}
+-- Still what the database says? Looked at once a minute.
+local function is_current(t)
+  if time.mono() - t.checked <= 60 then return true end
+  local v, err = db.read_one("select extract(epoch from ready_at)::bigint as version, preview_ms from videos where id = $1::uuid and state = 'ready'",
+    t.id)
+  if v == nil then return nil, err end
+  if not v or v.version ~= t.version or v.preview_ms ~= t.preview_ms then return false end
+  t.checked = time.mono()
+  return true
+end
+
+-- {id, secret (raw), version, code, segment_ms, master, names, renditions = {name = {count, init, two, audio}}}
 function M.get(id)
   local t = kept[id]
-  if t and time.mono() - t.checked > 60 then
-    local v, err = db.read_one("select extract(epoch from ready_at)::bigint as version from videos where id = $1::uuid and state = 'ready'",
-      id)
-    if v == nil then return nil, err end
-    if v and v.version == t.version then
-      t.checked = time.mono()
-    else
-      kept[id], count, t = nil, count - 1, nil
-    end
+  if t then
+    local ok, err = is_current(t)
+    if ok == nil then return nil, err end
+    if not ok then kept[id], count, t = nil, count - 1, nil end
   end
   if not t then
     local err
@@ -66,16 +89,46 @@ function M.get(id)
   return t
 end
 
--- The text of one rendition's playlist; false when there is no such rendition.
-function M.playlist(t, name)
-  if not t.segments[name] then return false end
-  if t.playlists[name] then return t.playlists[name] end
-  local row, err = db.read_one("select (segments->'a')::text as a from renditions where video_id = $1::uuid and name = $2", t.id, name)
+-- What M.get would fetch is read anew: something about the title was changed.
+function M.forget(id)
+  if kept[id] then kept[id], count = nil, count - 1 end
+end
+
+-- The segments of a rendition: {a = list, b = list or nil, find = {file name = {variant, number}}}; list of {name, dur, iv}.
+function M.segments(t, name)
+  local got = t.lists[name]
+  if got then return got end
+  local row, err = db.read_one("select segments::text as text from renditions where video_id = $1::uuid and name = $2", t.id, name)
   if not row then return nil, err or errors.new("engine.internal", "rendition vanished") end
-  local segments = json.decode(row.a)
-  if not segments then return errors.fail("engine.internal", "segment list is broken") end
-  t.playlists[name] = hls.media(name, t.inits[name], segments)
-  return t.playlists[name]
+  local both = json.decode(row.text)
+  if not both or type(both.a) ~= "table" then return errors.fail("engine.internal", "segment list is broken") end
+  got = { a = both.a, b = t.renditions[name].two and both.b or nil, find = {} }
+  for _, variant in ipairs { "a", "b" } do
+    for i, s in ipairs(got[variant] or {}) do
+      got.find[s.name] = { variant, i - 1 }
+      s.size = nil
+    end
+  end
+  t.lists[name] = got
+  return got
+end
+
+-- Which variant the user has: "abba..." for n segments from `from` on.
+function M.word(t, name, user_id, from, n)
+  if not t.renditions[name].two then return ("a"):rep(n) end
+  return playback.word(t.secret, user_id, t.code, from, n)
+end
+
+-- Rendition, variant and number of a stored file's name; nil for what is no segment or init of the title.
+function M.find(t, file)
+  for _, name in ipairs(t.names) do
+    if t.renditions[name].init == file then return name, "init", -1 end
+    local list, err = M.segments(t, name)
+    if not list then return nil, err end
+    local at = list.find[file]
+    if at then return name, at[1], at[2] end
+  end
+  return nil
 end
 
 return M

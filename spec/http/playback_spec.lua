@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Who may watch, for how long, and what a session's addresses answer.
-local cache = require "ppv.cache"
 local blob = require "ppv.blob"
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local h = require "spec.support"
 local hls = require "lib.hls"
 local json = require "ppv.json"
+local playback = require "ppv.playback"
 local time = require "ppv.time"
 
 -- A film with one rendition of two (made-up) segments. -> id, secret in hex
@@ -27,6 +27,7 @@ end
 
 local function play(c, id) return c:get("/api/request_play?video_id=" .. id) end
 local function dir(r) return (r.json.playlist:gsub("master%.m3u8$", "")) end
+local function id_of(base) return select(2, playback.open(base:match "/hls/([^/]+)/")) end
 local function unhex(s) return assert(crypto.hex_decode(s)) end
 
 describe("playback", function()
@@ -54,7 +55,8 @@ describe("playback", function()
     end
     assert.equal("seg-1", viewer:get(base .. "s1.m4s").body)
     for n = 0, 1 do assert.equal(hls.key(unhex(secret), "v360", "a", n), viewer:get(base .. "k-v360-" .. n .. ".key").body) end
-    assert.equal(4, db.one("select count(*) as n from key_log where playback_id = $1::uuid", r.json.session).n)
+    h.eventually(function()
+      return assert(db.one("select count(*) as n from key_log where playback_id = $1::uuid", (id_of(base)))).n == 4 end)
   end)
 
   it("answers ranges of a segment", function()
@@ -63,27 +65,37 @@ describe("playback", function()
     assert.equal("eg", r.body)
   end)
 
-  it("is refused to strangers and visitors, also with somebody else's session", function()
+  it("is started by nobody without access", function()
     assert.equal(403, play(stranger, id).status)
     assert.equal(401, play(h.client(), id).status)
+  end)
+
+  it("needs no cookie, and none does harm: televisions and other pages have none of ours", function()
     local base = dir(play(viewer, id))
-    for _, name in ipairs { "master.m3u8", "v360.m3u8", "k-v360-0.key", "s0.m4s", "init_v360.mp4" } do
-      for who, c in pairs { stranger = stranger, maker = maker } do
+    for who, c in pairs { nobody = h.client(), stranger = stranger, maker = maker } do
+      for _, name in ipairs { "master.m3u8", "v360.m3u8", "k-v360-0.key", "s0.m4s", "init_v360.mp4" } do
         local r = c:get(base .. name)
-        assert.is_true(r.status == 403 or r.status == 404, who .. " " .. name .. " " .. r.status)
-        assert.is_false(r.json.ok)
+        assert.equal(200, r.status, who .. " " .. name)
+        assert.equal("*", r.headers["access-control-allow-origin"])
+        assert.equal("cross-origin", r.headers["cross-origin-resource-policy"])
+        assert.is_nil(r.headers["set-cookie"])
       end
-      assert.equal(401, h.client():get(base .. name).status)
     end
   end)
 
-  it("belongs to one log-in of the viewer", function()
+  it("answers every wrong address with the same 404", function()
     local base = dir(play(viewer, id))
-    local other = h.client()
-    assert.equal(200, other:post("/auth/login", { email = viewer.email, password = viewer.password }).status)
-    assert.equal(403, other:get(base .. "master.m3u8").status)
-    assert.equal(200, play(other, id).status)
-    assert.equal(200, viewer:get(base .. "master.m3u8").status)
+    local token = base:match "/hls/([^/]+)/"
+    local wrong = { token:sub(1, -2) .. (token:sub(-1) == "A" and "B" or "A"), "B" .. token:sub(2), token .. "A", token:sub(1, 40),
+      playback.token("session", id_of(base), os.time() - 1), playback.token("session", id, os.time() + 60),
+      playback.token("session", "0190a000-0000-7000-8000-000000000000", os.time() + 60), (token:gsub("^....", "%%2e%%2e")) }
+    for i, t in ipairs(wrong) do
+      for _, name in ipairs { "master.m3u8", "k-v360-0.key", "s0.m4s" } do
+        local r = viewer:get("/hls/" .. t .. "/" .. name)
+        assert.equal(404, r.status, i .. " " .. name .. " " .. r.body)
+        assert.equal("request.not_found", r.json.code)
+      end
+    end
   end)
 
   it("does not know sessions that are none", function()
@@ -120,14 +132,18 @@ describe("playback", function()
     for _, name in ipairs { "master.m3u8", "v360.m3u8", "k-v360-0.key" } do assert.equal(200, v:get(base .. name).status) end
     local asked = time.mono()
     assert.equal(200, maker:post("/api/allow/revoke", { video_id = id, username = v.username }).status)
-    h.eventually(function() return v:get(base .. "k-v360-0.key").status == 403 end, 12)
+    h.eventually(function() return v:get(base .. "k-v360-0.key").status == 404 end, 12)
     assert.is_true(time.mono() - asked < 11, "it took " .. (time.mono() - asked) .. " s")
-    for _, name in ipairs { "master.m3u8", "v360.m3u8", "k-v360-1.key", "s0.m4s" } do assert.equal(403, v:get(base .. name).status, name) end
+    for _, name in ipairs { "master.m3u8", "v360.m3u8", "k-v360-1.key", "s0.m4s" } do assert.equal(404, v:get(base .. name).status, name) end
+    local why = v:get("/api/playback/state?session=" .. base:match "/hls/([^/]+)/")
+    assert.equal("access", why.json.reason)
+    assert.is_false(why.json.playing)
+    assert.equal(404, stranger:get("/api/playback/state?session=" .. base:match "/hls/([^/]+)/").status)
     assert.equal(403, play(v, id).status)
   end)
 
   -- What the cache of a session would keep until then is dropped, so that each case does not take its ten seconds.
-  local function later(base) cache.del("play:" .. base:match "/hls/([^/]+)/") end
+  local function later(base) playback.drop(id_of(base)) end
 
   it("stops for bans, disabled accounts, deletion, the end of the log-in and of the session", function()
     local function start()
@@ -142,7 +158,7 @@ describe("playback", function()
       later(base)
       for _, name in ipairs { "master.m3u8", "v360.m3u8", "k-v360-0.key", "s0.m4s" } do
         local r = v:get(base .. name)
-        assert.is_true(({ [401] = 1, [403] = 1, [404] = 1, [409] = 1, [410] = 1 })[r.status] ~= nil, name .. " " .. r.status .. r.body:sub(1, 99))
+        assert.equal(404, r.status, name .. " " .. r.body:sub(1, 99))
       end
     end
     local v, base = start()
@@ -171,8 +187,105 @@ describe("playback", function()
     maker:post("/api/allow", { video_id = id, username = v.username })
     local bases = {}
     for i = 1, 4 do bases[i] = dir(play(v, id)) end
-    assert.equal(410, v:get(bases[1] .. "master.m3u8").status)
+    assert.equal(404, v:get(bases[1] .. "master.m3u8").status)
+    assert.equal("limit", v:get("/api/playback/state?session=" .. bases[1]:match "/hls/([^/]+)/").json.reason)
     for i = 2, 4 do assert.equal(200, v:get(bases[i] .. "master.m3u8").status, i) end
+  end)
+
+  local function set(values)
+    for k, v in pairs(values) do assert(require("lib.settings").set(nil, { [k] = v })) end
+  end
+
+  it("refuses the new stream when the operator wants it so", function()
+    local v = h.make.user()
+    maker:post("/api/allow", { video_id = id, username = v.username })
+    set { ["playback.max_streams"] = 2, ["playback.over_limit"] = "refuse" }
+    finally(function() set { ["playback.max_streams"] = 3, ["playback.over_limit"] = "oldest" } end)
+    local first = dir(play(v, id))
+    assert.equal(200, play(v, id).status)
+    local r = play(v, id)
+    assert.equal(409, r.status, r.body)
+    assert.equal("playback.limit", r.json.code)
+    assert.truthy(r.json.error:find("Stop one of them", 1, true))
+    assert.equal(200, v:get(first .. "master.m3u8").status)
+    assert.equal(200, v:post("/api/playback/stop", { session = first:match "/hls/([^/]+)/" }).status)
+    assert.equal(200, play(v, id).status)
+  end)
+
+  it("keeps an account to so many devices, whatever their streams", function()
+    local v = h.make.user()
+    maker:post("/api/allow", { video_id = id, username = v.username })
+    set { ["playback.max_devices"] = 1 }
+    finally(function() set { ["playback.max_devices"] = 0 } end)
+    local base, again = dir(play(v, id)), dir(play(v, id))
+    assert.equal(200, v:get(base .. "master.m3u8").status)
+    local other = h.client()
+    assert.equal(200, other:post("/auth/login", { email = v.email, password = v.password }).status)
+    assert.equal(200, play(other, id).status)
+    h.eventually(function() return v:get(base .. "master.m3u8").status == 404 end)
+    h.eventually(function() return v:get(again .. "master.m3u8").status == 404 end)
+  end)
+
+  it("does not hand out a film's keys faster than anybody can watch", function()
+    local v = h.make.user()
+    maker:post("/api/allow", { video_id = id, username = v.username })
+    set { ["playback.ahead_s"] = 4, ["playback.seek_s"] = 4, ["playback.speed_pct"] = 100 }
+    finally(function() set { ["playback.ahead_s"] = 120, ["playback.seek_s"] = 600, ["playback.speed_pct"] = 300 } end)
+    local got = {}
+    for _ = 1, 3 do -- a new session gives no new allowance
+      local base = dir(play(v, id))
+      for n = 0, 1 do got[#got + 1] = v:get(base .. "k-v360-" .. n .. ".key") end
+    end
+    for i = 1, 4 do assert.equal(200, got[i].status, i) end
+    assert.equal(429, got[6].status)
+    assert.is_true(tonumber(got[6].headers["retry-after"]) >= 1)
+  end)
+
+  it("gives each viewer one variant of every segment and never the other", function()
+    local two, root = film(maker)
+    local list = function(v) local out = {}
+      for n = 0, 1 do out[n + 1] = { name = v .. n .. ".m4s", dur = 2, iv = ("0c"):rep(16), size = 5 } end
+      return json.array(out) end
+    assert(db.exec("update renditions set segments = $2::jsonb where video_id = $1::uuid", two, json.encode { a = list "s", b = list "t" }))
+    for n = 0, 1 do assert(blob.write("media", two .. "/t" .. n .. ".m4s", "var-b")) end
+    local seen = {}
+    for _ = 1, 12 do
+      local v = h.make.user()
+      maker:post("/api/allow", { video_id = two, username = v.username })
+      local word = playback.word(unhex(root), v.id, "half", 0, 2)
+      for _ = 1, 2 do -- the same in every session
+        local base = dir(play(v, two))
+        local text = v:get(base .. "v360.m3u8").body
+        for n = 0, 1 do
+          local variant = word:sub(n + 1, n + 1)
+          seen[variant] = true
+          local mine, other = (variant == "a" and "s" or "t") .. n .. ".m4s", (variant == "a" and "t" or "s") .. n .. ".m4s"
+          assert.truthy(text:find(mine, 1, true))
+          assert.is_nil(text:find(other, 1, true))
+          assert.equal(200, v:get(base .. mine).status)
+          assert.equal(404, v:get(base .. other).status)
+          assert.equal(hls.key(unhex(root), "v360", variant, n), v:get(base .. "k-v360-" .. n .. ".key").body)
+        end
+      end
+    end
+    assert.is_true(seen.a and seen.b)
+  end)
+
+  it("has no public address of a segment when all goes through the site", function()
+    assert.equal(404, viewer:get("/media/seg/" .. id .. "/s0.m4s").status)
+  end)
+
+  it("lists what was watched, and forgets it when asked", function()
+    local v = h.make.user()
+    local one, two = film(maker, { price = 0 }), film(maker, { price = 0 })
+    for _, film_id in ipairs { one, two } do v:post("/api/videos/" .. film_id .. "/progress", { position_ms = 1000 }) end
+    local r = v:get("/api/watch/history?limit=1")
+    assert.equal(two, r.json.items[1].video_id)
+    assert.equal(one, v:get("/api/watch/history?limit=1&cursor=" .. r.json.next_cursor).json.items[1].video_id)
+    assert.equal(1, v:request("DELETE", "/api/watch/history/" .. two).json.removed)
+    assert.equal(1, #v:get("/api/watch/history").json.items)
+    assert.equal(1, v:request("DELETE", "/api/watch/history").json.removed)
+    assert.equal(0, #v:get("/api/watch/history").json.items)
   end)
 
   it("starts only films that are ready and exist", function()

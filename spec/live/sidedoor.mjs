@@ -178,24 +178,29 @@ await main(async () => {
     show(count_by([...seen], ([p, r]) => `${p.split(".").pop()} ${r.status}`)));
   note(`${seen.size} addresses of the session, ${given.length} stored files, ${keys.length} keys`);
 
-  // The session's own addresses in other hands.
+  // The session's addresses are the right to its pieces, whoever asks; with a letter of the token changed they are nothing.
   const wrong = [];
+  const bent = [path => path.replace(/.(?=\/[^/]*$)/, c => c === "A" ? "B" : "A"), path => path.replace(/\/hls\/./, "/hls/B"),
+    path => path.replace(/(\/hls\/.{30})[^/]*/, "$1"), path => path.replace(/\/hls\/[^/]*/, "/hls/" + "A".repeat(52))];
   for (const [path, mine] of seen)
-    for (const [who, headers] of [["nobody", {}], ["a stranger", { cookie: stranger.cookie() }], ["the creator", { cookie: creator.cookie() }],
-      ["a forged cookie", { cookie: buyer.cookie().replace(/.$/, c => c === "A" ? "B" : "A") }]])
-      for (const range of [false, true]) {
-        const r = await call(s.port, "GET", path, { ip: fresh_ip(), headers: { ...headers, ...(range ? { range: "bytes=0-" } : {}) } });
-        if (r.status < 400 || r.body.equals(mine.body)) wrong.push(`${who}: ${path} ${r.status}`);
+    for (const bend of bent)
+      for (const headers of [{}, { cookie: stranger.cookie() }, { cookie: buyer.cookie() }, { range: "bytes=0-" }]) {
+        const r = await call(s.port, "GET", bend(path), { ip: fresh_ip(), headers });
+        if (r.status !== 404 || r.body.equals(mine.body)) wrong.push(`${bend(path)} ${r.status}`);
       }
-  check(`the session's ${seen.size} addresses are for the buyer only`, wrong.length === 0, wrong.slice(0, 4).join("; "));
+  check(`the session's ${seen.size} addresses are nothing with another token`, wrong.length === 0, wrong.slice(0, 4).join("; "));
+  const token = play.json.playlist.split("/")[2];
+  check("no log line has the token", s.log().includes("/hls/" + token.slice(0, 20) + "*/") && !s.log().includes(token.slice(0, 30)),
+    s.log().split("\n").find(l => l.includes(token.slice(0, 30))) ?? "nothing about it was logged");
   for (const who of [stranger, buyer]) {
     const r = await who.get(`/api/request_play?video_id=${two}`);
     check("a film that was not bought cannot be played", r.status === 403, `${r.status} ${r.text}`);
   }
 
   const session = play.json.playlist.replace(/\/[^/]*$/, "");
-  await crawl(s, "nobody", secret, bytes_of, null, [session]);
-  await crawl(s, "a stranger", secret, bytes_of, stranger.cookie(), [session]);
+  const other = bent[0](session + "/x").replace(/\/x$/, "");
+  await crawl(s, "nobody", secret, bytes_of, null, [other, "/media/seg"]);
+  await crawl(s, "a stranger", secret, bytes_of, stranger.cookie(), [other, `/media/seg/${one}`]);
   // With a session of film one: nothing of film two, no original, no index.
   const forbidden = secret.filter(f => !f.path.includes(`/media/${one}/`) || f.path.endsWith(".json"));
   const bought = secret.filter(f => !forbidden.includes(f)).map(f => f.path);
@@ -210,6 +215,7 @@ await main(async () => {
   const fresh = await addresses(buyer, again), cookie = buyer.cookie();
   await buyer.post("/auth/logout");
   const after = [];
+  await until("the session ends with the log-in", async () => (await call(s.port, "GET", again, { ip: fresh_ip() })).status === 404, 11);
   for (const path of fresh.keys()) {
     const r = await call(s.port, "GET", path, { ip: fresh_ip(), headers: { cookie } });
     if (r.status < 400) after.push(`${r.status} ${path}`);

@@ -44,7 +44,8 @@ function overlay(box, viewer) {
   return () => { clearTimeout(timer); mark.remove(); };
 }
 
-// options: playlist, viewer, poster, startAt (s), duration (s, a hint), onProgress(seconds, leaving, played), renew() -> new playlist address
+// options: playlist, viewer, poster, startAt (s), duration (s, a hint), onProgress(seconds, leaving, played), renew() -> new playlist address,
+// ended() -> why the session must not be renewed by itself (a sentence), or null
 export function createPlayer(stage, options) {
   const video = h("video", { playsinline: true, preload: "auto", poster: options.poster, tabindex: "-1", "aria-label": options.title || "Video" });
   const seek = h("input", { type: "range", class: "seek", min: 0, max: Math.max(1, options.duration || 1), step: 0.1, value: 0, "aria-label": "Position" });
@@ -67,6 +68,7 @@ export function createPlayer(stage, options) {
   const box = h("div", { class: "player", role: "group", "aria-label": "Video player" }, video, center, controls, menu, live);
   fill(stage, box);
 
+  const ended = options.ended;
   let hls = null, wanted = options.startAt || 0, dragging = false, renewals = 0, recoveries = 0, dead = false, idleTimer = 0, quality = -1;
   const stopMark = overlay(box, options.viewer || "viewer");
 
@@ -260,19 +262,21 @@ export function createPlayer(stage, options) {
 
   // ---- loading and mending
 
-  function fail(text) {
+  function fail(text, action = "Try again") {
     dead = true;
     video.pause();
     say(text);
     fill(center, h("div", { class: "failed", role: "alert" }, h("p", { class: "mb-3" }, text),
-      h("button", { type: "button", class: "btn btn-light", onclick: again }, "Try again")));
+      h("button", { type: "button", class: "btn btn-light", onclick: again }, action)));
   }
   async function again() {
     wanted = video.currentTime || wanted;
     renewals = 0;
     dead = false;
+    options.ended = null; // the viewer asked for it: no question of why
     fill(center, spinner);
     await restart(true);
+    options.ended = ended;
   }
   // A new playback session at the same place: the old one ended or was refused.
   async function restart(play) {
@@ -281,11 +285,14 @@ export function createPlayer(stage, options) {
     hls = api.hls = null;
     fill(center, spinner);
     try {
+      const why = options.ended && await options.ended();
+      if (why) return fail(why, "Watch here");
       options.playlist = await options.renew();
       wanted = at;
       await open();
       if (play) await video.play().catch(showPlay); else showPlay();
     } catch (error) { fail(sentence(error)); }
+    return undefined;
   }
   async function native() {
     if (options.renew && renewals++ < 1) return restart(!video.paused);
@@ -296,7 +303,7 @@ export function createPlayer(stage, options) {
     if (dead) return;
     const status = data.response?.code || 0;
     // The session is over for every rendition alike: no use in trying the others first.
-    if ([401, 403, 410].includes(status) && renewals < 2) {
+    if ([401, 403, 404, 410].includes(status) && renewals < 2) {
       renewals++;
       restart(!video.paused);
       return;
@@ -308,7 +315,7 @@ export function createPlayer(stage, options) {
     } else if (data.type === Hls.ErrorTypes.NETWORK_ERROR && (status === 0 || status === 429 || status >= 500) && recoveries++ < 5) {
       setTimeout(() => hls?.startLoad(), 1000 * recoveries);
     } else if (data.type === Hls.ErrorTypes.NETWORK_ERROR) {
-      fail(status === 429 ? "That was a bit fast. Please wait a moment and try again." : status === 410 || status === 403
+      fail(status === 429 ? "That was a bit fast. Please wait a moment and try again." : [403, 404, 410].includes(status)
         ? "Playback was stopped. You may be watching in too many places at once." : "The video stopped loading. Please check your connection.");
     } else {
       fail("This video cannot be played here right now.");
@@ -347,7 +354,7 @@ export function createPlayer(stage, options) {
       try {
         await open();
       } catch (error) {
-        if ([401, 403, 410].includes(error.status) && renewals++ < 1) return restart(play);
+        if ([401, 403, 404, 410].includes(error.status) && renewals++ < 1) return restart(play);
         return fail(error.name === "ApiError" ? error.message : "The video cannot be loaded right now.");
       }
       if (wanted > 5) note(`Going on at ${clock(wanted)}`, "Start over", () => jump(0));

@@ -60,6 +60,11 @@ async function start(button) {
       playlist: session.playlist, title: video.title, poster: video.poster, viewer: session.viewer || user.username, duration: video.seconds,
       startAt: nearEnd(at) ? 0 : at,
       onProgress: remember,
+      // Another place took over, access was taken back: starting again by itself would fight with that.
+      ended: async () => {
+        const r = await get("/api/playback/state", { session: playing }).catch(() => null);
+        return r && !r.playing && r.reason !== "expired" && r.reason !== "closed" ? r.message : null;
+      },
       renew: async () => {
         const fresh = await playback();
         playing = fresh.session;

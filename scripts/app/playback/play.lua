@@ -1,27 +1,27 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Playback sessions: starting one, and everything a player asks of it. Access is looked at again at most 10 s after it
--- was last seen, so that refunds, bans, blocks and log-outs stop a stream.
-local cache = require "ppv.cache"
+-- Playback sessions: starting one, and everything a player asks of it. All addresses carry the session's token in the path
+-- and need no cookie; one that is sent along is never read. Every wrong case is the same 404: the owner of the session
+-- learns the reason from /api/playback/state. Access is looked at again at most 10 s after it was last seen, so that
+-- refunds, bans, blocks and log-outs stop a stream.
 local db = require "ppv.db"
 local json = require "ppv.json"
 local metrics = require "ppv.metrics"
+local playback = require "ppv.playback"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
-local settings = require "lib.settings"
 local titles = require "lib.titles"
+local config = require "lib.config"
+local burst = require "app.playback.burst"
+local lease = require "app.playback.lease"
 
-local LIFE_S, MAX_S = 3600, 12 * 3600
-local CACHE_S = 10
-local SEGMENT_S = 2
-local KEYS_PER_MINUTE = 900
+-- Players of other pages and of televisions fetch these addresses too; no cookie is ever involved.
+local OPEN = { ["access-control-allow-origin"] = "*", ["cross-origin-resource-policy"] = "cross-origin" }
 
-local function end_surplus(ctx, id)
-  local max = settings.get("playback.max_streams", 3)
-  local rows = db.query([[update playback_sessions set state = 'ended', end_reason = 'too many streams', ended_at = now()
-    where id in (select id from playback_sessions where user_id = $1 and state = 'ready' and id <> $2::uuid
-    and last_seen_at > now() - interval '60 seconds' order by last_seen_at desc offset $3) returning id::text as id]],
-    ctx.user.id, id, max - 1)
-  for _, row in ipairs(rows or {}) do cache.del("play:" .. row.id) end
+local function headers(cache, more)
+  local out = { ["cache-control"] = cache }
+  for k, v in pairs(OPEN) do out[k] = v end
+  for k, v in pairs(more or {}) do out[k] = v end
+  return out
 end
 
 local function request_play(ctx, input)
@@ -35,153 +35,149 @@ local function request_play(ctx, input)
   if v.state ~= "ready" then
     return errors.fail("video.not_ready", "This video is not ready yet.", { extra = { status = v.state } })
   end
-  local agent = (ctx:header("user-agent") or ""):gsub("[^\32-\126]", "?"):sub(1, 300)
-  local s
-  s, err = db.one([[insert into playback_sessions (user_id, video_id, session_id, access, ip, user_agent, expires_at)
-    values ($1, $2::uuid, $3, $4, $5::inet, $6, now() + make_interval(secs => $7)) returning id::text as id]],
-    ctx.user.id, v.id, ctx.session.id, v.access, ctx.ip, agent, LIFE_S)
-  if not s then return nil, err end
-  end_surplus(ctx, s.id)
+  local token
+  token, err = lease.start(ctx, v)
+  if not token then return nil, err end
   metrics.count("plays_total", 1)
-  return ctx:ok { session = s.id, playlist = "/hls/" .. s.id .. "/master.m3u8", video_id = v.id, title = v.title,
-    price_cents = v.price, currency = v.currency, access = v.access, segment_seconds = SEGMENT_S, expires_in_seconds = LIFE_S,
+  return ctx:ok { session = token, playlist = "/hls/" .. token .. "/master.m3u8", video_id = v.id, title = v.title,
+    price_cents = v.price, currency = v.currency, access = v.access, segment_seconds = 2, expires_in_seconds = lease.LIFE_S,
     duration = v.duration_ms and v.duration_ms / 1000 or json.null, resume_ms = v.position_ms or 0 }
 end
 
-local function gone() return errors.fail("request.gone", "This playback session is over.") end
-
--- The session's row, from the cache or the database; false when there is none that may still play.
-local function look_up(id)
-  local text = cache.get("play:" .. id)
-  if text then return json.decode(text) end
-  local row, err = db.read_one([[select p.user_id, p.video_id::text as video_id, coalesce(p.session_id, 0) as login, p.state,
-    extract(epoch from p.expires_at)::bigint as expires, extract(epoch from p.last_seen_at)::bigint as seen,
-    ppv_access(p.user_id, p.video_id) as access from playback_sessions p where p.id = $1::uuid]], id)
-  if row == nil then return nil, err end
-  if row then
-    local now = os.time()
-    if row.state == "ready" and row.expires > now and row.access and now - row.seen > 30 then
-      local n = db.exec([[update playback_sessions set last_seen_at = now(),
-        expires_at = least(created_at + make_interval(secs => $3), now() + make_interval(secs => $2))
-        where id = $1::uuid and state = 'ready']], id, LIFE_S, MAX_S)
-      if n and n > 0 then row.expires = now + CACHE_S * 2 end
-    end
-    cache.set("play:" .. id, json.encode(row), CACHE_S)
-  end
-  return row
-end
-
-local function session_of(ctx, id)
-  local row, err = look_up(id)
-  if row == nil then return nil, err end
-  if not row or row.state ~= "ready" or row.expires <= ctx.now then return gone() end
-  if row.user_id ~= ctx.user.id or row.login ~= ctx.session.id then
-    return errors.fail("access.denied", "This playback session is not yours.")
-  end
-  if not row.access then return errors.fail("access.denied", "no access") end
-  return row
-end
-
 local function answer(ext, body)
-  return { status = 200, body = body, headers = { ["content-type"] = hls.type_of(ext), ["cache-control"] = "private, no-store" } }
+  return { status = 200, body = body, headers = headers("private, no-store", { ["content-type"] = hls.type_of(ext) }) }
 end
 
-local function playlist(s, file)
-  local t, err = titles.get(s.video_id)
-  if not t then return nil, err end
-  local name = file:match("^(.*)%.m3u8$")
+local function is_mapped(map, n)
+  local byte = map and map:byte(math.floor(n / 8) + 1)
+  return byte ~= nil and math.floor(byte / 2 ^ (n % 8)) % 2 == 1
+end
+
+-- Where shared ciphertext is: beside the playlist, or on the content delivery network.
+local function base_of(s)
+  local url = config.get("cdn_base_url", "")
+  return config.get("delivery") == "cdn" and url ~= "" and (url .. "/" .. s.video_id .. "/") or ""
+end
+
+local function playlist(s, t, name)
   if name == "master" then return answer("m3u8", t.master) end
-  local text
-  text, err = titles.playlist(t, name)
-  if text == nil then return nil, err end
-  if not text then return errors.not_found("playlist") end
-  return answer("m3u8", text)
+  local r = t.renditions[name]
+  if not r then return errors.not_found("playlist") end
+  local list, err = titles.segments(t, name)
+  if not list then return nil, err end
+  local mine, word, near, map = {}, titles.word(t, name, s.user_id, 0, r.count), {}, burst.map(t, s)
+  for i = 1, r.count do
+    mine[i] = word:byte(i) == 98 and list.b[i] or list.a[i]
+    if is_mapped(map, i - 1) then near[i - 1] = true end
+  end
+  return answer("m3u8", hls.media(name, r.init, mine, { base = base_of(s), near = near }))
 end
 
-local function key(ctx, s, id, file)
+local function key(ctx, s, t, file)
   local name, n = hls.key_name(file)
-  local t, err = titles.get(s.video_id)
-  if not t then return nil, err end
-  local count = name and t.segments[name]
-  if not count or n >= count then return errors.not_found("key") end
-  local paced = cache.incr("pace:" .. id, 1, 60)
-  if paced and paced > KEYS_PER_MINUTE then
-    return errors.fail("request.rate", "Too many keys in a short time.", { retry = true, retry_after = 30 })
+  local r = name and t.renditions[name]
+  if not r or n >= r.count then return errors.not_found("key") end
+  local wait = playback.pace(s.user_id, s.video_id, r.audio, t.segment_ms, s)
+  if wait > 0 then
+    metrics.count("hls_paced_total", 1)
+    return errors.fail("request.rate", "Too much of the film in a short time. Please wait a moment.", { retry = true, retry_after = wait })
   end
-  local ok
-  ok, err = db.exec([[insert into key_log (playback_id, user_id, video_id, rendition, variant, seq, ip)
-    values ($1::uuid, $2, $3::uuid, $4, 'a', $5, $6::inet)]], id, s.user_id, s.video_id, name, n, ctx.ip)
-  if not ok then return nil, err end
-  metrics.count("hls_keys_total", 1)
-  return answer("key", hls.key(t.secret, name, "a", n))
+  local variant, bytes = titles.word(t, name, s.user_id, n, 1), nil
+  if is_mapped(burst.map(t, s), n) then bytes = burst.key(t, s, name, n) end
+  if bytes then variant = "u" else bytes = hls.key(t.secret, name, variant, n) end
+  playback.log { session = s.id, video_id = s.video_id, user_id = s.user_id, rendition = name, variant = variant, seq = n, ip = ctx.ip }
+  return answer("key", bytes)
+end
+
+local function stored(ctx, s, t, file, ext)
+  local name, variant, n = titles.find(t, file)
+  if not name then return errors.not_found("segment") end
+  local path = s.video_id .. "/" .. file
+  if variant ~= "init" then
+    if variant ~= titles.word(t, name, s.user_id, n, 1) then return errors.not_found("segment") end
+    if is_mapped(burst.map(t, s), n) then path = burst.segment(t, s, name, n) or path end
+  end
+  metrics.count("hls_segments_total", 1)
+  return ctx:file("media", path, headers("private, max-age=3600"), hls.type_of(ext))
+end
+
+local function gone() return errors.not_found("playback session") end
+
+-- Wrong cases look alike, whatever they are; failures of ours and the pace do not.
+local function masked(answered, err)
+  if answered or err.code == "request.rate" or errors.status(err) >= 500 then return answered, err end
+  return gone()
 end
 
 local function file(ctx)
-  local id, name = ctx.params.session, ctx.params.file
+  local name = ctx.params.file
   local ext = hls.extension(name)
-  if #id > 64 or not id:find("^[%w_-]+$") or not ext then
-    return errors.fail("request.bad", "This is not a file of a playback session.")
-  end
-  if not ctx.user then return errors.fail("auth.required", "not logged in") end
-  if not id:find("^%x+%-%x+%-%x+%-%x+%-%x+$") or #id ~= 36 then return gone() end
-  local s, err = session_of(ctx, id:lower())
-  if not s then return nil, err end
-  if ext == "m3u8" then return playlist(s, name) end
-  if ext == "key" then return key(ctx, s, id:lower(), name) end
-  metrics.count("hls_segments_total", 1)
-  return ctx:file("media", s.video_id .. "/" .. name, { ["cache-control"] = "private, max-age=3600" }, hls.type_of(ext))
+  local kind, id, expires = playback.open(ctx.params.session)
+  if not ext or not kind or expires <= ctx.now then return gone() end
+  if kind == "preview" then return masked(require("app.playback.preview").file(ctx, id, name, ext)) end
+  local s, err = lease.of(ctx, id)
+  if not s then return masked(nil, err) end
+  local t
+  t, err = titles.get(s.video_id)
+  if not t then return masked(nil, err) end
+  if ext == "m3u8" then return masked(playlist(s, t, name:match("^(.*)%.m3u8$"))) end
+  if ext == "key" then return masked(key(ctx, s, t, name)) end
+  return masked(stored(ctx, s, t, name, ext))
 end
 
-local function save_progress(ctx, input)
-  local n, err = db.exec([[insert into watch_progress (user_id, video_id, position_ms, watched_ms, completed)
-    select $1, v.id, least($3::bigint, coalesce(v.duration_ms, $3::bigint)), $4, $5 from videos v
-    where v.id = $2::uuid and v.state <> 'deleted'
-    on conflict (user_id, video_id) do update set position_ms = excluded.position_ms,
-    watched_ms = watch_progress.watched_ms + excluded.watched_ms,
-    completed = watch_progress.completed or excluded.completed, updated_at = now()]],
-    ctx.user.id, input.id, input.position_ms, input.watched_ms, input.completed)
-  if not n then return nil, err end
-  if n == 0 then return errors.not_found("video") end
-  return ctx:ok()
+-- Shared ciphertext for a content delivery network that fetches from here; there is no such address otherwise.
+local function shared(ctx, input)
+  if config.get("delivery") ~= "cdn" or not input.name:find("^[%w_-]+%.m[p4][4s]$") then return errors.not_found("file") end
+  local t, err = titles.get(input.video)
+  if not t then return masked(nil, err) end
+  if not titles.find(t, input.name) then return errors.not_found("file") end
+  return ctx:file("media", input.video .. "/" .. input.name, headers("public, max-age=31536000, immutable"), hls.type_of(hls.extension(input.name)))
 end
 
-local function get_progress(ctx, input)
-  local row, err = db.read_one([[select position_ms, watched_ms, completed from watch_progress
-    where user_id = $1 and video_id = $2::uuid]], ctx.user.id, input.id)
+-- The id of one of the caller's own sessions, given as the token of its address or as the id itself.
+local function session_id(given)
+  local kind, id = playback.open(given)
+  if kind == "session" then return id end
+  return given:match("^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$")
+end
+
+local WHY = { limit = "You started watching in another place, so it stopped here.", suspended = "This account is suspended.",
+  closed = "This playback was ended.", expired = "This playback was idle for too long." }
+
+-- Why a player got 404: for people, and for the player to decide whether to start again by itself.
+local function state(ctx, input)
+  local id = session_id(input.session)
+  if not id then return errors.not_found("playback session") end
+  local row, err = db.read_one([[select p.state, p.end_reason, ppv_access(p.user_id, p.video_id) as access, p.expires_at <= now() as late
+    from playback_sessions p where p.id = $1::uuid and p.user_id = $2]], id, ctx.user.id)
   if row == nil then return nil, err end
-  return ctx:ok(row or { position_ms = 0, watched_ms = 0, completed = false })
-end
-
-local function continue(ctx)
-  local rows, err = db.read([[select w.video_id::text as video_id, v.title, w.position_ms, v.duration_ms, w.completed,
-    case when v.poster is not null then '/media/poster/' || v.id end as poster
-    from watch_progress w join videos v on v.id = w.video_id and v.state = 'ready'
-    where w.user_id = $1 order by w.updated_at desc limit 50]], ctx.user.id)
-  if not rows then return nil, err end
-  return ctx:ok { items = json.array(rows) }
+  if not row then return errors.not_found("playback session") end
+  local reason = not row.access and "access" or row.end_reason or row.late and "expired" or nil
+  local message = reason == "access" and "You no longer have access to this video." or reason and (WHY[reason] or WHY.closed)
+  return ctx:ok { playing = reason == nil and row.state == "ready", reason = reason or json.null, message = message or json.null }
 end
 
 local function stop(ctx, input)
+  local id = session_id(input.session)
+  if not id then return ctx:ok() end
   local row, err = db.one([[update playback_sessions set state = 'ended', end_reason = 'closed', ended_at = now()
-    where id = $1::uuid and user_id = $2 and state = 'ready' returning id::text as id]], input.session, ctx.user.id)
+    where id = $1::uuid and user_id = $2 and state = 'ready' returning id::text as id]], id, ctx.user.id)
   if row == nil then return nil, err end
-  if row then cache.del("play:" .. row.id) end
+  if row then playback.drop(row.id) end
   return ctx:ok()
 end
 
-local ID = { id = { type = "uuid", required = true } }
+local SESSION = { session = { type = "string", max = 64, required = true } }
 
 return { routes = {
   { method = "GET", path = "/api/request_play", auth = "user", rate = "60/m", summary = "Start watching",
     input = { video_id = { type = "uuid", required = true } }, handler = request_play },
-  { method = "GET", path = "/hls/:session/:file", auth = "public", summary = "Playlists, keys and segments of a session",
+  { method = "GET", path = "/hls/:session/:file", auth = "none", fast = "key", summary = "Playlists, keys and segments of a session",
     handler = file },
+  { method = "GET", path = "/media/seg/:video/:name", auth = "none", summary = "Shared ciphertext, with delivery = cdn",
+    input = { video = { type = "uuid", required = true }, name = { type = "string", max = 80, required = true } }, handler = shared },
   { method = "POST", path = "/api/playback/stop", auth = "user", rate = "120/m", summary = "End a playback session",
-    input = { session = { type = "uuid", required = true } }, handler = stop },
-  { method = "GET", path = "/api/videos/:id/progress", auth = "user", summary = "Where I stopped", input = ID, handler = get_progress },
-  { method = "POST", path = "/api/videos/:id/progress", auth = "user", rate = "120/m", summary = "Remember where I am",
-    handler = save_progress, input = { id = { type = "uuid", required = true },
-      position_ms = { type = "int", min = 0, max = 43200000, required = true },
-      watched_ms = { type = "int", min = 0, max = 600000, default = 0 }, completed = { type = "bool", default = false } } },
-  { method = "GET", path = "/api/watch/continue", auth = "user", summary = "What I was watching", handler = continue },
+    input = SESSION, handler = stop },
+  { method = "GET", path = "/api/playback/state", auth = "user", rate = "120/m", summary = "Whether a playback session goes on, and why not",
+    input = SESSION, handler = state },
 } }

@@ -74,6 +74,13 @@ local SITE = {
   ["wallet.min_deposit"] = { type = "int", min = 1, max = 100000000, default = 1000 },
   ["wallet.min_transfer"] = { type = "int", min = 1, max = 100000000, default = 100 },
   ["playback.max_streams"] = { type = "int", min = 1, max = 100, default = 3 },
+  ["playback.max_devices"] = { type = "int", min = 0, max = 100, default = 0 },
+  ["playback.over_limit"] = { type = "enum", values = { "oldest", "refuse" }, default = "oldest" },
+  ["playback.ahead_s"] = { type = "int", min = 30, max = 43200, default = 120 },
+  ["playback.seek_s"] = { type = "int", min = 30, max = 43200, default = 600 },
+  ["playback.speed_pct"] = { type = "int", min = 100, max = 10000, default = 300 },
+  ["playback.country_header"] = { type = "string", max = 60, default = "" },
+  ["playback.blocked_countries"] = { type = "string", max = 1000, default = "" },
   ["security.admin_totp_required"] = { type = "bool" },
   ["security.step_up"] = { type = "enum", values = { "auto", "on", "off" }, default = "auto" },
 }

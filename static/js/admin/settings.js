@@ -15,6 +15,9 @@ load($("#site"), () => get("/admin/settings"), (r) => {
     field("Affiliate rule", choice("affiliate_plugin", r.affiliate_rules)), field("Exchange-rate source", choice("rate_plugin", r.rate_sources)),
     field(`Smallest deposit in ${cur}`, cash("wallet_min_deposit")), field(`Smallest transfer in ${cur}`, cash("wallet_min_transfer")),
     field("Streams at once per account", h("input", { name: "playback_max_streams", type: "number", min: 1, max: 100, value: s.playback_max_streams })),
+    field("Devices at once per account (0 = any number)", h("input", { name: "playback_max_devices", type: "number", min: 0, max: 100, value: s.playback_max_devices })),
+    field("Past these limits", h("select", { name: "playback_over_limit" }, [["oldest", "the oldest stream ends"], ["refuse", "the new one is refused"]].map(([v, t]) =>
+      h("option", { value: v, selected: s.playback_over_limit === v }, t)))),
     field("Administrators need two-step sign-in", checkbox("security_admin_totp_required", s.security_admin_totp_required)),
     field("Ask again who is there before money moves", h("select", { name: "security_step_up" },
       [["auto", "Accounts with two-step sign-in"], ["on", "Everybody"], ["off", "Nobody"]].map(([v, text]) => h("option", { value: v, selected: v === s.security_step_up }, text))), "After five minutes without a proof."),
@@ -22,7 +25,7 @@ load($("#site"), () => get("/admin/settings"), (r) => {
   onSubmit(form, async (v) => {
     const bp = /^\d{1,3}(\.\d{1,2})?$/.test(v.payment_platform_fee_bp.trim()) ? Math.round(Number(v.payment_platform_fee_bp) * 100) : -1;
     if (bp < 0 || bp > 10000) { invalid(form.elements.payment_platform_fee_bp, "A percentage from 0 to 100."); return; }
-    const body = { payment_platform_fee_bp: bp, affiliate_plugin: v.affiliate_plugin, rate_plugin: v.rate_plugin, playback_max_streams: Number(v.playback_max_streams), security_step_up: v.security_step_up };
+    const body = { payment_platform_fee_bp: bp, affiliate_plugin: v.affiliate_plugin, rate_plugin: v.rate_plugin, playback_max_streams: Number(v.playback_max_streams), playback_max_devices: Number(v.playback_max_devices), playback_over_limit: v.playback_over_limit, security_step_up: v.security_step_up };
     if (v.security_admin_totp_required !== s.security_admin_totp_required) body.security_admin_totp_required = v.security_admin_totp_required;
     for (const name of ["wallet_min_deposit", "wallet_min_transfer"]) {
       body[name] = parseMoney(v[name], cur);
