@@ -25,7 +25,7 @@ create table videos (
     poster text,                           -- relative to the media root
     index jsonb,                           -- what ingest wrote (index.json) without the segment lists
     preview_ms bigint not null default 0 check (preview_ms >= 0),
-    mark jsonb not null default '{}',      -- visible mark options of this title
+    mark jsonb not null default '{}',      -- {"strength": 0..1.2 of the invisible mark, ...}, absent = default; visible mark options of this title
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     ready_at timestamptz,

@@ -74,15 +74,18 @@ static void read_spec(lua_State *L, struct mediaq_spec *s)
     s->max_duration_s = lx_field_int(L, 2, "max_duration_s", 1, 43200, 0);
     lua_getfield(L, 2, "duration");
     s->duration_s = luaL_optnumber(L, -1, 0);
-    lua_pop(L, 1);
+    lua_getfield(L, 2, "strength");
+    s->strength = luaL_optnumber(L, -1, -1);
+    lua_pop(L, 2);
 }
 
 /* ppv.media.start(kind: string, spec: table) -> job | nil, err
  * Starts the sandboxed child. kind "probe": what is in a file; "ingest": renditions, keys, poster.
  * spec: id (the video), input (path in root "upload"), output (path in root "media", default id),
  * title_secret (64 hex, ingest), duration (from probe, seconds: sets the CPU limit), ext,
- * segment_s, threads, max_height, max_duration_s, input_root, output_root. The output appears
- * under its name only after success. The child dies with the task. Phases: job tick request.
+ * segment_s, threads, max_height, max_duration_s, strength (of the invisible mark, 0 .. 1.2),
+ * input_root, output_root. The output appears under its name only after success. The child dies
+ * with the task. Phases: job tick request.
  * Errors: input.invalid request.not_found io.failed io.disk_full. Since 1.0 */
 static int l_start(lua_State *L)
 {

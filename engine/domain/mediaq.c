@@ -179,6 +179,8 @@ static int job_fd(const struct mediaq_spec *s, struct err *e)
         buf_printf(&b, "threads=%d\n", s->threads);
     if (s->max_height)
         buf_printf(&b, "max_height=%d\n", s->max_height);
+    if (s->strength >= 0 && strcmp(s->kind, "ingest") == 0)
+        buf_printf(&b, "strength=%.3f\n", s->strength);
     if (s->ext)
         buf_printf(&b, "ext=%s\n", s->ext);
     buf_puts(&b, "\n");

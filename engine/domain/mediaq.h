@@ -21,6 +21,7 @@ struct mediaq_spec {
     const char *out_root, *out_path;    /* ingest only; an existing tree is replaced at the end */
     int segment_s, threads, max_height; /* 0 = the child's default */
     int64_t max_duration_s;             /* 0 = 12 h */
+    double strength;   /* of the invisible mark, 0 .. 1.2; < 0 = the child's default */
     double duration_s; /* from probe; sets the CPU limit. 0 = unknown: max_duration_s counts */
 };
 enum mediaq_event { MEDIAQ_NONE, MEDIAQ_PROGRESS, MEDIAQ_RESULT, MEDIAQ_ERROR, MEDIAQ_OVER };

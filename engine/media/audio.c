@@ -77,7 +77,7 @@ static int seal(struct audio *a, int n, int last, struct err *e)
     }
     if (last)
         s[n - 1].duration = (uint32_t)last;
-    int rc = track_add(&a->track, a->store, s, n, a->data.p, bytes, e);
+    int rc = track_add(&a->track, a->store, 0, s, n, a->data.p, bytes, e);
     free(s);
     memmove(a->unit, a->unit + n, (size_t)(a->units - n) * sizeof *a->unit);
     a->units -= n;

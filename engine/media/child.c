@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "media/fail.h"
 #include "media/ingest.h"
+#include "media/mark.h"
 #include "media/probe.h"
 #include "media/sandbox.h"
 #include "media/store.h"
@@ -128,6 +129,16 @@ static int set_number(int *to, const char *v, int min, int max)
     return 0;
 }
 
+/* 0, 0.75, 1.2: digits and one point, nothing else that strtod would take. */
+static int set_strength(double *to, const char *v)
+{
+    if (!*v || strspn(v, "0123456789.") != strlen(v) || strlen(v) > 8)
+        return -1;
+    char *end;
+    *to = strtod(v, &end);
+    return *end || *to > MARK_STRENGTH_MAX ? -1 : 0;
+}
+
 static int set_word(char *to, size_t max, const char *v, size_t min)
 {
     size_t n = strlen(v);
@@ -149,6 +160,7 @@ static int set_value(struct ingest_job *j, int key, const char *v)
     case 3: return set_number(&j->threads, v, 0, 16);
     case 4: return set_number(&j->max_duration_s, v, 1, 43200);
     case 5: return set_number(&j->max_height, v, 144, 1080);
+    case 6: return set_strength(&j->strength, v);
     default: return set_word(j->ext, 16, v, 0);
     }
 }
@@ -156,7 +168,8 @@ static int set_value(struct ingest_job *j, int key, const char *v)
 static int parse_job(struct ingest_job *j, char *text, bool ingest, struct err *e)
 {
     static const char *const keys[] = {
-        "id", "title_secret", "segment_s", "threads", "max_duration_s", "max_height", "ext"};
+        "id",         "title_secret", "segment_s", "threads", "max_duration_s",
+        "max_height", "strength",     "ext"};
     enum { KEYS = sizeof keys / sizeof *keys };
     unsigned seen = 0;
     for (char *line = text, *next; *line && *line != '\n'; line = next) {
@@ -214,7 +227,8 @@ static int prepare(struct ingest_job *j, bool ingest, struct err *e)
     mallopt(M_ARENA_MAX, 4);
     av_log_set_callback(quiet_log);
     av_log_set_level(AV_LOG_ERROR);
-    *j = (struct ingest_job){.segment_s = 2,
+    *j = (struct ingest_job){.strength = MARK_STRENGTH,
+                             .segment_s = 2,
                              .max_duration_s = 43200,
                              .max_height = 1080,
                              .fd = INPUT_FD,

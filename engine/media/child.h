@@ -11,6 +11,8 @@
  *         threads=<0..16>                          default 0 = number of cores (top rendition and decoder only)
  *         max_duration_s=<1..43200>                default 43200
  *         max_height=<144..1080>                   default 1080 (short side of the top rendition)
+ *         strength=<0..1.2>                        default 0.75: amplitude of the invisible mark (mark.h); 0 = no mark,
+ *                                                  one variant
  *         ext=<file name extension, no dot>        optional, only used in messages
  * stdout: JSON lines, each flushed; the last one is the result or the error:
  *         {"progress":0.42,"eta_s":12.5,"stage":"encode"}        at most two a second (stages: open, encode, finish)
@@ -24,18 +26,25 @@
  *
  * Output directory (all names flat):
  *         index.json      written last, after everything else is synced:
- *           {"version":1,"id","duration","width","height","fps","fps_num","fps_den","segment_s","target_duration",
+ *           {"version":2,"id","duration","width","height","fps","fps_num","fps_den","segment_s","target_duration",
  *            "poster":"poster.jpg","posters":["poster_1.jpg",...],"has_audio":true,
  *            "renditions":[{"name":"480","w","h","bandwidth","avg_bandwidth","codecs":"avc1.64001e","init":"init_480.mp4",
- *                           "segment_count":7,"segments":[{"name":"<32 hex>.m4s","dur":2.000000,"iv":"<32 hex>","size":bytes}]}],
+ *                           "segment_count":7,"segments":[{"name":"<32 hex>.m4s","dur":2.000000,"iv":"<32 hex>","size":bytes}],
+ *                           "segments_b":[...]}],
  *            "audio":[{"name":"audio","channels":2,"default":true,"language":"en","label":"",
  *                      "sample_rate":48000,"bandwidth",...,"codecs":"mp4a.40.2",
- *                      "init":"init_audio.mp4","segment_count":7,"segments":[...]}]}
- *           renditions ascend by height; "name" is the short side. "segments" is variant a; variant b will be "segments_b".
+ *                      "init":"init_audio.mp4","segment_count":7,"segments":[...]}],
+ *            "strength":0.75,"code":"half"|"nuida" (code.h),
+ *            "reference":{"name":"ref",... like a rendition without segments_b}}
+ *           renditions ascend by height; "name" is the short side. "segments" is variant a (picture + mark), "segments_b"
+ *           variant b (picture - mark): same count, durations and, one by one, the same file sizes. At strength 0
+ *           there is neither segments_b nor reference. The reference is unmarked, its longer side at most 320: it is the
+ *           tracer's and never served.
  *           bandwidth (peak segment) and avg_bandwidth are bits/s of that rendition alone: add audio's for a master playlist.
  *           "audio" is [] for silent titles; up to four tracks ("audio", "audio_2" ...), language BCP 47 or "".
  *         init_<name>.mp4 clear; <name>.m4s AES-128-CBC with PKCS#7, IV from index.json,
- *           key = HKDF-SHA256(ikm title_secret, no salt, info "v1|<rendition name>|a|<segment number from 0>", 16 bytes).
+ *           key = HKDF-SHA256(ikm title_secret, no salt, info "v1|<rendition name>|<variant a or b>|<segment number from 0>",
+ *           16 bytes).
  *           Decode times lie on the segment grid from 0; an edit list in the init segment takes the
  *           picture's reorder delay away, so picture and sound are shown from 0.000 and end together
  *           (sound within its 21 ms frame at inner borders). Sound needs no edit list: its priming is

@@ -1,55 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "media/encode.h"
-#include <libavutil/opt.h>
 #include <stdlib.h>
 #include <string.h>
 #include "media/fail.h"
 
-enum { QUEUE_FRAMES = 6, TIMESCALE_MIN = 10000 };
+enum { QUEUE_FRAMES = 6, ALIGN = 64 };
 
-static uint32_t ticks_per_frame(struct ladder_rate r)
+static int open_coders(struct encode *v, struct err *e)
 {
-    uint32_t k = (TIMESCALE_MIN + (uint32_t)r.num - 1) / (uint32_t)r.num;
-    return (uint32_t)r.den * k;
-}
-
-static uint32_t timescale(struct ladder_rate r)
-{
-    uint32_t k = (TIMESCALE_MIN + (uint32_t)r.num - 1) / (uint32_t)r.num;
-    return (uint32_t)r.num * k;
-}
-
-static int open_codec(struct encode *v, struct err *e)
-{
-    const AVCodec *x = avcodec_find_encoder_by_name("libx264");
-    AVCodecContext *c = v->codec = x ? avcodec_alloc_context3(x) : NULL;
     const struct encode_plan *p = &v->plan;
-    if (!c)
-        return fail_av(e, AVERROR_ENCODER_NOT_FOUND, "encoder");
-    c->width = v->rung.w;
-    c->height = v->rung.h;
-    c->pix_fmt = AV_PIX_FMT_YUV420P;
-    c->time_base = (AVRational){p->rate.den, p->rate.num};
-    c->framerate = (AVRational){p->rate.num, p->rate.den};
-    c->sample_aspect_ratio = (AVRational){1, 1};
-    c->gop_size = p->gop;
-    c->keyint_min = p->gop;
-    c->thread_count = p->threads;
-    c->rc_max_rate = v->rung.maxrate;
-    c->rc_buffer_size = (int)(2 * v->rung.maxrate);
-    c->color_range = AVCOL_RANGE_MPEG;
-    c->color_primaries = (enum AVColorPrimaries)p->color.primaries;
-    c->color_trc = (enum AVColorTransferCharacteristic)p->color.transfer;
-    c->colorspace = (enum AVColorSpace)p->color.matrix;
-    c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER | AV_CODEC_FLAG_CLOSED_GOP;
-    av_opt_set(c->priv_data, "preset", "veryfast", 0);
-    av_opt_set(c->priv_data, "profile", "high", 0);
-    av_opt_set(c->priv_data, "forced-idr", "1", 0);
-    av_opt_set_double(c->priv_data, "crf", 23, 0);
-    // stitchable: parameter sets must not depend on content, so that a segment encoded later still fits.
-    av_opt_set(c->priv_data, "x264-params", "scenecut=0:open-gop=0:stitchable=1", 0);
-    int rc = avcodec_open2(c, x, NULL);
-    return rc < 0 ? fail_av(e, rc, "open encoder") : 0;
+    struct coder_spec spec = {.w = v->rung.w,
+                              .h = v->rung.h,
+                              .rate = p->rate,
+                              .gop = p->gop,
+                              .color = p->color,
+                              .maxrate = v->rung.maxrate,
+                              .preset = p->preset,
+                              .crf = p->crf,
+                              .threads = p->threads};
+    for (int i = 0; i < v->track.variants; i++)
+        if (coder_open(&v->coder[i], &spec, e))
+            return -1;
+    return 0;
+}
+
+static int open_mark(struct encode *v, struct err *e)
+{
+    v->segment = -1;
+    v->stride = (v->rung.w + ALIGN - 1) / ALIGN * ALIGN;
+    v->luma = av_buffer_pool_init((size_t)v->stride * (size_t)v->rung.h + ALIGN, NULL);
+    v->pen = mark_pen_new(v->rung.w, v->rung.h);
+    return v->luma ? 0 : fail_av(e, AVERROR(ENOMEM), "picture buffers");
 }
 
 int encode_open(struct encode *v, const struct ladder_rung *rung, const struct encode_plan *plan,
@@ -62,88 +43,85 @@ int encode_open(struct encode *v, const struct ladder_rung *rung, const struct e
     v->store = s;
     queue_init(&v->in, QUEUE_FRAMES);
     group_add(g, &v->in);
-    track_init(&v->track, rung->name, false, timescale(plan->rate));
+    track_init(&v->track, rung->name, false, coder_timescale(plan->rate));
     v->track.w = rung->w;
     v->track.h = rung->h;
-    v->sample = calloc((size_t)plan->gop, sizeof *v->sample);
-    v->packet = av_packet_alloc();
-    must(v->sample && v->packet);
-    if (pixels_init(&v->pixels, rung->w, rung->h, SWS_BICUBIC, plan->color, e) || open_codec(v, e))
+    v->track.variants = plan->strength > 0 ? 2 : 1;
+    if (pixels_init(&v->pixels, rung->w, rung->h, SWS_BICUBIC, plan->color, e) ||
+        open_coders(v, e) || (plan->strength > 0 && open_mark(v, e)))
         return -1;
     v->pixels.swap = plan->swap;
     v->pixels.flip_x = plan->flip_x;
     v->pixels.flip_y = plan->flip_y;
-    v->delay = v->codec->has_b_frames > 0 ? v->codec->has_b_frames : 0;
-    int rc =
-        frag_init_video(&init, rung->w, rung->h, v->track.timescale,
-                        (uint32_t)v->delay * ticks_per_frame(plan->rate), plan->color,
-                        v->codec->extradata, (size_t)v->codec->extradata_size, v->track.codecs);
+    const struct coder *c = &v->coder[0];
+    int rc = frag_init_video(
+        &init, rung->w, rung->h, v->track.timescale, (uint32_t)c->delay * coder_ticks(plan->rate),
+        plan->color, c->codec->extradata, (size_t)c->codec->extradata_size, v->track.codecs);
     rc = rc ? fail_av(e, AVERROR_EXTERNAL, "encoder headers")
             : store_put(s, v->track.init, init.p, init.n, e);
     buf_fini(&init);
     return rc;
 }
 
-static int flush_segment(struct encode *v, struct err *e)
+/* The picture with a luma plane of its own, to be drawn. */
+static AVFrame *twin(struct encode *v, const AVFrame *f)
 {
-    if (!v->count)
-        return 0;
-    int rc = track_add(&v->track, v->store, v->sample, v->count, v->data.p, v->data.n, e);
-    v->count = 0;
-    buf_clear(&v->data);
-    return rc;
-}
-
-/* Decode order numbers the samples; each GOP is closed, so its samples are exactly its frames. */
-static int collect(struct encode *v, const AVPacket *p, struct err *e)
-{
-    bool key = p->flags & AV_PKT_FLAG_KEY;
-    if (v->decoded % v->plan.gop == 0 && flush_segment(v, e))
-        return -1;
-    int64_t start = v->decoded / v->plan.gop * v->plan.gop;
-    if (key != (v->decoded == start) || p->pts < start || p->pts >= start + v->plan.gop ||
-        p->pts + v->delay < v->decoded)
-        return fail_set(e, "media.internal", "The encoder did not keep the segment grid.");
-    size_t before = v->data.n;
-    frag_put_annexb(&v->data, p->data, (size_t)p->size);
-    uint32_t ticks = ticks_per_frame(v->plan.rate);
-    v->sample[v->count++] =
-        (struct frag_sample){(uint32_t)(v->data.n - before), ticks,
-                             (int32_t)((p->pts - v->decoded + v->delay) * (int64_t)ticks)};
-    v->decoded++;
-    return 0;
-}
-
-static int drain(struct encode *v, struct err *e)
-{
-    for (;;) {
-        int rc = avcodec_receive_packet(v->codec, v->packet);
-        if (rc == AVERROR(EAGAIN) || rc == AVERROR_EOF)
-            return 0;
-        if (rc < 0)
-            return fail_av(e, rc, "encode");
-        rc = collect(v, v->packet, e);
-        av_packet_unref(v->packet);
-        if (rc)
-            return -1;
+    AVFrame *m = av_frame_clone(f);
+    AVBufferRef *own = av_buffer_pool_get(v->luma);
+    int last = 0;
+    while (m && last < AV_NUM_DATA_POINTERS && m->buf[last])
+        last++;
+    if (!m || !own || last == AV_NUM_DATA_POINTERS) {
+        av_frame_free(&m);
+        av_buffer_unref(&own);
+        return NULL;
     }
+    m->buf[last] = own;
+    m->data[0] = own->data;
+    m->linesize[0] = v->stride;
+    return m;
+}
+
+static int draw(struct encode *v, const AVFrame *f, AVFrame *pair[2], struct err *e)
+{
+    for (int i = 0; i < 2; i++) {
+        av_frame_free(&pair[i]);
+        if (!(pair[i] = twin(v, f)))
+            return fail_av(e, AVERROR(ENOMEM), "picture buffers");
+    }
+    v->segment = v->sent / v->plan.gop;
+    mark_grid(v->plan.k_pattern, (int)v->segment, v->rung.w, v->rung.h, &v->grid);
+    mark_draw(v->pen, &v->grid, v->plan.strength, f->data[0], f->linesize[0], pair[0]->data[0],
+              pair[0]->linesize[0], pair[1]->data[0], pair[1]->linesize[0]);
+    return 0;
 }
 
 static int encode_one(struct encode *v, AVFrame *f, int times, struct err *e)
 {
-    for (; times > 0 && !group_failed(v->group); times--) {
+    AVFrame *pair[2] = {0};
+    int rc = 0;
+    for (; !rc && times > 0 && !group_failed(v->group); times--) {
         if (v->poster)
             poster_offer(v->poster, f, (double)v->sent * v->plan.rate.den / v->plan.rate.num);
-        f->pts = v->sent;
-        f->pict_type = v->sent % v->plan.gop ? AV_PICTURE_TYPE_NONE : AV_PICTURE_TYPE_I;
+        if (v->pen && (!pair[0] || v->sent / v->plan.gop != v->segment))
+            rc = draw(v, f, pair, e);
+        for (int i = 0; !rc && i < v->track.variants; i++)
+            rc = coder_send(&v->coder[i], v->pen ? pair[i] : f, &v->track, i, v->store, e);
         v->sent++;
-        int rc = avcodec_send_frame(v->codec, f);
-        if (rc < 0)
-            return fail_av(e, rc, "encode");
-        if (drain(v, e))
-            return -1;
     }
-    return 0;
+    av_frame_free(&pair[0]);
+    av_frame_free(&pair[1]);
+    return rc;
+}
+
+static int end(struct encode *v, struct err *e)
+{
+    for (int i = 0; i < v->track.variants; i++)
+        if (coder_send(&v->coder[i], NULL, &v->track, i, v->store, e))
+            return -1;
+    return track_complete(&v->track)
+               ? 0
+               : fail_set(e, "media.internal", "The variants differ in length.");
 }
 
 static int take(struct encode *v, struct encode_picture *pic, struct err *e)
@@ -177,7 +155,7 @@ static void *run(void *arg)
     struct encode *v = arg;
     struct err e = {0};
     void *item;
-    int rc, got;
+    int got;
     while ((got = queue_get(&v->in, &item)) > 0) {
         struct encode_picture pic = *(struct encode_picture *)item;
         free(item);
@@ -188,11 +166,7 @@ static void *run(void *arg)
         queue_end(&v->child[i]->in);
     if (got < 0)
         return NULL;
-    if ((rc = avcodec_send_frame(v->codec, NULL)) < 0) {
-        fail_av(&e, rc, "encode");
-        goto fail;
-    }
-    if (drain(v, &e) || flush_segment(v, &e))
+    if (end(v, &e))
         goto fail;
     return NULL;
 fail:
@@ -237,10 +211,10 @@ static void drop(void *item)
 void encode_close(struct encode *v)
 {
     queue_fini(&v->in, drop);
-    avcodec_free_context(&v->codec);
-    av_packet_free(&v->packet);
+    coder_close(&v->coder[0]);
+    coder_close(&v->coder[1]);
+    mark_pen_free(v->pen);
+    av_buffer_pool_uninit(&v->luma);
     pixels_fini(&v->pixels);
     track_fini(&v->track);
-    free(v->sample);
-    buf_fini(&v->data);
 }

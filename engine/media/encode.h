@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One video rendition on one thread: takes pictures of the next larger rendition (or decoded ones), scales, hands its result to
- * smaller ones, encodes closed GOPs of one segment each, seals them. */
+ * smaller ones, draws the mark, encodes the variants. */
 #ifndef MEDIA_ENCODE_H
 #define MEDIA_ENCODE_H
 #include <libavcodec/avcodec.h>
 #include <stdint.h>
+#include "media/coder.h"
 #include "media/group.h"
 #include "media/ladder.h"
+#include "media/mark.h"
 #include "media/pixels.h"
 #include "media/poster.h"
 #include "media/queue.h"
@@ -19,7 +21,11 @@ struct encode_picture {
 struct encode_plan {
     struct ladder_rate rate;
     int gop;     /* frames per segment */
-    int threads; /* of the encoder; 1 for all but the largest rendition */
+    int threads; /* of each encoder */
+    const char *preset;
+    double crf;
+    float strength;           /* of the mark; 0 = one variant, unmarked */
+    const uint8_t *k_pattern; /* outlives the thread */
     struct frag_color color;
     bool swap, flip_x, flip_y; /* largest rendition only */
 };
@@ -28,19 +34,19 @@ struct encode {
     struct encode_plan plan;
     struct group *group;
     struct store *store;
-    struct poster *poster;            /* or NULL */
-    struct encode *child[LADDER_MAX]; /* made from this one's pictures */
+    struct poster *poster;                /* or NULL */
+    struct encode *child[LADDER_MAX + 1]; /* made from this one's pictures */
     int nchildren;
     struct queue in; /* of struct encode_picture */
     struct track track;
     /* private */
     struct pixels pixels;
-    AVCodecContext *codec;
-    AVPacket *packet;
-    struct frag_sample *sample; /* of the GOP being collected */
-    struct buf data;
-    int count, delay;      /* delay: frames between decoding and showing */
-    int64_t sent, decoded; /* frames in, samples out */
+    struct coder coder[2]; /* of variant a, b */
+    struct mark_pen *pen;  /* NULL without a mark */
+    struct mark_grid grid;
+    AVBufferPool *luma; /* planes of marked pictures */
+    int stride;
+    int64_t sent, segment; /* frames; whose grid that is */
     pthread_t thread;
     bool started;
 };

@@ -416,3 +416,10 @@ void frag_segment(struct buf *out, uint32_t seq, uint64_t decode_time, bool audi
     buf_put(out, data, n);
     end(out, at);
 }
+
+void frag_pad(struct buf *out, size_t n)
+{
+    size_t at = box(out, "free");
+    zeros(out, n - out->n);
+    end(out, at);
+}

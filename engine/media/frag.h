@@ -30,6 +30,8 @@ void frag_init_audio(struct buf *out, uint32_t rate, int channels, uint32_t bitr
 /* seq from 1. Every segment starts with a sync sample; audio: every sample is one. data = all samples in order. */
 void frag_segment(struct buf *out, uint32_t seq, uint64_t decode_time, bool audio,
                   const struct frag_sample *s, int count, const void *data, size_t n);
+/* Makes a segment n bytes long by a `free` box; n is at least 8 more than it has. */
+void frag_pad(struct buf *out, size_t n);
 /* Appends an Annex B access unit as 4-byte-length NAL units without parameter sets, SEI and delimiters. */
 void frag_put_annexb(struct buf *out, const uint8_t *p, size_t n);
 #endif

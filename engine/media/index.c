@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "media/index.h"
 #include <math.h>
+#include "media/code.h"
 
 static int target(const struct index_info *x)
 {
@@ -8,7 +9,7 @@ static int target(const struct index_info *x)
     for (int i = 0; i < x->nvideo + x->naudio; i++) {
         const struct track *t = i < x->nvideo ? x->video[i] : x->audio[i - x->nvideo];
         for (int k = 0; k < t->count; k++)
-            longest = fmax(longest, t->segment[k].seconds);
+            longest = fmax(longest, t->segment[0][k].seconds);
     }
     // RFC 8216 compares rounded durations.
     return longest < 1 ? 1 : (int)lround(longest);
@@ -18,7 +19,7 @@ void index_json(const struct index_info *x, bool segments, struct buf *out)
 {
     buf_printf(
         out,
-        "{\"version\":1,\"id\":\"%s\",\"duration\":%.6f,\"width\":%d,\"height\":%d,\"fps\":%.6g,",
+        "{\"version\":2,\"id\":\"%s\",\"duration\":%.6f,\"width\":%d,\"height\":%d,\"fps\":%.6g,",
         x->id, x->seconds, x->w, x->h, (double)x->rate.num / x->rate.den);
     buf_printf(out,
                "\"fps_num\":%d,\"fps_den\":%d,\"segment_s\":%d,\"target_duration\":%d,\"poster\":"
@@ -36,5 +37,11 @@ void index_json(const struct index_info *x, bool segments, struct buf *out)
         buf_puts(out, i ? "," : "");
         track_json(x->audio[i], segments, out);
     }
-    buf_puts(out, "]}");
+    buf_printf(out, "],\"strength\":%.3g,\"code\":\"%s\"", x->strength,
+               code_name(code_kind_for(x->seconds)));
+    if (x->reference) {
+        buf_puts(out, ",\"reference\":");
+        track_json(x->reference, segments, out);
+    }
+    buf_puts(out, "}");
 }

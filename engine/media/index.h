@@ -15,7 +15,9 @@ struct index_info {
     const struct track *video[LADDER_MAX]; /* ascending */
     int nvideo;
     const struct track *audio[PROBE_MAX_AUDIO];
-    int naudio; /* 0 = silent */
+    int naudio;                    /* 0 = silent */
+    double strength;               /* of the mark; 0 = none */
+    const struct track *reference; /* NULL without a mark */
 };
 void index_json(const struct index_info *x, bool segments, struct buf *out);
 #endif

@@ -11,6 +11,7 @@
 #include "media/fail.h"
 #include "media/index.h"
 #include "media/ladder.h"
+#include "media/mark.h"
 #include "media/probe.h"
 #include "media/store.h"
 
@@ -22,8 +23,10 @@ struct ingest {
     AVCodecContext *decoder;
     struct group group;
     struct store *store;
-    struct encode encode[LADDER_MAX]; /* largest first */
+    struct encode encode[LADDER_MAX + 1]; /* largest first; the last may be the reference */
     int n;
+    struct encode *reference; /* NULL without a mark */
+    uint8_t k_pattern[32];
     struct audio audio[PROBE_MAX_AUDIO];
     int naudio, sound[PROBE_MAX_AUDIO]; /* opened; their streams */
     struct poster poster;
@@ -58,11 +61,31 @@ static void adopt(struct ingest *in, const struct ladder_rung *rung, int i)
     parent->child[parent->nchildren++] = &in->encode[i];
 }
 
+static int open_output(struct ingest *in, const struct ladder_rung *rung, int i,
+                       struct encode_plan plan, struct err *e)
+{
+    struct encode *v = &in->encode[i];
+    bool reference = !rung[i].maxrate;
+    // Pairs double the work of one thread; small renditions need a second core only where there are many.
+    int share = in->cores * (in->job->strength > 0 ? 2 : 1) / (4 * (i ? i : 1));
+    plan.threads = !i ? in->cores : reference || share < 1 ? 1 : share;
+    plan.swap = !i && in->src.swap;
+    plan.flip_x = !i && in->src.flip_x;
+    plan.flip_y = !i && in->src.flip_y;
+    plan.preset = reference ? "superfast" : "veryfast";
+    plan.crf = reference ? 20 : 23;
+    plan.strength = reference ? 0 : (float)in->job->strength;
+    plan.k_pattern = in->k_pattern;
+    if (reference)
+        in->reference = v;
+    return encode_open(v, &rung[i], &plan, &in->group, in->store, e);
+}
+
 /* Everything that depends on what the first decoded picture really is. */
 static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
 {
     const struct ingest_job *job = in->job;
-    struct ladder_rung rung[LADDER_MAX];
+    struct ladder_rung rung[LADDER_MAX + 1];
     struct encode_plan plan = {.rate = ladder_fps(in->src.rate_base, in->src.rate_avg),
                                .color = pixels_color(f)};
     double fps = (double)plan.rate.num / plan.rate.den;
@@ -77,15 +100,13 @@ static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
         return fail_set(e, "media.too_many_pixels",
                         "The picture is too small or too long to be shown (%d x %d).", in->src.w,
                         in->src.h);
+    if (job->strength > 0)
+        ladder_reference(in->src.w, in->src.h, &rung[in->n++]);
     poster_init(&in->poster, in->src.seconds);
     bool poster_placed = false;
     for (int i = 0; i < in->n; i++) {
         struct encode *v = &in->encode[i];
-        plan.threads = i ? 1 : in->cores;
-        plan.swap = !i && in->src.swap;
-        plan.flip_x = !i && in->src.flip_x;
-        plan.flip_y = !i && in->src.flip_y;
-        if (encode_open(v, &rung[i], &plan, &in->group, in->store, e))
+        if (open_output(in, rung, i, plan, e))
             return -1;
         if (i)
             adopt(in, rung, i);
@@ -311,7 +332,10 @@ static int publish(struct ingest *in, struct buf *out, struct err *e)
         return -1;
     x.posters = in->poster.written;
     for (int i = in->n - 1; i >= 0; i--)
-        x.video[x.nvideo++] = &in->encode[i].track;
+        if (&in->encode[i] != in->reference)
+            x.video[x.nvideo++] = &in->encode[i].track;
+    x.strength = in->job->strength;
+    x.reference = in->reference ? &in->reference->track : NULL;
     for (int i = 0; i < in->naudio; i++)
         x.audio[x.naudio++] = &in->audio[i].track;
     index_json(&x, true, &file);
@@ -358,6 +382,8 @@ static int open_all(struct ingest *in, struct err *e)
         return -1;
     if (!(in->store = store_new(job->dirfd, job->secret, e)))
         return -1;
+    if (mark_key(job->secret, in->k_pattern))
+        return fail_set(e, "media.internal", "The server's crypto library does not work.");
     for (int i = 0; i < in->src.naudio; i++)
         if (open_sound(in, i, e))
             return -1;

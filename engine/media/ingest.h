@@ -11,6 +11,7 @@
 struct ingest_job {
     char id[65], ext[17];
     uint8_t secret[32];
+    double strength; /* of the mark, 0 .. MARK_STRENGTH_MAX; 0 = none */
     int segment_s, threads, max_duration_s, max_height;
     int fd, dirfd;
     const volatile sig_atomic_t *cancel;

@@ -55,6 +55,13 @@ int ladder_make(int w, int h, int max_height, double fps, struct ladder_rung out
     return n;
 }
 
+void ladder_reference(int w, int h, struct ladder_rung *out)
+{
+    double k = fmin(1, 320.0 / (w > h ? w : h));
+    *out = (struct ladder_rung){
+        .name = "ref", .w = even(floor(w * k / 2) * 2), .h = even(floor(h * k / 2) * 2)};
+}
+
 struct ladder_rate ladder_fps(double base, double avg)
 {
     static const struct ladder_rate std[] = {

@@ -8,11 +8,14 @@
 struct ladder_rung {
     char name[12];   /* the short side: "480" */
     int w, h;        /* even, portrait kept */
-    int64_t maxrate; /* bits/s for the encoder's rate buffer */
+    int64_t maxrate; /* bits/s for the encoder's rate buffer; 0 = no cap */
 };
 /* Renditions for a display size, largest first: 1080/720/480/360/240 by the short side, none above the source or max_height;
  * a smaller source gets one at its own size. Returns how many (>= 1), or 0 when the picture is too small or too long. */
 int ladder_make(int w, int h, int max_height, double fps, struct ladder_rung out[LADDER_MAX]);
+
+/* The unmarked rendition that leaks are compared with: longer side 320, never above the source, no rate cap. */
+void ladder_reference(int w, int h, struct ladder_rung *out);
 
 struct ladder_rate {
     int num, den;

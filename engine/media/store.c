@@ -230,13 +230,13 @@ static void hex(char *out, const uint8_t *p, size_t n)
         snprintf(out + 2 * i, 3, "%02x", p[i]);
 }
 
-int store_seal(struct store *s, const char *rendition, int number, const void *p, size_t n,
-               struct store_segment *out, struct err *e)
+int store_seal(struct store *s, const char *rendition, const char *variant, int number,
+               const void *p, size_t n, struct store_segment *out, struct err *e)
 {
     uint8_t rnd[32], key[16];
     char info[64];
     struct buf b = {0};
-    key_info(info, rendition, "a", number);
+    key_info(info, rendition, variant, number);
     if (RAND_bytes(rnd, sizeof rnd) != 1 || key_derive(s->secret, info, key, sizeof key) ||
         encrypt(key, rnd + 16, p, n, &b)) {
         buf_fini(&b);

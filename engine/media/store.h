@@ -22,9 +22,9 @@ struct store *store_new(int dirfd, const uint8_t secret[32], struct err *e);
 void store_free(struct store *s);
 /* Any thread. Copies; the write happens later and its error shows in a later call or in store_sync. */
 int store_put(struct store *s, const char *name, const void *p, size_t n, struct err *e);
-/* Any thread. Encrypts under the segment's own key and puts it; fills everything of out but seconds. */
-int store_seal(struct store *s, const char *rendition, int number, const void *p, size_t n,
-               struct store_segment *out, struct err *e);
+/* Any thread. Encrypts under the segment's own key (key_info) and puts it; fills everything of out but seconds. */
+int store_seal(struct store *s, const char *rendition, const char *variant, int number,
+               const void *p, size_t n, struct store_segment *out, struct err *e);
 /* Waits until everything is on disk, and the directory too. */
 int store_sync(struct store *s, struct err *e);
 #endif

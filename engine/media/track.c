@@ -12,39 +12,88 @@ void track_init(struct track *t, const char *name, bool audio, uint32_t timescal
     snprintf(t->init, sizeof t->init, "init_%s.mp4", t->name);
     t->audio = audio;
     t->timescale = timescale;
+    t->variants = 1;
 }
 
 void track_fini(struct track *t)
 {
-    free(t->segment);
-    buf_fini(&t->scratch);
+    for (int i = 0; i < t->nwaiting; i++)
+        buf_fini(&t->waiting[i]);
+    free(t->waiting);
+    free(t->segment[0]);
+    free(t->segment[1]);
     memset(t, 0, sizeof *t);
 }
 
-int track_add(struct track *t, struct store *s, const struct frag_sample *sample, int count,
-              const void *data, size_t n, struct err *e)
+static void grow(struct track *t)
 {
-    if (t->count == t->cap) {
-        t->cap = t->cap ? t->cap * 2 : 64;
-        t->segment = realloc(t->segment, (size_t)t->cap * sizeof *t->segment);
-        must(t->segment != NULL);
+    if (t->count < t->cap)
+        return;
+    t->cap = t->cap ? t->cap * 2 : 64;
+    for (int v = 0; v < t->variants; v++) {
+        t->segment[v] = realloc(t->segment[v], (size_t)t->cap * sizeof *t->segment[v]);
+        must(t->segment[v] != NULL);
     }
-    struct store_segment *seg = &t->segment[t->count];
+}
+
+static int seal(struct track *t, struct store *s, struct buf *half, uint64_t ticks, struct err *e)
+{
+    static const char *const name[] = {"a", "b"};
+    double seconds = (double)ticks / t->timescale;
+    grow(t);
+    if (t->variants == 2) {
+        // The length of a file must not tell which variant it is.
+        size_t n = (half[0].n > half[1].n ? half[0].n : half[1].n) + 8;
+        frag_pad(&half[0], n);
+        frag_pad(&half[1], n);
+    }
+    for (int v = 0; v < t->variants; v++) {
+        struct store_segment *seg = &t->segment[v][t->count];
+        if (store_seal(s, t->name, name[v], t->count, half[v].p, half[v].n, seg, e))
+            return -1;
+        seg->seconds = seconds;
+    }
+    int64_t size = t->segment[0][t->count].size;
+    t->count++;
+    t->time += ticks;
+    t->bytes += size;
+    // A last segment of one frame would make a meaningless peak.
+    if (seconds >= 0.5 || t->count == 1)
+        t->peak = fmax(t->peak, 8 * (double)size / seconds);
+    return 0;
+}
+
+int track_add(struct track *t, struct store *s, int variant, const struct frag_sample *sample,
+              int count, const void *data, size_t n, struct err *e)
+{
+    struct buf half[2] = {0};
     uint64_t ticks = 0;
+    bool waits = t->nwaiting && t->ahead == variant, partner = t->nwaiting && !waits;
     for (int i = 0; i < count; i++)
         ticks += sample[i].duration;
-    buf_clear(&t->scratch);
-    frag_segment(&t->scratch, (uint32_t)t->count + 1, t->time, t->audio, sample, count, data, n);
-    if (store_seal(s, t->name, t->count, t->scratch.p, t->scratch.n, seg, e))
-        return -1;
-    seg->seconds = (double)ticks / t->timescale;
-    t->time += ticks;
-    t->count++;
-    t->bytes += seg->size;
-    // A last segment of one frame would make a meaningless peak.
-    if (seg->seconds >= 0.5 || t->count == 1)
-        t->peak = fmax(t->peak, 8 * (double)seg->size / seg->seconds);
-    return 0;
+    frag_segment(&half[variant], (uint32_t)(t->count + (waits ? t->nwaiting : 0)) + 1,
+                 t->next[variant], t->audio, sample, count, data, n);
+    t->next[variant] += ticks;
+    if (t->variants == 2 && !partner) {
+        t->waiting = realloc(t->waiting, (size_t)(t->nwaiting + 1) * sizeof *t->waiting);
+        must(t->waiting != NULL);
+        t->waiting[t->nwaiting++] = half[variant];
+        t->ahead = variant;
+        return 0;
+    }
+    if (partner) {
+        half[!variant] = t->waiting[0];
+        memmove(t->waiting, t->waiting + 1, (size_t)--t->nwaiting * sizeof *t->waiting);
+    }
+    int rc = seal(t, s, half, ticks, e);
+    buf_fini(&half[0]);
+    buf_fini(&half[1]);
+    return rc;
+}
+
+bool track_complete(const struct track *t)
+{
+    return !t->nwaiting && (t->variants == 1 || t->next[0] == t->next[1]);
 }
 
 double track_seconds(const struct track *t)
@@ -73,10 +122,10 @@ void track_json(const struct track *t, bool segments, struct buf *out)
                fmax(t->peak, avg), avg, t->codecs, t->init);
     buf_printf(out, "\"bytes\":%lld,\"duration\":%.6f,\"segment_count\":%d", (long long)t->bytes,
                track_seconds(t), t->count);
-    if (segments) {
-        buf_puts(out, ",\"segments\":[");
+    for (int v = 0; segments && v < t->variants; v++) {
+        buf_puts(out, v ? ",\"segments_b\":[" : ",\"segments\":[");
         for (int i = 0; i < t->count; i++) {
-            const struct store_segment *g = &t->segment[i];
+            const struct store_segment *g = &t->segment[v][i];
             buf_printf(out, "%s\n{\"name\":\"%s\",\"dur\":%.6f,\"iv\":\"%s\",\"size\":%lld}",
                        i ? "," : "", g->name, g->seconds, g->iv, (long long)g->size);
         }

@@ -15,19 +15,25 @@ struct track {
     char language[LANG_TAG], label[LANG_LABEL]; /* of sound; "" = unknown */
     int w, h;
     uint32_t timescale;
+    int variants;  /* 1, or 2: the segments of a and b are sealed in pairs of equal length */
     uint64_t time; /* decode time of the next segment, in timescale */
-    struct store_segment *segment;
+    struct store_segment *segment[2]; /* by variant */
     int count, cap;
-    int64_t bytes;
-    double peak; /* bits/s of the fattest segment */
-    struct buf scratch;
+    int64_t bytes; /* of one variant */
+    double peak;   /* bits/s of the fattest segment */
+    /* private: muxed segments of the variant that is ahead, until the other has them too */
+    struct buf *waiting;
+    int nwaiting, ahead;
+    uint64_t next[2]; /* like time, by variant */
 };
 
 void track_init(struct track *t, const char *name, bool audio, uint32_t timescale);
 void track_fini(struct track *t);
-/* Muxes, seals and stores one segment. */
-int track_add(struct track *t, struct store *s, const struct frag_sample *sample, int count,
-              const void *data, size_t n, struct err *e);
+/* Muxes, seals and stores the next segment of a variant (0 = a, 1 = b). Both variants must have the same durations. */
+int track_add(struct track *t, struct store *s, int variant, const struct frag_sample *sample,
+              int count, const void *data, size_t n, struct err *e);
+/* Nothing of one variant still waits for the other. */
+bool track_complete(const struct track *t);
 double track_seconds(const struct track *t);
 /* Appends the JSON object; segments: with the array, else the count alone. */
 void track_json(const struct track *t, bool segments, struct buf *out);

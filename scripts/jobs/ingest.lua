@@ -19,7 +19,7 @@ local function lost() return nil, { code = "job.lost", message = "the job was ca
 local function begin(id)
   return db.one([[update videos set state = 'processing', error = null, error_code = null
     where id = $1::uuid and state in ('queued', 'processing', 'failed') and upload_path is not null
-    returning upload_path, title_secret, title, owner_id]], id)
+    returning upload_path, title_secret, title, owner_id, (mark->>'strength')::float8 as strength]], id)
 end
 
 -- Tells the table and whoever watches the progress bar, once a second; false ends the child.
@@ -40,10 +40,12 @@ end
 local function insert_rendition(tx, id, kind, r)
   local bytes = 0
   for _, s in ipairs(r.segments) do bytes = bytes + s.size end
+  if r.segments_b then bytes = 2 * bytes end -- of equal length, one by one
   return tx.exec([[insert into renditions (video_id, name, kind, width, height, bandwidth, codecs, init_path, segments, nsegments, bytes,
     language, label, is_default)
     values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11, nullif($12, ''), nullif($13, ''), $14)]], id, r.name, kind,
-    r.w, r.h, math.ceil(r.bandwidth), r.codecs, r.init, json.encode { a = json.array(r.segments) }, #r.segments, bytes,
+    r.w, r.h, math.ceil(r.bandwidth), r.codecs, r.init,
+    json.encode { a = json.array(r.segments), b = r.segments_b and json.array(r.segments_b) }, #r.segments, bytes,
     r.language, r.label, r.default or false)
 end
 
@@ -87,7 +89,7 @@ local function encode(job, id, v)
   if not ok then return nil, err end
   local result
   result, err = media.run("ingest", { id = id, input = v.upload_path, output = id, title_secret = secret, ext = ext,
-    duration = probed.duration }, reporter(job, id))
+    duration = probed.duration, strength = v.strength }, reporter(job, id))
   if not result then return nil, err end
   local text
   text, err = blob.read("media", id .. "/index.json", INDEX_MAX)

@@ -38,16 +38,27 @@ function* trackFaults(dir, index, track) {
   if (keys.length !== grid.length || keys.some((k, i) => !near(k, grid[i], 0.0015))) yield `key frames ${keys} are not the grid ${grid}`;
 }
 
+/** b decodes under a's init segment, is another picture, and no file length tells it from a. */
+function* pairFaults(dir, track) {
+  const { segments: a, segments_b: b } = track;
+  if (a.length !== b.length) return yield `${track.name}: ${a.length} segments a, ${b.length} b`;
+  if (a.some((s, n) => s.size !== b[n].size || s.dur !== b[n].dur)) yield `${track.name}: a and b differ in size or duration`;
+  const file = plain(dir, track, path.join(tmp, 'b.mp4'), 'b');
+  const dec = spawnSync('ffmpeg', ['-nostdin', '-v', 'warning', '-xerror', '-i', file, '-f', 'null', '-']);
+  if (dec.status || dec.stderr.length) yield `${track.name}: b does not decode cleanly: ${dec.stderr.toString().slice(0, 200)}`;
+}
+
 function* titleFaults(dir) {
   const index = JSON.parse(fs.readFileSync(path.join(dir, 'index.json')));
   const names = new Set(['index.json', index.poster, ...index.posters]);
   const counts = new Set(index.renditions.map(r => r.segments.length));
   if (counts.size !== 1) yield 'renditions have different segment counts';
-  for (const track of [...index.renditions, ...index.audio]) {
+  for (const track of [...index.renditions, index.reference, ...index.audio]) {
     names.add(track.init);
-    track.segments.forEach(s => names.add(s.name));
+    [...track.segments, ...track.segments_b ?? []].forEach(s => names.add(s.name));
     for (const f of trackFaults(dir, index, track)) yield `${track.name}: ${f}`;
   }
+  for (const track of index.renditions) yield* pairFaults(dir, track);
   const stray = fs.readdirSync(dir).filter(n => !names.has(n));
   if (stray.length || [...names].some(n => !fs.existsSync(path.join(dir, n)))) yield `files differ from the index: ${stray}`;
 }

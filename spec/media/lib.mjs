@@ -24,9 +24,9 @@ export function child(kind, clip, out, more = {}) {
   return { code: p.status, signal: p.signal, last: lines.at(-1) ?? {}, lines, log: p.stderr.toString() };
 }
 
-export function decrypt(dir, track, n) {
-  const s = track.segments[n];
-  const key = Buffer.from(hkdfSync('sha256', secret, '', `v1|${track.name}|a|${n}`, 16));
+export function decrypt(dir, track, n, variant = 'a') {
+  const s = (variant === 'a' ? track.segments : track.segments_b)[n];
+  const key = Buffer.from(hkdfSync('sha256', secret, '', `v1|${track.name}|${variant}|${n}`, 16));
   const data = fs.readFileSync(path.join(dir, s.name));
   if (data.length !== s.size) throw new Error(`${s.name}: size`);
   const d = createDecipheriv('aes-128-cbc', key, Buffer.from(s.iv, 'hex'));
@@ -34,7 +34,7 @@ export function decrypt(dir, track, n) {
 }
 
 /** Writes a rendition as one playable file. */
-export function plain(dir, track, file) {
-  fs.writeFileSync(file, Buffer.concat([fs.readFileSync(path.join(dir, track.init)), ...track.segments.map((_, n) => decrypt(dir, track, n))]));
+export function plain(dir, track, file, variant = 'a') {
+  fs.writeFileSync(file, Buffer.concat([fs.readFileSync(path.join(dir, track.init)), ...track.segments.map((_, n) => decrypt(dir, track, n, variant))]));
   return file;
 }

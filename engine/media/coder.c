@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "media/coder.h"
+#include <libavutil/opt.h>
+#include <stdlib.h>
+#include <string.h>
+#include "media/fail.h"
+
+enum { TIMESCALE_MIN = 10000 };
+
+// Everything that shows in the parameter sets is said here, so that presets cannot change it.
+static const char settings[] = "scenecut=0:open-gop=0:stitchable=1:cabac=1:ref=1:bframes=3:"
+                               "b-pyramid=normal:8x8dct=1:weightp=1:weightb=1";
+
+uint32_t coder_ticks(struct ladder_rate r)
+{
+    uint32_t k = (TIMESCALE_MIN + (uint32_t)r.num - 1) / (uint32_t)r.num;
+    return (uint32_t)r.den * k;
+}
+
+uint32_t coder_timescale(struct ladder_rate r)
+{
+    uint32_t k = (TIMESCALE_MIN + (uint32_t)r.num - 1) / (uint32_t)r.num;
+    return (uint32_t)r.num * k;
+}
+
+static int open_codec(struct coder *v, struct err *e)
+{
+    const AVCodec *x = avcodec_find_encoder_by_name("libx264");
+    AVCodecContext *c = v->codec = x ? avcodec_alloc_context3(x) : NULL;
+    const struct coder_spec *s = &v->spec;
+    if (!c)
+        return fail_av(e, AVERROR_ENCODER_NOT_FOUND, "encoder");
+    c->width = s->w;
+    c->height = s->h;
+    c->pix_fmt = AV_PIX_FMT_YUV420P;
+    c->time_base = (AVRational){s->rate.den, s->rate.num};
+    c->framerate = (AVRational){s->rate.num, s->rate.den};
+    c->sample_aspect_ratio = (AVRational){1, 1};
+    c->gop_size = s->gop;
+    c->keyint_min = s->gop;
+    c->thread_count = s->threads;
+    c->rc_max_rate = s->maxrate;
+    c->rc_buffer_size = (int)(2 * s->maxrate);
+    if (s->level)
+        c->level = s->level;
+    c->color_range = AVCOL_RANGE_MPEG;
+    c->color_primaries = (enum AVColorPrimaries)s->color.primaries;
+    c->color_trc = (enum AVColorTransferCharacteristic)s->color.transfer;
+    c->colorspace = (enum AVColorSpace)s->color.matrix;
+    c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER | AV_CODEC_FLAG_CLOSED_GOP;
+    av_opt_set(c->priv_data, "preset", s->preset, 0);
+    av_opt_set(c->priv_data, "profile", "high", 0);
+    av_opt_set(c->priv_data, "forced-idr", "1", 0);
+    av_opt_set_double(c->priv_data, "crf", s->crf, 0);
+    av_opt_set(c->priv_data, "x264-params", settings, 0);
+    int rc = avcodec_open2(c, x, NULL);
+    return rc < 0 ? fail_av(e, rc, "open encoder") : 0;
+}
+
+int coder_open(struct coder *c, const struct coder_spec *spec, struct err *e)
+{
+    memset(c, 0, sizeof *c);
+    c->spec = *spec;
+    c->sample = calloc((size_t)spec->gop, sizeof *c->sample);
+    c->packet = av_packet_alloc();
+    must(c->sample && c->packet);
+    if (open_codec(c, e))
+        return -1;
+    c->delay = c->codec->has_b_frames > 0 ? c->codec->has_b_frames : 0;
+    return 0;
+}
+
+void coder_close(struct coder *c)
+{
+    avcodec_free_context(&c->codec);
+    av_packet_free(&c->packet);
+    free(c->sample);
+    buf_fini(&c->data);
+    memset(c, 0, sizeof *c);
+}
+
+struct sink {
+    struct track *track;
+    int variant;
+    struct store *store;
+};
+
+static int flush_segment(struct coder *c, const struct sink *to, struct err *e)
+{
+    if (!c->count)
+        return 0;
+    int rc =
+        track_add(to->track, to->store, to->variant, c->sample, c->count, c->data.p, c->data.n, e);
+    c->count = 0;
+    buf_clear(&c->data);
+    return rc;
+}
+
+/* Decode order numbers the samples; each GOP is closed, so its samples are exactly its frames. */
+static int collect(struct coder *c, const struct sink *to, struct err *e)
+{
+    const AVPacket *p = c->packet;
+    int gop = c->spec.gop;
+    bool key = p->flags & AV_PKT_FLAG_KEY;
+    if (c->decoded % gop == 0 && flush_segment(c, to, e))
+        return -1;
+    int64_t start = c->decoded / gop * gop;
+    if (key != (c->decoded == start) || p->pts < start || p->pts >= start + gop ||
+        p->pts + c->delay < c->decoded)
+        return fail_set(e, "media.internal", "The encoder did not keep the segment grid.");
+    size_t before = c->data.n;
+    frag_put_annexb(&c->data, p->data, (size_t)p->size);
+    uint32_t ticks = coder_ticks(c->spec.rate);
+    c->sample[c->count++] =
+        (struct frag_sample){(uint32_t)(c->data.n - before), ticks,
+                             (int32_t)((p->pts - c->decoded + c->delay) * (int64_t)ticks)};
+    c->decoded++;
+    return 0;
+}
+
+int coder_send(struct coder *c, AVFrame *f, struct track *t, int variant, struct store *s,
+               struct err *e)
+{
+    struct sink to = {t, variant, s};
+    if (f) {
+        f->pts = c->sent;
+        f->pict_type = c->sent % c->spec.gop ? AV_PICTURE_TYPE_NONE : AV_PICTURE_TYPE_I;
+        c->sent++;
+    }
+    int rc = avcodec_send_frame(c->codec, f);
+    while (rc >= 0 && (rc = avcodec_receive_packet(c->codec, c->packet)) >= 0) {
+        int bad = collect(c, &to, e);
+        av_packet_unref(c->packet);
+        if (bad)
+            return -1;
+    }
+    if (rc != AVERROR(EAGAIN) && rc != AVERROR_EOF)
+        return fail_av(e, rc, "encode");
+    return f ? 0 : flush_segment(c, &to, e);
+}
