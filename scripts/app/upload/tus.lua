@@ -157,14 +157,18 @@ local function give_up(u, err)
   return nil, err
 end
 
-local function ours(err) return err.code == "input.invalid" end
+-- True, or the upload is given up because its bytes are no film; or they were taken away meanwhile.
+local function check_film(u)
+  local ok, err = intake.check_head(u.path)
+  if ok then return true end
+  if err.code == "input.invalid" then return give_up(u, err) end
+  if err.code == "request.not_found" then return gone() end
+  return nil, err
+end
 
 local function finish(ctx, u, got)
-  local ok, err = intake.check_head(u.path)
-  if not ok then
-    if ours(err) then return give_up(u, err) end
-    return nil, err
-  end
+  local ok, err = check_film(u)
+  if not ok then return nil, err end
   return intake.store(ctx, json.decode(u.fields), { path = u.path, filename = u.name, type = u.type, size = u.length, sha256 = got.sha256 },
     nil, { id = u.id, also = function(tx)
       local n, e = tx.exec([[update uploads set state = 'done', received = length, hash = '', busy_until = null
@@ -177,9 +181,7 @@ end
 -- A text of ten gigabytes need not arrive to be refused.
 local function early(u, got)
   if u.received >= intake.HEAD or got.offset < intake.HEAD then return true end
-  local ok, err = intake.check_head(u.path)
-  if not ok and ours(err) then return give_up(u, err) end
-  return ok, err
+  return check_film(u)
 end
 
 local function take(ctx, u, sum)
