@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-enum { ARENA_CHUNK = 4096, SPARE_MAX = 64 };
+enum { ARENA_CHUNK = 4096, SPARE_MAX = 256 };
 
 struct chunk {
     struct chunk *next;
@@ -70,8 +70,10 @@ static struct chunk *chunk_new(size_t cap)
 
 struct arena *arena_new(void)
 {
-    struct arena *a = calloc(1, sizeof *a);
-    must(a);
+    struct chunk *c = chunk_new(ARENA_CHUNK);
+    struct arena *a = (struct arena *)(void *)c->data; /* in its own first chunk */
+    *a = (struct arena){.head = c};
+    c->used = (sizeof *a + 15) & ~(size_t)15;
     return a;
 }
 
@@ -89,7 +91,6 @@ void arena_free(struct arena *a)
         next = c->next;
         chunk_free(c);
     }
-    free(a);
 }
 
 void *arena_alloc(struct arena *a, size_t n)
@@ -99,8 +100,8 @@ void *arena_alloc(struct arena *a, size_t n)
     if (need == 0)
         need = 16;
     struct chunk *c = a->head;
-    if (!c || c->cap - c->used < need) {
-        if (c && need > ARENA_CHUNK / 4) {
+    if (c->cap - c->used < need) {
+        if (need > ARENA_CHUNK / 4) {
             /* A big block of its own goes behind the head, whose rest stays usable. */
             struct chunk *big = chunk_new(need);
             big->next = c->next;

@@ -207,10 +207,10 @@ static void push_headers(lua_State *L, const struct http_req *r)
 static void push_req(lua_State *L, struct bind_http *h)
 {
     struct http_req *r = h->r;
-    lua_createtable(L, 0, 12);
+    lua_createtable(L, 0, 20); /* it becomes the context: room for what lib/ctx.lua adds */
     set_str(L, "method", r->method);
     set_str(L, "path", r->path);
-    set_str(L, "query", r->query);
+    set_str(L, "query_text", r->query);
     set_str(L, "host", r->host);
     set_str(L, "ip", r->ip);
     set_str(L, "id", r->id);

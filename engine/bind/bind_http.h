@@ -33,7 +33,8 @@ struct bind_http *bind_http_current(lua_State *L, struct task **t);
  * afterwards. */
 void bind_http_clock(struct bind_http *h, bool on);
 
-/* Headers of the table at idx ({name = value | {values}}, nil = none) in the request's arena. */
+/* Headers of the table at idx ({name = value | {values}}, nil = none). Names and values are the
+ * table's: valid while it is. */
 int bind_reply_headers(lua_State *L, int idx, struct bind_http *h, struct http_header **out);
 /* The file answer of a pure route went out: the same path is answered without Lua while the
  * generation lives. */

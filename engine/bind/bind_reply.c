@@ -11,21 +11,29 @@
 #include "http/msg.h"
 #include "lua/lx.h"
 
-enum { HEADERS_MAX = 64 };
+enum { HEADERS_FEW = 8, HEADERS_MAX = 64 };
 
 struct list {
     struct http_header *v;
-    int n;
+    int n, cap;
     struct arena *a;
 };
 
 static void add(lua_State *L, struct list *l, const char *name, int idx)
 {
-    size_t n;
-    if (l->n >= HEADERS_MAX || (lua_type(L, idx) != LUA_TSTRING && lua_type(L, idx) != LUA_TNUMBER))
+    int type = lua_type(L, idx);
+    if (l->n >= HEADERS_MAX || (type != LUA_TSTRING && type != LUA_TNUMBER))
         return;
-    const char *p = lua_tolstring(L, idx, &n);
-    l->v[l->n++] = (struct http_header){name, arena_strndup(l->a, p, n)};
+    if (l->n == l->cap) {
+        struct http_header *old = l->v;
+        l->cap = l->cap ? HEADERS_MAX : HEADERS_FEW;
+        l->v = arena_alloc(l->a, sizeof *l->v * (size_t)l->cap);
+        for (int i = 0; i < l->n; i++)
+            l->v[i] = old[i];
+    }
+    const char *p = lua_tostring(L, idx);
+    /* a number became a string that nothing holds */
+    l->v[l->n++] = (struct http_header){name, type == LUA_TSTRING ? p : arena_strdup(l->a, p)};
 }
 
 int bind_reply_headers(lua_State *L, int idx, struct bind_http *h, struct http_header **out)
@@ -34,13 +42,11 @@ int bind_reply_headers(lua_State *L, int idx, struct bind_http *h, struct http_h
     *out = NULL;
     if (!lua_istable(L, idx))
         return 0;
-    l.v = arena_alloc(l.a, sizeof *l.v * HEADERS_MAX);
-    *out = l.v;
     lua_pushnil(L);
     while (lua_next(L, idx)) {
         int value = lua_gettop(L);
         if (lua_type(L, value - 1) == LUA_TSTRING) {
-            const char *name = arena_strdup(l.a, lua_tostring(L, value - 1));
+            const char *name = lua_tostring(L, value - 1);
             int n = lua_istable(L, value) ? (int)lua_objlen(L, value) : 0;
             for (int i = 1; i <= n; i++) {
                 lua_rawgeti(L, value, i);
@@ -52,6 +58,7 @@ int bind_reply_headers(lua_State *L, int idx, struct bind_http *h, struct http_h
         }
         lua_settop(L, value - 1);
     }
+    *out = l.v;
     return l.n;
 }
 

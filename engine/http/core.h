@@ -5,6 +5,7 @@
 #include <microhttpd.h>
 #include "http/files.h"
 #include "http/gate.h"
+#include "http/peer.h"
 #include "http/server.h"
 #include "run/loop.h"
 
@@ -33,6 +34,7 @@ struct conn {
     enum conn_phase phase;
     bool suspended;
     unsigned char addr[16];
+    char ip[PEER_TEXT];          /* addr as text */
     int64_t deadline;            /* absolute, 0 = none */
     int64_t mark_at, mark_bytes; /* start of the minimum-rate window */
 };
@@ -64,10 +66,9 @@ struct body {
 struct req {
     struct http_req pub; /* first: http_req* and req* are the same address */
     struct http_server *s;
-    struct conn *conn; /* NULL: the connection side has ended */
-    int refs;          /* connection, handler, open stream, body job */
-    struct arena *arena;
-    char *block; /* headers, path, host, ip */
+    struct conn *conn;   /* NULL: the connection side has ended */
+    int refs;            /* connection, handler, open stream, body job */
+    struct arena *arena; /* the request lives in it */
     char id[33];
     int64_t since, received, sent, deadline_us;
     int status;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "base/arena.h"
 #include "http/core.h"
 #include "http/peer.h"
 
@@ -68,14 +69,11 @@ static char *put_str(char **at, struct str s, bool lower)
 static void keep_request(struct req *r, const struct header_walk *w, const char *path,
                          const struct gate_result *g)
 {
-    size_t n =
-        sizeof(struct http_header) * (size_t)w->n + strlen(path) + 1 + g->host.n + 1 + PEER_TEXT;
+    size_t n = sizeof(struct http_header) * (size_t)w->n + strlen(path) + 1 + g->host.n + 1;
     for (int i = 0; i < w->n; i++)
         n += w->v[i].name.n + w->v[i].value.n + 2;
-    r->block = malloc(n);
-    must(r->block);
-    struct http_header *h = (struct http_header *)(void *)r->block;
-    char *at = r->block + sizeof *h * (size_t)w->n;
+    struct http_header *h = arena_alloc(r->arena, n);
+    char *at = (char *)(h + w->n);
     for (int i = 0; i < w->n; i++) {
         h[i].name = put_str(&at, w->v[i].name, true);
         h[i].value = put_str(&at, w->v[i].value, false);
@@ -84,7 +82,7 @@ static void keep_request(struct req *r, const struct header_walk *w, const char 
     r->pub.nheaders = w->n;
     r->pub.path = put_str(&at, str_from(path), false);
     r->pub.host = put_str(&at, g->host, true);
-    r->pub.ip = at;
+    r->pub.ip = arena_strdup(r->arena, r->conn->ip); /* may outlive the connection */
     r->pub.method = g->method;
     r->pub.query = r->uri + (g->query - r->uri);
     r->pub.content_length = g->content_length;
@@ -92,20 +90,27 @@ static void keep_request(struct req *r, const struct header_walk *w, const char 
 
     struct http_server *s = r->s;
     unsigned char addr[16];
-    memcpy(addr, r->conn->addr, 16);
-    if (peer_is_listed(s->proxies, s->nproxies, addr)) {
+    if (peer_is_listed(s->proxies, s->nproxies, r->conn->addr)) {
         const char *proto = http_header_get(&r->pub, "x-forwarded-proto");
         r->pub.https = proto && strcasecmp(proto, "https") == 0;
+        memcpy(addr, r->conn->addr, 16);
         peer_forwarded(s->proxies, s->nproxies, h, w->n, addr);
+        if (memcmp(addr, r->conn->addr, 16) != 0) {
+            char *ip = arena_alloc(r->arena, PEER_TEXT);
+            peer_format(addr, ip);
+            r->pub.ip = ip;
+        }
     }
-    peer_format(addr, at);
     const char *expect = http_header_get(&r->pub, "expect");
     r->expect = expect && strcasecmp(expect, "100-continue") == 0;
 }
 
 enum gate_reason intake_read(struct req *r, const char *method, const char *version)
 {
-    struct header_walk w = {.end = version + strlen(version)};
+    struct header_walk w; /* large: v is not cleared */
+    w.n = 0;
+    w.bad = false;
+    w.end = version + strlen(version);
     char path[PATH_BYTES];
     struct gate_result g;
     MHD_get_connection_values_n(r->conn->mc, MHD_HEADER_KIND, on_header, &w);

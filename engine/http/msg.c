@@ -35,8 +35,9 @@ struct req *msg_new(struct http_server *s, struct conn *c, const char *uri)
 {
     enum { KEEP = 2049 }; /* one more than the gate allows */
     size_t n = strnlen(uri, KEEP);
-    struct req *r = calloc(1, sizeof *r + n + 1);
-    must(r);
+    struct arena *a = arena_new();
+    struct req *r = arena_alloc(a, sizeof *r + n + 1);
+    r->arena = a;
     memcpy(r->uri, uri, n);
     r->s = s;
     r->conn = c;
@@ -61,9 +62,8 @@ void msg_unref(struct req *r)
     body_fini(r);
     buf_fini(&r->stream.q);
     files_release(&r->reply);
-    arena_free(r->arena);
-    free(r->block);
-    free(r);
+    struct arena *a = r->arena;
+    arena_free(a);
 }
 
 void msg_gone(struct req *r)
@@ -133,10 +133,7 @@ bool http_is_gone(const struct http_req *pub)
 
 struct arena *http_arena(struct http_req *pub)
 {
-    struct req *r = req_of(pub);
-    if (!r->arena)
-        r->arena = arena_new();
-    return r->arena;
+    return req_of(pub)->arena;
 }
 
 void http_deadline(struct http_req *pub, int64_t us)

@@ -86,10 +86,8 @@ static enum MHD_Result refuse(struct req *r, enum gate_reason why)
     char name[64];
     snprintf(name, sizeof name, "http_rejects_total{reason=\"%s\"}", gate_reason_name(why));
     board_count(name, 1);
-    char ip[PEER_TEXT];
-    peer_format(r->conn->addr, ip);
     log_event(LOG_INFO, "http.reject", "sss", "id", r->id, "reason", gate_reason_name(why), "ip",
-              ip);
+              r->conn->ip);
     msg_refuse(r, 400, ERR_BAD_REQUEST);
     r->linger = true;
     return msg_queue(r);
@@ -283,6 +281,7 @@ static void conn_open(struct http_server *s, struct MHD_Connection *mc, void **c
     c->fd = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     peer_from_sockaddr(MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr,
                        c->addr);
+    peer_format(c->addr, c->ip);
     c->phase = CONN_HEADERS;
     c->deadline = clock_mono() + s->conf.header_us;
     c->next = s->conns;

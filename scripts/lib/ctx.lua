@@ -14,33 +14,28 @@ Ctx.__index = Ctx
 local M = {}
 
 -- Where visitors reach the site: from the configuration, never from the Host header (links in mails use it).
-local known_url, known_base, known_https -- of the last call: the value hardly ever changes
+local base, always_https, never_https
 function M.base_url()
-  local url = config.get("base_url") or config.get("listen", "")
-  if url == known_url then return known_base end
-  local base
-  if config.get("base_url") then
+  if base then return base end
+  local url = config.get("base_url")
+  if url then
     base = url:gsub("/+$", "")
   else
-    base = "http://localhost:" .. (tostring(url):match(":(%d+)$") or "8080")
+    base = "http://localhost:" .. (tostring(config.get("listen", "")):match(":(%d+)$") or "8080")
   end
-  known_url, known_base, known_https = url, base, base:find("^https://") ~= nil
+  local want = tostring(config.get("cookie_secure", "auto"))
+  always_https = want == "true" or (want ~= "false" and base:find("^https://") ~= nil)
+  never_https = want == "false"
   return base
 end
 
-local function secure(scheme)
-  local want = config.get("cookie_secure", "auto")
-  if want == "true" or want == true then return true end
-  if want == "false" or want == false then return false end
-  return scheme == "https" or known_https
-end
-
+-- The engine's table of the request becomes the context: one table less, and twelve copies.
 function M.new(req, route)
-  local scheme = req.scheme or "http"
-  local base = M.base_url()
-  return setmetatable({ req = req, route = route, method = req.method, path = req.path, params = req.params or {},
-    ip = req.ip, id = req.id, scheme = scheme, base_url = base, now = time.now(),
-    https = secure(scheme), set_cookies = {} }, Ctx)
+  local ctx = setmetatable(req, Ctx)
+  ctx.req, ctx.route, ctx.set_cookies = req, route, {}
+  ctx.base_url, ctx.now = base or M.base_url(), time.now()
+  ctx.https = always_https or (not never_https and req.scheme == "https")
+  return ctx
 end
 
 function Ctx:header(name) return self.req.headers[name] end
@@ -57,7 +52,7 @@ function Ctx:has_session_cookie() return self:cookies()[self:session_cookie_name
 
 -- Parsed query string (first value of each name).
 function Ctx:query()
-  if not self.query_fields then self.query_fields = form.decode(self.req.query) or {} end
+  if not self.query_fields then self.query_fields = form.decode(self.query_text) or {} end
   return self.query_fields
 end
 

@@ -160,8 +160,10 @@ local function finish(ctx, answer)
   local headers = answer.headers or {}
   for name, value in pairs(ctx.route and ctx.route.headers or {}) do headers[name] = headers[name] or value end
   if #ctx.set_cookies > 0 then headers["set-cookie"] = ctx.set_cookies end
-  if not headers["cache-control"] and ctx.path:sub(1, 8) ~= "/public/" then headers["cache-control"] = "no-store" end
-  if type(answer.body) == "table" and answer.body.streamed then return answer.status, headers, answer.body end
+  -- the engine adds no-store to all but files
+  if type(answer.body) == "table" and not headers["cache-control"] and ctx.path:sub(1, 8) ~= "/public/" then
+    headers["cache-control"] = "no-store"
+  end
   return answer.status, headers, answer.body or ""
 end
 
