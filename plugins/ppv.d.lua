@@ -77,6 +77,28 @@ function blob.list(root, path, suffix) end
 ---@return ppv.err? err
 function blob.free(root) end
 
+---@class ppv.burst
+local burst = {}
+
+---A segment with a viewer's name burned in: is it there ("ready")? Else it is queued, and waited for at most wait_ms (default 0): "ready", "late" (not yet), "full" (no room in the queue), "refused" (cannot be made) or "failed" (try again). spec: path (below root "burst"), init and segment (below root "media"), key, iv (of segment) and own (the result's key): 16 bytes each; place: 10 random bytes that say where the text stands; name and tail: the text; owner: whose queue quota it counts on. drop: when time is up and work on it has not begun, it leaves the queue.
+---Phases: request job tick. Yields
+---@param spec table
+---@param wait_ms? integer
+---@param drop? boolean
+---@return string state
+function burst.make(spec, wait_ms, drop) end
+
+---Jobs queued or in work in this process, and how many of them somebody waits for.
+---Phases: any
+---@return integer jobs
+---@return integer waited
+function burst.load() end
+
+---Process ids of this process's encoders; for tests.
+---Phases: any
+---@return any pids
+function burst.children() end
+
 ---@class ppv.cache
 local cache = {}
 

@@ -295,9 +295,9 @@ static int cmd_spec(void)
 {
     static char scratch[512], set[560];
     static char *const fixed[] = {
-        "fetch_allow_private=true", "development=false",      "base_url=",     "database_url=",
-        "admin_totp=false",         "argon2_memory_kib=1024", "argon2_time=1", "argon2_threads=1",
-        "database_read=",           "statement_timeout=6s"};
+        "fetch_allow_private=true", "development=false",      "base_url=",       "database_url=",
+        "admin_totp=false",         "argon2_memory_kib=1024", "argon2_time=1",   "argon2_threads=1",
+        "database_read=",           "statement_timeout=6s",   "burst_cache=1MiB"};
     struct err e = {0};
     if (spec_scratch(scratch, &e) < 0)
         return fail(&e);
@@ -332,7 +332,7 @@ static const struct command commands[] = {
     {"ledger", "verify", "add up the books", cmd_ledger},
     {"spec", "[busted arguments]", "run the specifications", cmd_spec},
     {"lua", "FILE [ARGS]", "run a Lua file inside the engine", cmd_lua},
-    {"media", "probe|ingest", "internal: the encoder child", cmd_media},
+    {"media", "probe|ingest|burst", "internal: the encoder child", cmd_media},
     {"help", "", "this text", cmd_help},
 };
 enum { NCOMMANDS = sizeof commands / sizeof *commands };

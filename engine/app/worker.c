@@ -209,6 +209,9 @@ static int open_roots(const struct worker *w, const char *root, struct err *e)
     if (w->kind == WORKER_TOOL && access(conf_str("demo_films"), R_OK) == 0 &&
         blob_root("samples", conf_str("demo_films"), e) < 0)
         return -1;
+    snprintf(path, sizeof path, "%s/burst", conf_str("var_dir"));
+    if (blob_root("burst", path, e) < 0)
+        return -1;
     snprintf(path, sizeof path, "%s/tmp", conf_str("var_dir"));
     return blob_root("tmp", path, e);
 }

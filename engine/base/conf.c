@@ -74,6 +74,11 @@ static struct key keys[] = {
     KEY("web_workers", INT, "0", "0..256", "Web worker processes; 0 = one per core."),
     KEY("job_workers", INT, "1", "0..64", "Processes for background jobs."),
     KEY("encode_jobs", INT, "1", "1..64", "Films encoded at the same time by one job worker."),
+    KEY("burst_workers", INT, "0", "0..64",
+        "Segments that get a viewer's name at the same time on this machine; 0 = one less than "
+        "it has cores, one at least."),
+    KEY("burst_cache", BYTES, "4GiB", "1048576..1125899906842624",
+        "Space for such segments, below var_dir; the longest unused go first."),
     KEY("media_user", STRING, "", NULL,
         "System user of the encoder when started by root. Empty: nobody."),
     KEY("run_user", STRING, "", NULL,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bind/bind.h"
 
+#include "bind/bind_burst.h"
 #include "bind/bind_core.h"
 #include "bind/bind_crypto.h"
 #include "bind/bind_db.h"
@@ -36,9 +37,9 @@ void bind_open_all(lua_State *L)
         {"ppv.db", bind_db_open},           {"ppv.plugin_db", bind_db_open_plugin},
         {"ppv.http", bind_http_open},       {"ppv.fetch", bind_net_fetch},
         {"ppv.mail", bind_net_mail},        {"ppv.ledger", bind_ledger_open},
-        {"ppv.media", bind_media_open},     {"ppv.blob", bind_media_blob},
-        {"ppv.events", bind_events_open},   {"ppv.plugin", bind_plugin_open},
-        {"ppv.playback", bind_play_open},
+        {"ppv.media", bind_media_open},     {"ppv.burst", bind_burst_open},
+        {"ppv.blob", bind_media_blob},      {"ppv.events", bind_events_open},
+        {"ppv.plugin", bind_plugin_open},   {"ppv.playback", bind_play_open},
     };
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
         vm_module(L, modules[i].name, modules[i].open);

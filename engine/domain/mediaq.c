@@ -196,8 +196,17 @@ static int job_fd(const struct mediaq_spec *s, struct err *e)
     return fd;
 }
 
+void mediaq_limits(struct proc_spec *p)
+{
+    p->as_bytes = AS_BYTES;
+    p->fsize_bytes = 2 * GiB;
+    p->nofile = 64;
+    /* threads count, and for a user who does other things too, those of the other things */
+    p->nproc = geteuid() == 0 ? 256 : 4096;
+}
+
 /* Started by root, the child is somebody who owns nothing. */
-static int set_user(struct proc_spec *p, int out_fd, struct err *e)
+int mediaq_user(struct proc_spec *p, int out_fd, struct err *e)
 {
     if (geteuid() != 0)
         return 0;
@@ -226,18 +235,14 @@ static int spawn(struct mediaq *m, const struct mediaq_spec *s, const int fds[3]
     bool probe = strcmp(m->kind, "probe") == 0;
     struct proc_spec p = {
         .argv = argv, .path = "/proc/self/exe", .fds = fds, .nfds = 2, .stdin_fd = fds[2]};
-    p.as_bytes = AS_BYTES;
-    p.fsize_bytes = 2 * GiB;
-    p.nofile = 64;
-    /* threads count, and for a user who does other things too, those of the other things */
-    p.nproc = geteuid() == 0 ? 256 : 4096;
+    mediaq_limits(&p);
     p.nice = 10;
     p.cpu_s = probe ? CPU_BASE_S : CPU_BASE_S + CPU_PER_S * duration;
     p.wall_us = p.cpu_s * WALL_FACTOR * 1000000;
     p.on_line = on_line;
     p.on_exit = on_exit;
     p.arg = m;
-    if (set_user(&p, probe ? -1 : fds[1], e) < 0)
+    if (mediaq_user(&p, probe ? -1 : fds[1], e) < 0)
         return -1;
     return proc_spawn(m->loop, &p, &m->proc, e);
 }

@@ -12,6 +12,7 @@
 struct loop;
 struct threads;
 struct mediaq;
+struct proc_spec;
 struct mediaq_spec {
     const char *kind;         /* "probe" or "ingest" */
     const char *id;           /* [A-Za-z0-9_-]{1,64} */
@@ -40,4 +41,8 @@ bool mediaq_cancel_id(const char *id);
 /* The owner lets go: ready is not called again, a running child is killed and its output removed.
  * NULL is fine. */
 void mediaq_free(struct mediaq *m);
+/* Limits of memory, files and processes for any media child. */
+void mediaq_limits(struct proc_spec *p);
+/* Its user, when we are root; out_fd: a directory it is to own, or -1. ERR_CONFIG, ERR_IO. */
+int mediaq_user(struct proc_spec *p, int out_fd, struct err *e);
 #endif

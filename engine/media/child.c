@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/str.h"
+#include "media/burstjob.h"
 #include "media/fail.h"
 #include "media/ingest.h"
 #include "media/mark.h"
@@ -214,10 +216,8 @@ static int cores(void)
     return n < MAX_THREADS ? n : MAX_THREADS;
 }
 
-static int prepare(struct ingest_job *j, bool ingest, struct err *e)
+static void settle(void)
 {
-    char text[JOB_MAX], layers[64];
-    struct stat st;
     struct sigaction sa = {.sa_handler = on_signal};
     sigaction(SIGTERM, &sa, NULL);
     sigaction(SIGXCPU, &sa, NULL);
@@ -227,6 +227,13 @@ static int prepare(struct ingest_job *j, bool ingest, struct err *e)
     mallopt(M_ARENA_MAX, 4);
     av_log_set_callback(quiet_log);
     av_log_set_level(AV_LOG_ERROR);
+}
+
+static int prepare(struct ingest_job *j, bool ingest, struct err *e)
+{
+    char text[JOB_MAX], layers[64];
+    struct stat st;
+    settle();
     *j = (struct ingest_job){.strength = MARK_STRENGTH,
                              .segment_s = 2,
                              .max_duration_s = 43200,
@@ -264,6 +271,56 @@ static int run_probe(const struct ingest_job *j, struct buf *out, struct err *e)
     return rc;
 }
 
+/* One line of stdin, without its end; -1 at the end of stdin. */
+static int read_line(char line[BURSTJOB_LINE])
+{
+    static char text[BURSTJOB_LINE];
+    static size_t have;
+    char *end;
+    while (!(end = memchr(text, '\n', have))) {
+        ssize_t r = have < sizeof text ? read(STDIN_FILENO, text + have, sizeof text - have) : 0;
+        if (r < 0 && errno == EINTR && !stopped)
+            continue;
+        if (r <= 0)
+            return -1;
+        have += (size_t)r;
+    }
+    size_t n = (size_t)(end - text);
+    memcpy(line, text, n);
+    line[n] = '\0';
+    memmove(text, end + 1, have - n - 1);
+    have -= n + 1;
+    return 0;
+}
+
+/* Works until stdin ends. The font is read before the sandbox closes; no job can open anything. */
+static int run_bursts(void)
+{
+    struct label_font font;
+    struct err e = {0};
+    char layers[64], line[BURSTJOB_LINE];
+    struct buf out = {0};
+    struct stat st;
+    settle();
+    char *window = MAP_FAILED;
+    if (!fstat(INPUT_FD, &st) && st.st_size == BURSTJOB_WINDOW)
+        window = mmap(NULL, BURSTJOB_WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, INPUT_FD, 0);
+    if (window == MAP_FAILED)
+        return fail_set(&e, "media.bad_job", "There is no window."), fail(&e);
+    av_get_cpu_flags();
+    if (label_font_open(&font, NULL, &e) || sandbox_enter(-1, layers, &e))
+        return fail(&e);
+    dprintf(STDERR_FILENO, "media: sandbox %s\n", layers);
+    while (!read_line(line) && !stopped) {
+        buf_clear(&out);
+        burstjob_do(window, line, &font, &out);
+        say(&out);
+    }
+    buf_fini(&out);
+    label_font_close(&font);
+    return 0;
+}
+
 int child_main(int argc, char **argv)
 {
     struct ingest_job job;
@@ -271,8 +328,10 @@ int child_main(int argc, char **argv)
     struct buf out = {0}, line = {0};
     const char *kind = argc > 0 ? argv[argc - 1] : "";
     bool ingest = !strcmp(kind, "ingest");
+    if (!strcmp(kind, "burst"))
+        return run_bursts();
     if (!ingest && strcmp(kind, "probe")) {
-        fprintf(stderr, "usage: ppv media probe|ingest   (started by the job worker)\n");
+        fprintf(stderr, "usage: ppv media probe|ingest|burst   (started by the workers)\n");
         return 2;
     }
     int rc = prepare(&job, ingest, &e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * `ppv media probe|ingest`: one job in one sandboxed child process. Parent side: domain/mediaq.c.
+ * (`ppv media burst` serves many: burstjob.h.)
  *
  * Start:  argv = {"ppv","media","probe"|"ingest"}; fd 3 = input file (read only, regular), fd 4 = output directory (ingest
  *         only; empty; the parent makes and removes it). rlimits and uid are the parent's; suggested: as 4 GiB,
