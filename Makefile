@@ -12,7 +12,7 @@ say = @$(if $(V),:,printf '  %-5s %s\n' $(1) $(2))
 
 BUILD := build$(if $(DEBUG),-debug)$(if $(SAN),-$(SAN))$(if $(SPEC),-spec)
 PKGS := libmicrohttpd luajit libpq libcurl openssl libargon2 libsecp256k1 libavformat libavcodec libavutil \
-        libswscale libswresample libseccomp
+        libswscale libswresample libseccomp freetype2
 # Asked once, and only when something is compiled: `make run` starts before the packages are there.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)

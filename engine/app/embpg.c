@@ -277,6 +277,8 @@ static int launch(struct embpg *p, struct err *e)
                     "-c",
                     "jit=off",
                     "-c",
+                    "update_process_title=off",
+                    "-c",
                     "logging_collector=off",
                     "-c",
                     "log_line_prefix=%m [%p] %a ",

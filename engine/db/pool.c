@@ -10,7 +10,7 @@
 #include "db/pgval.h"
 #include "db/tx.h"
 
-enum { BATCH_MAX = 64, BATCHES_MAX = 4, SENDS_MAX = 4 };
+enum { BATCH_MAX = 64, BATCHES_MAX = 2, SENDS_MAX = 4 };
 #define QUERY_US 8000000
 #define IDLE_US 60000000
 #define DOWN_US 2000000 /* shorter outages are waited out, longer ones answer at once */

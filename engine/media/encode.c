@@ -50,6 +50,7 @@ int encode_open(struct encode *v, const struct ladder_rung *rung, const struct e
     if (pixels_init(&v->pixels, rung->w, rung->h, SWS_BICUBIC, plan->color, e) ||
         open_coders(v, e) || (plan->strength > 0 && open_mark(v, e)))
         return -1;
+    v->pixels.tone = plan->tone;
     v->pixels.swap = plan->swap;
     v->pixels.flip_x = plan->flip_x;
     v->pixels.flip_y = plan->flip_y;

@@ -28,6 +28,7 @@ struct encode_plan {
     const uint8_t *k_pattern; /* outlives the thread */
     struct frag_color color;
     bool swap, flip_x, flip_y; /* largest rendition only */
+    const struct tone *tone;   /* largest rendition only; outlives the thread */
 };
 struct encode {
     struct ladder_rung rung;

@@ -30,6 +30,7 @@ struct ingest {
     struct audio audio[PROBE_MAX_AUDIO];
     int naudio, sound[PROBE_MAX_AUDIO]; /* opened; their streams */
     struct poster poster;
+    struct tone *tone; /* NULL = SDR */
     struct cadence cadence;
     AVFrame *held;
     int64_t origin; /* of the first picture, in the video stream's time base */
@@ -69,6 +70,7 @@ static int open_output(struct ingest *in, const struct ladder_rung *rung, int i,
     // Pairs double the work of one thread; small renditions need a second core only where there are many.
     int share = in->cores * (in->job->strength > 0 ? 2 : 1) / (4 * (i ? i : 1));
     plan.threads = !i ? in->cores : reference || share < 1 ? 1 : share;
+    plan.tone = i ? NULL : in->tone;
     plan.swap = !i && in->src.swap;
     plan.flip_x = !i && in->src.flip_x;
     plan.flip_y = !i && in->src.flip_y;
@@ -89,10 +91,10 @@ static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
     struct encode_plan plan = {.rate = ladder_fps(in->src.rate_base, in->src.rate_avg),
                                .color = pixels_color(f)};
     double fps = (double)plan.rate.num / plan.rate.den;
-    if (in->src.hdr || probe_is_hdr(f->color_trc))
-        return fail_set(e, "media.hdr",
-                        "The video is HDR (high dynamic range); please export it in standard "
-                        "dynamic range (SDR) and upload again.");
+    if (in->src.hdr || probe_is_hdr(f->color_trc)) {
+        enum AVColorTransferCharacteristic own = in->decoder->color_trc;
+        in->tone = tone_new(probe_is_hdr(f->color_trc) ? f->color_trc : own, tone_peak(f));
+    }
     plan.gop = (int)lround(fps * job->segment_s);
     in->cadence = (struct cadence){.rate = plan.rate, .max_gap = PROBE_MAX_GAP_S};
     in->n = ladder_make(in->src.w, in->src.h, job->max_height, fps, rung);
@@ -404,6 +406,7 @@ static void close_all(struct ingest *in)
     for (int i = 0; i < in->naudio; i++)
         audio_close(&in->audio[i]);
     poster_fini(&in->poster);
+    tone_free(in->tone);
     av_frame_free(&in->held);
     avcodec_free_context(&in->decoder);
     store_free(in->store);

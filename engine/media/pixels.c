@@ -54,6 +54,7 @@ void pixels_fini(struct pixels *p)
     av_buffer_pool_uninit(&p->pool);
     av_buffer_pool_uninit(&p->turned);
     av_frame_free(&p->woven);
+    av_frame_free(&p->deep);
 }
 
 static AVFrame *new_frame(AVBufferPool *pool, int w, int h, struct frag_color color)
@@ -142,7 +143,7 @@ static const int *coefficients(int matrix)
 }
 
 struct SwsContext *pixels_scaler(int w, int h, int format, bool full, int matrix, int to_w,
-                                 int to_h, bool to_full, int to_matrix, int flags)
+                                 int to_h, int to_format, bool to_full, int to_matrix, int flags)
 {
     struct SwsContext *s = sws_alloc_context();
     if (!s)
@@ -152,7 +153,7 @@ struct SwsContext *pixels_scaler(int w, int h, int format, bool full, int matrix
     av_opt_set_int(s, "src_format", format, 0);
     av_opt_set_int(s, "dstw", to_w, 0);
     av_opt_set_int(s, "dsth", to_h, 0);
-    av_opt_set_int(s, "dst_format", AV_PIX_FMT_YUV420P, 0);
+    av_opt_set_int(s, "dst_format", to_format, 0);
     av_opt_set_int(s, "sws_flags", flags, 0);
     // Ranges must be known before the set-up, or equal sizes get a plain copy.
     av_opt_set_int(s, "src_range", full, 0);
@@ -175,8 +176,11 @@ static int prepare(struct pixels *p, const AVFrame *in, int format, int full, in
         p->from_matrix == m && p->from_range == full)
         return 0;
     sws_freeContext(p->sws);
-    p->sws = pixels_scaler(in->width, in->height, format, full, m, w, h, false, p->color.matrix,
-                           p->flags);
+    // HDR keeps its own matrix and depth until the tone table, which is made for BT.2020.
+    p->sws = p->tone ? pixels_scaler(in->width, in->height, format, full, AVCOL_SPC_BT2020_NCL, w,
+                                     h, AV_PIX_FMT_YUV420P10, false, AVCOL_SPC_BT2020_NCL, p->flags)
+                     : pixels_scaler(in->width, in->height, format, full, m, w, h,
+                                     AV_PIX_FMT_YUV420P, false, p->color.matrix, p->flags);
     if (!p->sws)
         return fail_set(e, "media.unsupported_codec",
                         "The picture's pixel format cannot be converted.");
@@ -217,6 +221,21 @@ static AVFrame *turn(struct pixels *p, AVFrame *in, struct err *e)
     return f;
 }
 
+static AVFrame *deep_frame(struct pixels *p, int w, int h)
+{
+    if (p->deep)
+        return p->deep;
+    AVFrame *f = av_frame_alloc();
+    if (!f)
+        return NULL;
+    f->width = w;
+    f->height = h;
+    f->format = AV_PIX_FMT_YUV420P10;
+    if (av_frame_get_buffer(f, 0) < 0)
+        av_frame_free(&f);
+    return p->deep = f;
+}
+
 AVFrame *pixels_convert(struct pixels *p, const AVFrame *source, struct err *e)
 {
     const AVFrame *in = deinterlace(p, source);
@@ -224,8 +243,8 @@ AVFrame *pixels_convert(struct pixels *p, const AVFrame *source, struct err *e)
     int full, format = plain_format(in, &full), w = p->swap ? p->h : p->w,
               h = p->swap ? p->w : p->h;
     AVFrame *f;
-    if (format == AV_PIX_FMT_YUV420P && !full && (in->width & ~1) == w && (in->height & ~1) == h &&
-        in == source &&
+    if (!p->tone && format == AV_PIX_FMT_YUV420P && !full && (in->width & ~1) == w &&
+        (in->height & ~1) == h && in == source &&
         (matrix_of(in) == p->color.matrix || (is_601(matrix_of(in)) && is_601(p->color.matrix)))) {
         f = av_frame_clone(in);
         if (f) {
@@ -236,12 +255,17 @@ AVFrame *pixels_convert(struct pixels *p, const AVFrame *source, struct err *e)
         if (prepare(p, in, format, full, w, h, e))
             return NULL;
         f = new_frame(turned ? p->turned : p->pool, w, h, p->color);
-        if (f && sws_scale(p->sws, (const uint8_t *const *)in->data, in->linesize, 0, in->height,
-                           f->data, f->linesize) <= 0) {
+        AVFrame *to = f && p->tone ? deep_frame(p, w, h) : f;
+        if (to && sws_scale(p->sws, (const uint8_t *const *)in->data, in->linesize, 0, in->height,
+                            to->data, to->linesize) <= 0) {
             av_frame_free(&f);
             fail_av(e, AVERROR_EXTERNAL, "scale");
             return NULL;
         }
+        if (to && p->tone)
+            tone_apply(p->tone, to, f);
+        if (!to)
+            av_frame_free(&f);
     }
     if (!f) {
         fail_av(e, AVERROR(ENOMEM), "picture buffers");

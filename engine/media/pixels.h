@@ -9,12 +9,15 @@
 #include <stdbool.h>
 #include "base/err.h"
 #include "media/frag.h"
+#include "media/tone.h"
 
 struct pixels {
     int w, h; /* result */
     bool swap, flip_x, flip_y;
     int flags;               /* SWS_BILINEAR ... */
     struct frag_color color; /* of the result */
+    const struct tone *tone; /* the source is HDR; borrowed; NULL = it is not */
+    AVFrame *deep;           /* 10-bit picture before the tone curve, reused */
     struct SwsContext *sws;
     int from_w, from_h, from_format, from_matrix, from_range;
     AVBufferPool *pool, *turned;
@@ -25,7 +28,7 @@ struct pixels {
 struct frag_color pixels_color(const AVFrame *f);
 /* A scaler with range and matrix conversion; matrices are AVColorSpace. NULL when the formats cannot be converted. */
 struct SwsContext *pixels_scaler(int w, int h, int format, bool full, int matrix, int to_w,
-                                 int to_h, bool to_full, int to_matrix, int flags);
+                                 int to_h, int to_format, bool to_full, int to_matrix, int flags);
 int pixels_init(struct pixels *p, int w, int h, int flags, struct frag_color color, struct err *e);
 void pixels_fini(struct pixels *p);
 /* New reference; in stays the caller's. NULL with *e at failure. */

@@ -65,7 +65,7 @@ static AVFrame *full_range(const AVFrame *in)
     // JPEG is BT.601, full range, whatever the film is.
     struct SwsContext *s =
         pixels_scaler(in->width, in->height, AV_PIX_FMT_YUV420P, false, in->colorspace, in->width,
-                      in->height, true, AVCOL_SPC_SMPTE170M, SWS_BILINEAR);
+                      in->height, AV_PIX_FMT_YUV420P, true, AVCOL_SPC_SMPTE170M, SWS_BILINEAR);
     if (!f || !s)
         goto fail;
     f->width = in->width;

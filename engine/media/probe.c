@@ -2,6 +2,7 @@
 #include "media/probe.h"
 #include <libavutil/avstring.h>
 #include <libavutil/display.h>
+#include <libavutil/dovi_meta.h>
 #include <libavutil/opt.h>
 #include <math.h>
 #include <stdio.h>
@@ -260,6 +261,10 @@ static void read_picture(struct probe *p)
     read_orientation(p, s);
     p->w = p->swap ? h : w;
     p->h = p->swap ? w : h;
+    size_t n = 0;
+    const AVDOVIDecoderConfigurationRecord *dv =
+        (const void *)av_stream_get_side_data(s, AV_PKT_DATA_DOVI_CONF, &n);
+    p->dolby = dv && n >= sizeof *dv && dv->dv_profile == 5;
     p->hdr = probe_is_hdr(s->codecpar->color_trc);
     AVRational base = av_guess_frame_rate(p->format, s, NULL), avg = s->avg_frame_rate;
     p->rate_base = base.num > 0 && base.den > 0 ? av_q2d(base) : 0;
@@ -296,6 +301,11 @@ int probe_open(struct probe *p, int fd, const volatile sig_atomic_t *cancel, con
     if (open_container(p, ext, e) || find_streams(p, e) || choose(p, e))
         return -1;
     read_picture(p);
+    if (p->dolby)
+        return fail_set(
+            e, "media.hdr",
+            "The video is Dolby Vision without a base layer (profile 5); please export it "
+            "as HDR10, HLG or SDR.");
     if (p->coded_w < 16 || p->coded_h < 16 || p->w < 16 || p->h < 16)
         return fail_set(e, "media.no_video",
                         "The picture is smaller than 16 x 16 pixels or its size is unknown.");

@@ -31,7 +31,7 @@ struct probe {
     int coded_w, coded_h;
     int w, h;                  /* as shown: sample aspect and rotation applied */
     bool swap, flip_x, flip_y; /* to show: flip in shown coordinates after swapping x and y */
-    bool hdr;
+    bool hdr, dolby;           /* dolby: colours that only a Dolby Vision decoder knows */
 };
 
 /* Refuses to work when a library or list would let a forbidden demuxer or decoder in. Before the sandbox closes. */
@@ -44,6 +44,6 @@ int probe_decoder(const struct probe *p, int stream, int threads, AVCodecContext
                   struct err *e);
 void probe_close(struct probe *p);
 void probe_json(const struct probe *p, struct buf *out);
-/* The sentence and code for sources whose colours need a high dynamic range screen. */
+/* Whether this is light for a high dynamic range screen (PQ or HLG). */
 bool probe_is_hdr(enum AVColorTransferCharacteristic trc);
 #endif

@@ -37,7 +37,26 @@ function share(s, hz) {
   return 2 * (re * re + im * im) / (s.length * all);
 }
 
+/** One frame of the largest rendition as rgb24 at 64x36. */
+function picture(x) {
+  const file = plain(x.dir, x.renditions.at(-1), path.join(tmp, 'picture.mp4'));
+  return execFileSync('ffmpeg', ['-nostdin', '-v', 'error', '-i', file, '-frames:v', '1', '-vf', 'scale=64:36:flags=area', '-pix_fmt', 'rgb24', '-f', 'rawvideo', '-']);
+}
+
 const checks = {
+  'HDR becomes the SDR picture it was made of'() {
+    // The bars' full colours lie on the edge of BT.709, where the table rounds inwards; the grey bar has no such excuse.
+    const want = picture(ingest('hdr_as_sdr.mp4'));
+    for (const [name, most] of [['hdr_pq203.mkv', 13], ['hdr_pq.mkv', 14], ['hdr_hlg.mkv', 19]]) {
+      const x = ingest(name), got = picture(x);
+      const off = got.reduce((a, v, i) => a + Math.abs(v - want[i]), 0) / want.length;
+      if (!(off < most)) throw new Error(`${name}: ${off} levels off on average`);
+      const grey = (5 * 64 + 3) * 3;
+      for (let i = grey; i < grey + 3; i++)
+        if (Math.abs(got[i] - want[i]) > 6) throw new Error(`${name}: grey is ${got.subarray(grey, grey + 3).join()}`);
+      same(x.renditions.every(r => r.codecs.startsWith('avc1.64')), true, 'codecs');
+    }
+  },
   'every sound becomes a rendition in stereo with its language and name'() {
     const x = ingest('sounds.mkv');
     same(x.audio.map(a => [a.name, a.language, a.label, a.default, a.channels]),

@@ -32,6 +32,17 @@ make portrait.mp4 -f lavfi -i "$(pic 720x1280 30 5)" -f lavfi -i "$tone:duration
 make silent.mp4 -f lavfi -i "$(pic 640x480 24000/1001 5)" $x264
 make odd.mkv -f lavfi -i "$(pic 641x361 25 4)" -f lavfi -i "$tone:duration=4" -c:v libx264 -preset ultrafast -pix_fmt yuv444p -c:a libvorbis
 make tenbit.mkv -f lavfi -i "$(pic 1280x720 25 3)" -c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p10le
+# One picture in three lights: SDR, and the same as PQ and HLG with white at 203 cd/m2. hdr_as_sdr is what they are compared with.
+hdr() { # NAME TRANSFER X265-TRANSFER MAX-CLL
+    make "$1" -f lavfi -i "smptebars=size=640x360:rate=25:duration=2" \
+        -vf "scale=out_color_matrix=bt709:out_range=tv,format=yuv444p,setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv,zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt2020:t=$2:m=bt2020nc:r=tv:npl=203,format=yuv420p10le" \
+        -c:v libx265 -preset ultrafast -x265-params "log-level=none:colorprim=bt2020:transfer=$3:colormatrix=bt2020nc${4:+:max-cll=$4,100}"
+}
+make hdr_as_sdr.mp4 -f lavfi -i "smptebars=size=640x360:rate=25:duration=2" -vf "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p" \
+    -colorspace bt709 -color_primaries bt709 -color_trc bt709 $x264 -qp 4
+hdr hdr_pq203.mkv smpte2084 smpte2084 203
+hdr hdr_pq.mkv smpte2084 smpte2084
+hdr hdr_hlg.mkv arib-std-b67 arib-std-b67
 make fullrange.mp4 -f lavfi -i "$(pic 640x480 25 3)" -vf scale=out_range=pc -c:v libx264 -preset ultrafast -pix_fmt yuvj420p
 make vp9.webm -f lavfi -i "$(pic 640x360 30 4)" -f lavfi -i "$tone:duration=4" -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus
 make vp8.webm -f lavfi -i "$(pic 480x360 30 3)" -f lavfi -i "$tone:duration=3" -c:v libvpx -deadline realtime -cpu-used 8 -c:a libvorbis
@@ -58,8 +69,6 @@ make cover.mp4 -i landscape.mp4 -t 4 -map 0 -c copy -metadata title="<script>ale
 make bad_audio_only.mp4 -f lavfi -i "$tone:duration=3" -c:a aac
 make bad_huge.mkv -f lavfi -i "color=black:size=8192x8192:rate=1:duration=1" $x264
 make bad_mjpeg.avi -f lavfi -i "$(pic 320x240 25 1)" -c:v mjpeg
-make bad_hdr.mkv -f lavfi -i "$(pic 640x360 25 1)" -c:v libx265 -preset ultrafast -pix_fmt yuv420p10le \
-    -x265-params log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc
 # Two pictures ten hours apart, under 2 KB: an encoder that fills gaps would write for hours.
 make bad_gap.mp4 -f lavfi -i "color=red:size=64x64:rate=25:duration=0.08" -vf "settb=1/1000,setpts='if(eq(N,0),0,36000000)'" \
     -fps_mode passthrough -enc_time_base 1/1000 $x264
