@@ -13,13 +13,15 @@
 #include "base/clock.h"
 #include "http/files.h"
 
-enum { SMALL_MAX = 65536, CACHE_BYTES = 16 << 20, BUCKETS = 512, RECHECK_US = 1000000 };
+enum { SMALL_MAX = 65536, CACHE_BYTES = 16 << 20, FDS_MAX = 64, BUCKETS = 512 };
+enum { RECHECK_US = 1000000, FD_IDLE_US = 2000000 };
 
 struct files_entry {
     struct files_entry *next;
     int refs;
     char *key;
-    char *data;
+    char *data; /* NULL: too large, fd instead */
+    int fd;     /* belongs to full; -1: none */
     struct stat st;
     int64_t checked;
     struct MHD_Response *full, *not_modified;
@@ -27,6 +29,7 @@ struct files_entry {
 struct files {
     struct files_entry *b[BUCKETS];
     size_t bytes;
+    int fds;
 };
 
 /* ---- opening ---- */
@@ -305,7 +308,7 @@ static int not_modified(const struct files_answer *a, const struct stat *st,
     return give(m, 304, 0, out);
 }
 
-/* ---- small files kept as ready answers ---- */
+/* ---- ready answers: small files in memory, larger ones open ---- */
 
 struct files *files_new(void)
 {
@@ -325,9 +328,15 @@ static void entry_unref(struct files_entry *e)
     free(e);
 }
 
+static size_t weight(const struct files_entry *e)
+{
+    return (e->data ? (size_t)e->st.st_size : 0) + 4096;
+}
+
 static void entry_drop(struct files *f, struct files_entry *e)
 {
-    f->bytes -= (size_t)e->st.st_size + 4096;
+    f->bytes -= weight(e);
+    f->fds -= e->fd >= 0;
     entry_unref(e);
 }
 
@@ -412,30 +421,54 @@ static char *read_small(int fd, size_t size)
     return p;
 }
 
-static void remember(struct files *f, struct files_entry **at, const struct files_answer *a,
+/* Takes fd, or not: then it serves this answer only. */
+static bool remember(struct files *f, struct files_entry **at, const struct files_answer *a,
                      const char *key, const struct stat *st, int fd)
 {
-    char *data = read_small(fd, (size_t)st->st_size);
-    if (!data)
-        return;
+    bool small = st->st_size <= SMALL_MAX;
+    char *data = small ? read_small(fd, (size_t)st->st_size) : NULL;
+    if (small && !data)
+        return false;
     struct files_entry *e = calloc(1, sizeof *e);
     must(e);
     e->key = strdup(key);
     must(e->key);
     e->refs = 1;
     e->data = data;
+    e->fd = small ? -1 : fd;
     e->st = *st;
-    e->full = from_memory(data, (size_t)st->st_size);
+    e->full = small ? from_memory(data, (size_t)st->st_size)
+                    : MHD_create_response_from_fd_at_offset64((uint64_t)st->st_size, fd, 0);
+    must(e->full);
     finish(a, e->full, st, true, true);
     e->not_modified = from_memory("", 0);
     finish(a, e->not_modified, st, true, false);
-    f->bytes += (size_t)st->st_size + 4096;
-    if (f->bytes > CACHE_BYTES) {
+    if (f->bytes + weight(e) > CACHE_BYTES || (!small && f->fds >= FDS_MAX)) {
         forget_all(f);
-        f->bytes = (size_t)st->st_size + 4096;
         at = find(f, key);
     }
+    f->bytes += weight(e);
+    f->fds += !small;
     *at = e;
+    if (small)
+        close(fd);
+    return true;
+}
+
+void files_sweep(struct files *f)
+{
+    int64_t before = clock_mono() - FD_IDLE_US;
+    for (int i = 0; i < BUCKETS && f->fds > 0; i++) {
+        for (struct files_entry **at = &f->b[i]; *at;) {
+            struct files_entry *e = *at;
+            if (e->fd < 0 || e->checked > before) {
+                at = &e->next;
+                continue;
+            }
+            *at = e->next;
+            entry_drop(f, e);
+        }
+    }
 }
 
 static int serve_entry(const struct files_answer *a, struct files_entry *e, struct files_reply *out)
@@ -443,8 +476,10 @@ static int serve_entry(const struct files_answer *a, struct files_entry *e, stru
     char etag[48];
     files_etag(&e->st, etag);
     bool same = is_not_modified(a->req, &e->st, etag);
-    if (!same && http_header_get(a->req, "range"))
-        return build(a, &e->st, -1, e->data, out);
+    if (!same && http_header_get(a->req, "range")) {
+        int fd = e->data ? -1 : fcntl(e->fd, F_DUPFD_CLOEXEC, 3);
+        return e->data || fd >= 0 ? build(a, &e->st, fd, e->data, out) : 503;
+    }
     out->kept = e;
     e->refs++;
     return same ? give(e->not_modified, 304, 0, out) : give(e->full, 200, e->st.st_size, out);
@@ -470,14 +505,13 @@ static int open_cached(struct files *f, const struct files_answer *a, const char
     }
     if (fd < 0)
         return -1;
-    if (!*at && st->st_size <= SMALL_MAX)
-        remember(f, at, a, key, st, fd);
-    at = find(f, key);
-    if (!*at)
+    if (*at)
+        close(fd);
+    else if (!remember(f, at, a, key, st, fd))
         return fd;
+    at = find(f, key);
     (*at)->checked = now;
     *hit = *at;
-    close(fd);
     return -1;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Files as answers: safe opening, content types, validators, ranges, small ones kept as ready
- * answers; and the table of default headers. Loop thread. Used by msg.c; others call
+ * Files as answers: safe opening, content types, validators, ranges, those for everyone kept as
+ * ready answers; and the table of default headers. Loop thread. Used by msg.c; others call
  * http_respond_file. */
 #ifndef HTTP_FILES_H
 #define HTTP_FILES_H
@@ -11,6 +11,8 @@ struct files; /* cache of one server */
 
 struct files *files_new(void);
 void files_free(struct files *f);
+/* Closes large files nobody asked for lately, so that a deleted one gives its space back. */
+void files_sweep(struct files *f);
 /* Opens rel beneath dirfd: regular files only, no symbolic links on the way. Returns the
  * descriptor or -1. */
 int files_open(int dirfd, const char *rel, struct stat *st);

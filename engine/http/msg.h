@@ -142,7 +142,7 @@ void http_respond_err(struct http_req *r, const struct err *e);
 struct http_file {
     int dirfd; /* root; rel is opened beneath it, symbolic links refused; borrowed for this call */
     const char *rel;
-    bool shared;       /* for everyone: default "public, no-cache"; small files stay in memory */
+    bool shared; /* for everyone: default "public, no-cache"; kept in memory, large ones open */
     const char *ctype; /* NULL = by the name's ending */
 };
 /* ETag, If-None-Match, If-Modified-Since, Range (one), If-Range, HEAD, sendfile. status is

@@ -349,6 +349,7 @@ static void on_sweep(struct timer *t)
 {
     struct http_server *s = t->arg;
     sweep_run(s);
+    files_sweep(s->files);
     s->need_run = true; /* MHD's own inactivity timers */
     loop_timer_set(s->loop, t, SWEEP_US);
 }

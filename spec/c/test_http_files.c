@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "blob/blob.h"
@@ -171,5 +173,100 @@ TEST(blob_lists)
           blob_mkdirs("media", "two/three", &e) == 0);
     CHECK(blob_list("media", "", count_entry, &n, &e) == 0 && n == 11);
     CHECK(blob_list("media", "none", count_entry, &n, &e) < 0 && e.code == ERR_NOT_FOUND);
+    tear_down();
+}
+
+/* ---- ready answers of large files ---- */
+
+enum { LARGE = 100000, MANY = 100, OPEN_MAX_WANTED = 64 };
+
+static int open_fds(void)
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    CHECK(d != NULL);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+static void make_large(int i, char fill, size_t n)
+{
+    struct err e = {0};
+    char *p = malloc(n), rel[32];
+    memset(p, fill, n);
+    snprintf(rel, sizeof rel, "f%d.bin", i);
+    CHECK(blob_write("media", rel, p, n, &e) == 0);
+    free(p);
+}
+
+static void undecorated(void *arg, struct MHD_Response *m, const struct http_header *h, int nh,
+                        bool ready)
+{
+    (void)arg;
+    (void)m;
+    (void)h;
+    (void)nh;
+    (void)ready;
+}
+
+/* The status; *got as the caller would queue it. */
+static int ask(struct files *f, int i, const char *name, const char *value, struct files_reply *got)
+{
+    char rel[32];
+    struct http_header h = {name, value};
+    struct http_req r = {.method = "GET", .headers = &h, .nheaders = name ? 1 : 0};
+    snprintf(rel, sizeof rel, "f%d.bin", i);
+    struct http_file file = {.dirfd = blob_dirfd("media"), .rel = rel, .shared = true};
+    struct files_answer a = {.req = &r, .file = &file, .status = 200, .decorate = undecorated};
+    return files_answer(f, &a, got);
+}
+
+static int status_of(struct files *f, int i, const char *name, const char *value, int64_t *bytes)
+{
+    struct files_reply got;
+    int status = ask(f, i, name, value, &got);
+    *bytes = got.bytes;
+    files_release(&got);
+    return status;
+}
+
+TEST(large_shared_files_stay_open_but_not_for_ever)
+{
+    struct files_reply one, two;
+    int64_t n;
+    set_up();
+    struct files *f = files_new();
+    make_large(0, 'a', LARGE);
+    int before = open_fds();
+    CHECK(ask(f, 0, NULL, NULL, &one) == 200 && ask(f, 0, NULL, NULL, &two) == 200);
+    CHECK(one.m == two.m && one.bytes == LARGE && open_fds() == before + 1);
+    CHECK(status_of(f, 0, "range", "bytes=5-14", &n) == 206 && n == 10);
+    CHECK(status_of(f, 0, "range", "bytes=100000-", &n) == 416 && n == 0);
+    CHECK(status_of(f, 0, "if-none-match", "*", &n) == 304 && n == 0);
+    CHECK(open_fds() == before + 1);
+
+    make_large(0, 'b', LARGE + 1);
+    for (int i = 0; i < 1000 && status_of(f, 0, NULL, NULL, &n) == 200 && n == LARGE; i++)
+        usleep(10000);
+    CHECK(n == LARGE + 1 && open_fds() == before + 2);
+    files_release(&one); /* two answers on their way still read the old one */
+    CHECK(open_fds() == before + 2);
+    files_release(&two);
+    CHECK(open_fds() == before + 1);
+
+    for (int i = 1; i <= MANY; i++) {
+        make_large(i, 'c', LARGE);
+        CHECK(status_of(f, i, NULL, NULL, &n) == 200 && n == LARGE);
+        CHECK(open_fds() <= before + OPEN_MAX_WANTED);
+    }
+    for (int i = 0; i < 1000 && open_fds() > before; i++) {
+        files_sweep(f);
+        usleep(10000);
+    }
+    CHECK(status_of(f, 1, NULL, NULL, &n) == 200 && open_fds() == before + 1);
+    files_free(f);
+    CHECK(open_fds() == before);
     tear_down();
 }
