@@ -36,7 +36,9 @@
  *                      "sample_rate":48000,"bandwidth",...,"codecs":"mp4a.40.2",
  *                      "init":"init_audio.mp4","segment_count":7,"segments":[...]}],
  *            "strength":0.75,"code":"half"|"nuida" (code.h),
- *            "reference":{"name":"ref",... like a rendition without segments_b}}
+ *            "reference":{"name":"ref",... like a rendition without segments_b},
+ *            "subtitles":[{"file":"subs_1.json","codec":"mov_text"|"subrip"|"ass"|"webvtt"|"text","language":"de","label":"",
+ *                          "forced":false,"default":true,"cues":12}]}
  *           renditions ascend by height; "name" is the short side. "segments" is variant a (picture + mark), "segments_b"
  *           variant b (picture - mark): same count, durations and, one by one, the same file sizes. At strength 0
  *           there is neither segments_b nor reference. The reference is unmarked, its longer side at most 320: it is the
@@ -50,6 +52,7 @@
  *           picture's reorder delay away, so picture and sound are shown from 0.000 and end together
  *           (sound within its 21 ms frame at inner borders). Sound needs no edit list: its priming is
  *           cut from the source.
+ *         subs_<n>.json [[start ms, end ms, "text as the container has it, UTF-8"], ...] in order of time.
  *         poster.jpg, poster_<n>.jpg. */
 #ifndef MEDIA_CHILD_H
 #define MEDIA_CHILD_H

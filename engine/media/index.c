@@ -43,5 +43,7 @@ void index_json(const struct index_info *x, bool segments, struct buf *out)
         buf_puts(out, ",\"reference\":");
         track_json(x->reference, segments, out);
     }
+    buf_puts(out, ",\"subtitles\":");
+    subs_json(x->subs, out);
     buf_puts(out, "}");
 }

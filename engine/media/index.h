@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "media/ladder.h"
 #include "media/probe.h"
+#include "media/subs.h"
 #include "media/track.h"
 
 struct index_info {
@@ -18,6 +19,7 @@ struct index_info {
     int naudio;                    /* 0 = silent */
     double strength;               /* of the mark; 0 = none */
     const struct track *reference; /* NULL without a mark */
+    const struct subs *subs;
 };
 void index_json(const struct index_info *x, bool segments, struct buf *out);
 #endif

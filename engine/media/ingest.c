@@ -14,6 +14,7 @@
 #include "media/mark.h"
 #include "media/probe.h"
 #include "media/store.h"
+#include "media/subs.h"
 
 enum { MAX_SOURCE_FPS = 250, POSTER_SIDE = 720 };
 
@@ -31,6 +32,7 @@ struct ingest {
     int naudio, sound[PROBE_MAX_AUDIO]; /* opened; their streams */
     struct poster poster;
     struct tone *tone; /* NULL = SDR */
+    struct subs subs;
     struct cadence cadence;
     AVFrame *held;
     int64_t origin; /* of the first picture, in the video stream's time base */
@@ -219,14 +221,16 @@ static void report(struct ingest *in)
     in->job->progress("encode", fmin(0.99, fmax(0, part)));
 }
 
-/* Does nothing with packets of other tracks. */
-static int feed_sound(struct ingest *in, AVPacket *p, struct err *e)
+/* Everything that is no picture. */
+static int feed_other(struct ingest *in, AVPacket *p, struct err *e)
 {
     int i = 0;
     while (i < in->naudio && p->stream_index != in->sound[i])
         i++;
-    if (i == in->naudio)
+    if (i == in->naudio) {
+        subs_feed(&in->subs, in->src.format, p);
         return 0;
+    }
     AVPacket *q = av_packet_alloc();
     if (!q)
         return fail_av(e, AVERROR(ENOMEM), "demux");
@@ -254,7 +258,7 @@ static int demux(struct ingest *in, AVPacket *p, AVFrame *f, struct err *e)
                     "The picture is damaged in too many places; please upload the file again.");
             report(in);
         } else
-            fail = feed_sound(in, p, e);
+            fail = feed_other(in, p, e);
         av_packet_unref(p);
         if (fail)
             return -1;
@@ -332,6 +336,10 @@ static int publish(struct ingest *in, struct buf *out, struct err *e)
     in->job->progress("finish", 0.99);
     if (poster_write(&in->poster, in->store, e))
         return -1;
+    int64_t origin = av_rescale_q(in->origin, in->decoder->pkt_timebase, (AVRational){1, 1000});
+    if (subs_write(&in->subs, origin, llround(x.seconds * 1000), in->store, e))
+        return -1;
+    x.subs = &in->subs;
     x.posters = in->poster.written;
     for (int i = in->n - 1; i >= 0; i--)
         if (&in->encode[i] != in->reference)
@@ -386,6 +394,7 @@ static int open_all(struct ingest *in, struct err *e)
         return -1;
     if (mark_key(job->secret, in->k_pattern))
         return fail_set(e, "media.internal", "The server's crypto library does not work.");
+    subs_open(&in->subs, in->src.format);
     for (int i = 0; i < in->src.naudio; i++)
         if (open_sound(in, i, e))
             return -1;
@@ -407,6 +416,7 @@ static void close_all(struct ingest *in)
         audio_close(&in->audio[i]);
     poster_fini(&in->poster);
     tone_free(in->tone);
+    subs_fini(&in->subs);
     av_frame_free(&in->held);
     avcodec_free_context(&in->decoder);
     store_free(in->store);

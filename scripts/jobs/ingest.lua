@@ -10,6 +10,7 @@ local metrics = require "ppv.metrics"
 local time = require "ppv.time"
 local context = require "lib.ctx"
 local mailer = require "lib.mailer"
+local subtitles = require "lib.subtitles"
 
 local TIMEOUT_S = 12 * 3600
 local INDEX_MAX = 32 * 1024 * 1024
@@ -49,7 +50,33 @@ local function insert_rendition(tx, id, kind, r)
     r.language, r.label, r.default or false)
 end
 
-local function publish(job, id, index, result)
+-- The subtitles that were in the film's file. Those that its creator added stay.
+local function insert_subtitles(tx, id, list)
+  local n, e = tx.exec("delete from subtitles where video_id = $1::uuid and source = 'embedded'", id)
+  for i, t in ipairs(list) do
+    if not n then break end
+    n, e = tx.exec([[insert into subtitles (video_id, source, position, language, label, cues, vtt)
+      values ($1::uuid, 'embedded', $2, nullif($3, ''), nullif($4, ''), $5, $6)]], id, i - #list, t.language, t.label, #t.cues,
+      subtitles.vtt(t.cues))
+  end
+  return n, e
+end
+
+-- Reads what the child found: list of {language, label, cues}, the default one first.
+local function read_subtitles(id, index)
+  local out = {}
+  for _, t in ipairs(index.subtitles or {}) do
+    local text, err = blob.read("media", id .. "/" .. t.file, INDEX_MAX)
+    if not text then return nil, err end
+    local cues = subtitles.from_film(json.decode(text) or {}, t.codec)
+    if #cues > 0 then
+      table.insert(out, t.default and 1 or #out + 1, { language = t.language, label = t.label, cues = cues })
+    end
+  end
+  return out
+end
+
+local function publish(job, id, index, result, texts)
   return db.tx(function(tx)
     local mine, e = tx.one("select ppv_job_heartbeat($1, $2) as yes", job.id, job.fence)
     if not mine then return nil, e end
@@ -63,6 +90,8 @@ local function publish(job, id, index, result)
         if not n then return nil, e end
       end
     end
+    n, e = insert_subtitles(tx, id, texts)
+    if not n then return nil, e end
     n, e = tx.exec([[update videos set state = 'ready', ready_at = now(), duration_ms = $2, width = $3, height = $4, poster = $5,
       index = $6::jsonb, error = null, error_code = null where id = $1::uuid and state = 'processing']], id,
       math.max(1, math.floor(index.duration * 1000 + 0.5)), index.width, index.height,
@@ -98,7 +127,10 @@ local function encode(job, id, v)
   if type(index) ~= "table" or type(index.renditions) ~= "table" or #index.renditions == 0 then
     return nil, { code = "media.internal", message = "the encoder's index is broken", retry = true }
   end
-  return publish(job, id, index, result)
+  local texts
+  texts, err = read_subtitles(id, index)
+  if not texts then return nil, err end
+  return publish(job, id, index, result, texts)
 end
 
 local MACHINE = { ["media.internal"] = true, ["media.disk_full"] = true, ["media.cancelled"] = true, ["media.bad_job"] = true }

@@ -7,7 +7,7 @@ local language = require "lib.language"
 local M = {}
 
 local TYPES = { m3u8 = "application/vnd.apple.mpegurl", m4s = "video/iso.segment", mp4 = "video/mp4",
-  key = "application/octet-stream" }
+  key = "application/octet-stream", vtt = "text/vtt; charset=utf-8" }
 
 -- The kind of a file name inside a session: extension, or nil for what we never serve.
 function M.extension(file)
@@ -65,6 +65,26 @@ function M.master(renditions)
     end
   end
   return table.concat(out, "\n") .. "\n"
+end
+
+-- A master playlist with subtitles. rows: {id, language, label} in the order of the menu.
+function M.with_subtitles(master, rows)
+  if #rows == 0 then return master end
+  local used, lines = {}, {}
+  for i, r in ipairs(rows) do
+    local name = unique(used, r.label or language.name(r.language) or "Subtitles")
+    lines[i] = ('#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subs",NAME=%s%s,DEFAULT=NO,AUTOSELECT=%s,FORCED=NO,URI="sub-%d.m3u8"\n')
+      :format(quoted(name), r.language and ",LANGUAGE=" .. quoted(r.language) or "", r.language and "YES" or "NO", r.id)
+  end
+  master = master:gsub("(#EXT%-X%-STREAM%-INF:[^\n]*)", '%1,SUBTITLES="subs"')
+  local head = master:find("#EXT-X-STREAM-INF:", 1, true)
+  return master:sub(1, head - 1) .. table.concat(lines) .. master:sub(head)
+end
+
+-- The playlist of subtitles: one segment as long as the film.
+function M.subtitles(id, seconds)
+  return ("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXTINF:%.6f,\nsub-%d.vtt\n#EXT-X-ENDLIST\n")
+    :format(math.ceil(seconds), seconds, id)
 end
 
 -- One rendition. init: file name of its clear header. segments: list {name, dur (seconds), iv (hex)}.

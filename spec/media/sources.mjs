@@ -69,6 +69,19 @@ const checks = {
     const rest = Math.max(...sound(x, x.audio[2], 2.5, 3.5).map(Math.abs));
     if (rest > 1e-3) throw new Error(`the short sound does not end in silence: ${rest}`);
   },
+  'text subtitles leave with their languages, on the film\'s own clock'() {
+    const cues = (x, n) => JSON.parse(fs.readFileSync(path.join(x.dir, x.subtitles[n].file)));
+    const x = ingest('subs.mkv');
+    same(x.subtitles.map(t => [t.codec, t.language, t.label, t.default, t.forced, t.cues]), [['subrip', 'de', '', false, false, 2],
+      ['ass', 'fr', 'Pour tous', true, false, 2], ['webvtt', '', '', false, false, 2]], 'tracks');
+    for (const n of [0, 1, 2]) same(cues(x, n).map(c => c.slice(0, 2)), [[500, 1500], [2000, 3000]], `times of ${n}`);
+    same(cues(x, 0)[0][2], '<i>Guten</i> <b>Tag</b>\nzweite Zeile', 'SubRip');
+    same(cues(x, 1)[0][2], '0,0,Default,,0,0,0,,{\\pos(1,2)}{\\i1}Bonjour{\\i0}, toi\\Nligne deux', 'ASS');
+    const m = ingest('subs.mp4');
+    same(m.subtitles.map(t => [t.codec, t.language, t.cues]), [['mov_text', 'de', 2]], 'tracks of mp4');
+    same(cues(m, 0)[0], [500, 1500, 'Guten Tag\nzweite Zeile'], 'mov_text');
+    same(ingest('silent.mp4').subtitles, [], 'none');
+  },
   'a silent film has no sound'() {
     same(ingest('silent.mp4').audio, [], 'tracks');
   },

@@ -57,6 +57,14 @@ make sounds.mkv -f lavfi -i "$(pic 640x360 25 4)" -f lavfi -i "sine=330:sample_r
     -f lavfi -i "sine=990:sample_rate=22050:duration=2" -filter_complex "[1]pan=5.1|FL=0*c0|FR=0*c0|FC=c0|LFE=0*c0|BL=0*c0|BR=0*c0[six]" \
     -map 0 -map "[six]" -map 2 -map 3 $x264 -c:a:0 ac3 -c:a:1 aac -c:a:2 libopus -metadata:s:a:0 language=ger -metadata:s:a:1 language=eng \
     -metadata:s:a:1 title='Original "mix"' -disposition:a 0 -disposition:a:1 default
+# Subtitles of every text kind, with what their makers put into them. The Matroska one starts at 1 s: its clock is not the film's.
+[ -e subs.srt ] || printf '1\n00:00:00,500 --> 00:00:01,500\n<i>Guten</i> <b>Tag</b>\nzweite Zeile\n\n2\n00:00:02,000 --> 00:00:03,000\n<script>alert(1)</script> \303\244 & {\\an8}oben\n' >subs.srt
+[ -e subs.ass ] || printf '[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname\nStyle: Default,Arial\n\n[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\nDialogue: 0,0:00:00.50,0:00:01.50,Default,,0,0,0,,{\\pos(1,2)}{\\i1}Bonjour{\\i0}, toi\\Nligne deux\nDialogue: 0,0:00:02.00,0:00:03.00,Default,,0,0,0,,{\\p1}m 0 0 l 100 100{\\p0}\n' >subs.ass
+make subs.mkv -f lavfi -i "$(pic 320x240 25 4)" -f lavfi -i "$tone:duration=4" -i subs.srt -i subs.ass -map 0 -map 1 -map 2 -map 3 -map 2 $x264 -c:a aac \
+    -c:s:0 copy -c:s:1 ass -c:s:2 webvtt -metadata:s:s:0 language=ger -metadata:s:s:1 language=fre -metadata:s:s:1 title='Pour <tous>' -disposition:s:1 default \
+    -disposition:s:0 0 -output_ts_offset 1
+make subs.mp4 -f lavfi -i "$(pic 320x240 25 4)" -f lavfi -i "$tone:duration=4" -i subs.srt -map 0 -map 1 -map 2 $x264 -c:a aac -c:s mov_text \
+    -metadata:s:s:0 language=deu
 # Frames dropped at random: a phone in the dark.
 make vfr.mp4 -f lavfi -i "$(pic 1280x720 30 8)" -f lavfi -i "$tone:duration=8" -vf "select='gt(random(1),0.35)'" -fps_mode vfr $x264 -c:a aac
 # Sound that starts later, and sound that ends earlier.

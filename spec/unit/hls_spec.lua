@@ -35,6 +35,19 @@ describe("lib.hls", function()
     line(4, "Audio", nil, "NO", "audio_4")
   end)
 
+  it("adds subtitles to a master playlist, and a playlist for each", function()
+    local master = hls.master { { name = "v720", kind = "video", width = 1280, height = 720, bandwidth = 2000000, codecs = "avc1.64001f" } }
+    assert.equal(master, hls.with_subtitles(master, {}))
+    local with = hls.with_subtitles(master, { { id = 7, language = "de" }, { id = 8, language = "de", label = 'My "text"\n' }, { id = 9 } })
+    assert.equal('#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n'
+      .. '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subs",NAME="Deutsch",LANGUAGE="de",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,URI="sub-7.m3u8"\n'
+      .. '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subs",NAME="My text",LANGUAGE="de",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,URI="sub-8.m3u8"\n'
+      .. '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subs",NAME="Subtitles",DEFAULT=NO,AUTOSELECT=NO,FORCED=NO,URI="sub-9.m3u8"\n'
+      .. '#EXT-X-STREAM-INF:BANDWIDTH=2000000,RESOLUTION=1280x720,CODECS="avc1.64001f",SUBTITLES="subs"\nv720.m3u8\n', with)
+    assert.equal("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:9\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXTINF:8.500000,\n"
+      .. "sub-7.vtt\n#EXT-X-ENDLIST\n", hls.subtitles(7, 8.5))
+  end)
+
   it("writes a media playlist: one key for each segment, the target covers the longest", function()
     local text = hls.media("v720", "init_v720.mp4", { { name = "a.m4s", dur = 2, iv = ("0a"):rep(16) }, { name = "b.m4s", dur = 2.4,
       iv = "0x" .. ("0b"):rep(16) } })

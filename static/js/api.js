@@ -75,7 +75,7 @@ async function once(method, path, { body, form, key, signal, keepalive, timeout 
   const headers = { Accept: "application/json", "X-PPV": "1" };
   let payload;
   if (form) {
-    payload = new URLSearchParams(form);
+    payload = form instanceof FormData ? form : new URLSearchParams(form);
   } else if (body !== undefined) {
     headers["Content-Type"] = "application/json";
     payload = JSON.stringify(body);
@@ -104,7 +104,8 @@ async function once(method, path, { body, form, key, signal, keepalive, timeout 
 
 export function get(path, fields, options) { return send("GET", path + query(fields), options); }
 export function post(path, body, options) { return send("POST", path, { body, ...options }); }
-// Where the server takes only form fields.
+export function del(path, options) { return send("DELETE", path, options); }
+// Where the server takes only form fields; FormData may hold files.
 export function postForm(path, form, options) { return send("POST", path, { form, ...options }); }
 
 // A money movement. The key belongs to the person's intention: a second try must carry the same one.

@@ -7,9 +7,10 @@ import "./nav.js";
 import { film } from "./film.js";
 import details from "./edit/details.js";
 import removal from "./edit/removal.js";
+import subtitles from "./edit/subtitles.js";
 import { $, empty, fill, h, load, params, skeletonLines } from "./ui.js";
 
-const SECTIONS = [details, removal];
+const SECTIONS = [details, subtitles, removal];
 const box = $("#sections"), id = params.get("video_id") || "";
 
 const page = {

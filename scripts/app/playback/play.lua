@@ -10,6 +10,7 @@ local playback = require "ppv.playback"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
 local titles = require "lib.titles"
+local tracks = require "app.playback.tracks"
 local config = require "lib.config"
 local burst = require "app.playback.burst"
 local lease = require "app.playback.lease"
@@ -59,8 +60,14 @@ local function base_of(s)
   return config.get("delivery") == "cdn" and url ~= "" and (url .. "/" .. s.video_id .. "/") or ""
 end
 
+-- What tracks answered, or its error.
+local function text(ext, body, err)
+  if not body then return nil, err end
+  return answer(ext, body)
+end
+
 local function playlist(s, t, name)
-  if name == "master" then return answer("m3u8", t.master) end
+  if name == "master" then return text("m3u8", tracks.master(t.id, t.master)) end
   local r = t.renditions[name]
   if not r then return errors.not_found("playlist") end
   local list, err = titles.segments(t, name)
@@ -120,6 +127,7 @@ local function file(ctx)
   local t
   t, err = titles.get(s.video_id)
   if not t then return masked(nil, err) end
+  if tracks.is_mine(name) then return masked(text(ext, tracks.file(t.id, name))) end
   if ext == "m3u8" then return masked(playlist(s, t, name:match("^(.*)%.m3u8$"))) end
   if ext == "key" then return masked(key(ctx, s, t, name)) end
   return masked(stored(ctx, s, t, name, ext))

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// A film with subtitles of its own: the viewer sees their text in the player, the creator adds and removes others.
+// OUT=dir keeps screenshots, SAMPLES=dir the made clips.
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+import { ROOT, Server, check, main, show, until } from "../live/lib.mjs";
+
+const OUT = process.env.OUT, samples = process.env.SAMPLES ?? join(tmpdir(), "ppv-samples");
+if (OUT) mkdirSync(OUT, { recursive: true });
+execFileSync("sh", [join(ROOT, "spec/support/samples.sh"), samples], { stdio: ["ignore", "inherit", "inherit"] });
+
+async function upload(who, file) {
+  const head = '--mark\r\ncontent-disposition: form-data; name="title"\r\n\r\nA film\r\n--mark\r\ncontent-disposition: form-data; name="file"; filename="film.mkv"\r\n\r\n';
+  const r = await who.request("POST", "/api/upload", { body: Buffer.concat([Buffer.from(head), readFileSync(file), Buffer.from("\r\n--mark--\r\n")]),
+    headers: { "content-type": "multipart/form-data; boundary=mark" } });
+  const id = r.json?.video_id;
+  await until("the film is ready", async () => {
+    const s = (await who.get(`/api/videos/${id}/status`)).json;
+    if (s.status === "failed") throw Object.assign(new Error(show(s)), { fatal: true });
+    return s.status === "ready";
+  }, 120);
+  return id;
+}
+
+await main(async () => {
+  const s = await new Server({ web_workers: 1, job_workers: 1 }).start();
+  const maker = await s.user("maker"), id = await upload(maker, join(samples, "subs.mkv"));
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const noise = [];
+  const open = async (path, viewport = { width: 1280, height: 800 }) => {
+    const context = await browser.newContext({ viewport, locale: "en-US" });
+    await context.addCookies(Object.entries(maker.jar).map(([name, value]) => ({ name, value, url: s.url })));
+    const page = await context.newPage();
+    page.on("pageerror", (e) => noise.push(e.message));
+    await page.goto(s.url + path);
+    return page;
+  };
+  const shot = async (page, name) => OUT && page.screenshot({ path: join(OUT, name + ".png"), fullPage: true });
+  // What the browser shows over the picture at this moment.
+  const shown = (page) => page.evaluate(() => [...document.querySelector("video").textTracks].filter((t) => t.mode === "showing")
+    .flatMap((t) => [...t.activeCues || []]).map((c) => c.getCueAsHTML().textContent).join("|"));
+  const at = (page, second) => page.evaluate((to) => { const v = document.querySelector("video"); v.pause(); v.currentTime = to; }, second);
+  const watch = async () => {
+    const page = await open(`/public/watch.html?video_id=${id}`);
+    if (!await page.locator("video").count()) await page.click("#play");
+    await page.waitForFunction(() => document.querySelector("video")?.readyState >= 2);
+    return page;
+  };
+  const choose = async (page, text) => {
+    await page.hover(".player");
+    await page.click("#tracks");
+    await page.click(`.player .menu button:has-text("${text}")`);
+  };
+  try {
+    const w = await watch();
+    await w.waitForSelector("#tracks:not([hidden])");
+    await at(w, 1);
+    check("no subtitles before they are asked for", await shown(w) === "", await shown(w));
+    await choose(w, "German");
+    await until("the German text is shown", async () => await shown(w) === "Guten Tag\nzweite Zeile");
+    await shot(w, "subtitles-shown");
+    await at(w, 1.75);
+    await until("it goes when its time is over", async () => await shown(w) === "");
+    await at(w, 2.5);
+    await until("markup is text", async () => { const t = await shown(w); if (t !== "<script>alert(1)</script> ä & oben") throw new Error(t); return true; });
+    await choose(w, "Pour tous");
+    await at(w, 1);
+    await until("the French text is shown", async () => await shown(w) === "Bonjour, toi\nligne deux");
+    await choose(w, "Off");
+    await until("off is off", async () => await shown(w) === "");
+    check("the viewer chooses subtitles and sees their text at its time", true);
+
+    const e = await open(`/public/edit.html?video_id=${id}`, { width: 360, height: 740 });
+    await e.waitForSelector("#subtitles li >> nth=2");
+    const file = join(s.dir, "mine.srt");
+    writeFileSync(file, "1\n00:00:00,500 --> 00:00:03,000\nFrom the creator\n");
+    await e.setInputFiles("#subtitles [name=file]", file);
+    await e.selectOption("#subtitles [name=language]", "en");
+    await e.fill("#subtitles [name=label]", "English, full");
+    await e.press("#subtitles [name=label]", "Enter");
+    await e.waitForSelector('#subtitles li:has-text("English, full")');
+    await shot(e, "edit-phone");
+    check("the page is not wider than the phone", await e.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+    writeFileSync(file, Buffer.from("1\n00:00:00,500 --> 00:00:03,000\nGr\xfc\xdfe\n", "latin1"));
+    await e.setInputFiles("#subtitles [name=file]", file);
+    await e.click("#subtitles [type=submit]");
+    await e.waitForSelector("#subtitles :text('not UTF-8')");
+    check("what cannot be read is told in the form", true);
+    await e.focus('#subtitles li:has-text("German") button, #subtitles li:has-text("Deutsch") button');
+    await e.keyboard.press("Enter");
+    await e.waitForFunction(() => document.querySelectorAll("#subtitles li").length === 3 && !document.querySelector("#subtitles").textContent.includes("Deutsch"));
+    check("the keyboard removes subtitles", true);
+
+    const again = await watch();
+    await again.waitForSelector("#tracks:not([hidden])");
+    await at(again, 1);
+    await choose(again, "English, full");
+    await until("the creator's text is shown", async () => await shown(again) === "From the creator");
+    check("subtitles added later are shown", true);
+    check("no error in the pages", noise.length === 0, noise.join("; "));
+  } finally {
+    await browser.close();
+  }
+});
