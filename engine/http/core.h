@@ -6,6 +6,7 @@
 #include "http/files.h"
 #include "http/gate.h"
 #include "http/peer.h"
+#include "http/ready.h"
 #include "http/server.h"
 #include "run/loop.h"
 
@@ -75,6 +76,7 @@ struct req {
     bool gated, started, held, gone, dead, replied, queued, linger, discard;
     bool body_open, body_complete, expect, last; /* last: answer with Connection: close */
     struct files_reply reply;
+    struct ready *ready; /* reply.m is its; goes back when the connection has ended the request */
     struct body body;
     struct {
         bool open, ended, sse;
@@ -101,6 +103,7 @@ struct http_server {
     struct conn *conns;
     struct req *later, *later_tail;
     struct files *files;
+    struct ready_set *ready;
     struct peer_net *proxies;
     int nproxies;
     struct peer_table *peers;

@@ -85,6 +85,11 @@ void msg_end(struct req *r)
         msg_gone(r);
     else
         body_abort(r);
+    if (r->ready) {
+        ready_give(r->s->ready, r->ready);
+        r->ready = NULL;
+        r->reply.m = NULL;
+    }
     r->s = NULL;
     msg_unref(r);
 }
@@ -312,6 +317,31 @@ static int sane_status(int status)
     return status >= 200 && status <= 599 ? status : 500;
 }
 
+/* False: an answer of its own is needed. */
+static bool reply_ready(struct req *r, const struct http_header *h, int nh, const void *body,
+                        size_t n)
+{
+    static const char id[] = "X-Request-Id";
+    if (r->last || r->s->draining || is_given(h, nh, id))
+        return false;
+    for (int i = 0; i < nh; i++)
+        if (!is_legal(&h[i]))
+            return false;
+    struct ready *k = ready_take(r->s->ready, h, nh, body, n);
+    if (!k)
+        return false;
+    if (k->made) {
+        msg_decorate(r, k->m, h, nh, true);
+    } else {
+        MHD_del_response_header(k->m, id, k->id);
+    }
+    MHD_add_response_header(k->m, id, r->id);
+    memcpy(k->id, r->id, sizeof k->id);
+    r->ready = k;
+    r->reply.m = k->m;
+    return true;
+}
+
 void http_respond(struct http_req *pub, int status, const struct http_header *h, int nh,
                   const void *body, size_t n)
 {
@@ -327,14 +357,12 @@ void http_respond(struct http_req *pub, int status, const struct http_header *h,
         server_wake(r->conn);
         return;
     }
-    void *copy = malloc(n ? n : 1);
-    must(copy);
-    if (n)
-        memcpy(copy, body, n);
-    r->reply.m = MHD_create_response_from_buffer(n, copy, MHD_RESPMEM_MUST_FREE);
-    must(r->reply.m);
     plan_end(r);
-    msg_decorate(r, r->reply.m, h, nh, false);
+    if (!reply_ready(r, h, nh, body, n)) {
+        r->reply.m = MHD_create_response_from_buffer(n, (void *)body, MHD_RESPMEM_MUST_COPY);
+        must(r->reply.m);
+        msg_decorate(r, r->reply.m, h, nh, false);
+    }
     accept_reply(r, status, (int64_t)n);
 }
 
@@ -417,7 +445,8 @@ int http_respond_file(struct http_req *pub, int status, const struct http_header
 enum MHD_Result msg_queue(struct req *r)
 {
     enum MHD_Result ok = MHD_queue_response(r->conn->mc, (unsigned)r->status, r->reply.m);
-    files_release(&r->reply);
+    if (!r->ready)
+        files_release(&r->reply);
     r->queued = true;
     r->conn->phase = r->stream.open ? CONN_STREAM : CONN_SEND;
     r->conn->deadline = 0;

@@ -500,11 +500,13 @@ static int start_daemon(struct http_server *s, struct err *e)
 static void server_destroy(struct http_server *s)
 {
     files_free(s->files);
+    ready_set_free(s->ready);
     peer_table_free(s->peers);
     linger_free(s->lingers);
     free(s->proxies);
     free(s->hosts);
     s->files = NULL;
+    s->ready = NULL;
     s->peers = NULL;
     s->lingers = NULL;
     s->proxies = NULL;
@@ -522,6 +524,7 @@ int http_server_new(struct loop *l, const struct http_conf *c, const struct http
     s->hsts = c->base_url && strncasecmp(c->base_url, "https://", 8) == 0;
     s->hosts = hosts_list(c);
     s->files = files_new();
+    s->ready = ready_set_new();
     s->peers = peer_table_new();
     s->lingers = linger_new(l);
     if (peer_nets_parse(c->trusted_proxies, &s->proxies, &s->nproxies, e) < 0 ||

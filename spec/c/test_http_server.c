@@ -83,6 +83,10 @@ static int on_start(void *arg, struct http_req *r)
         ERR(&e, ERR_UNAUTHENTICATED, "who?");
         http_respond_err(r, &e);
         finish(r);
+    } else if (strncmp(r->path, "/alike/", 7) == 0) {
+        struct http_header kind = {"X-Kind", r->query};
+        http_respond(r, 200, &kind, 1, r->path, strlen(r->path));
+        finish(r);
     } else {
         http_respond(r, 200, NULL, 0, r->path, strlen(r->path));
         finish(r);
@@ -341,6 +345,32 @@ static void slow_headers(void)
     close(fd);
 }
 
+/* Answers of one shape are made once: each must still carry its own body, headers and request id. */
+static void alike(void)
+{
+    enum { N = 40 };
+    char ids[N][33];
+    int fd = dial();
+    for (int i = 0; i < N; i++) {
+        char line[128], body[32], kind[32];
+        struct buf b = {0};
+        snprintf(body, sizeof body, "/alike/%02d", i % 7 ? i : 7);
+        snprintf(kind, sizeof kind, "X-Kind: k%d\r\n", i % 3);
+        snprintf(line, sizeof line, "GET %s?k%d HTTP/1.1\r\n" H "\r\n", body, i % 3);
+        put_line(fd, line);
+        CHECK(!take(fd, body, &b));
+        CHECK(strstr(b.p, body) && strstr(b.p, kind));
+        CHECK(strstr(b.p, "nosniff") && strstr(b.p, "Cache-Control: no-store\r\n"));
+        const char *id = strstr(b.p, "X-Request-Id: ");
+        CHECK(id && strlen(id) > 46 && !strstr(id + 14, "X-Request-Id: "));
+        snprintf(ids[i], sizeof ids[i], "%.32s", id + 14);
+        for (int k = 0; k < i; k++)
+            CHECK(strcmp(ids[k], ids[i]) != 0);
+        buf_fini(&b);
+    }
+    close(fd);
+}
+
 static void stop(void *arg)
 {
     (void)arg;
@@ -351,6 +381,7 @@ static void *client(void *arg)
 {
     smuggling();
     keep_alive();
+    alike();
     early_answers();
     uploads();
     clients_that_leave();
