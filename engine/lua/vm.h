@@ -11,6 +11,8 @@
 #include <lua.h>
 
 struct gen;
+struct slab;
+enum { VM_CLASSES = 32 };
 struct vm {
     lua_State *L;
     size_t used, peak, cap; /* bytes; cap is the hard limit of the state */
@@ -22,6 +24,10 @@ struct vm {
     lua_State *pool[64]; /* idle coroutines, anchored in the registry (sched.c) */
     int pool_ref[64];
     int npool;
+    void *spare[VM_CLASSES]; /* free blocks of 16, 32 ... bytes (vm.c) */
+    struct slab *slabs;
+    char *slab_at;
+    size_t slab_left, slab_bytes;
 };
 
 /* cap 0 = 64 MiB. full: open every standard library (specs). Aborts when out of memory. */
