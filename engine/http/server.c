@@ -372,23 +372,30 @@ static void on_ready(struct watch *w, uint32_t events)
     run_mhd(w->arg);
 }
 
+/* MHD's epoll is edge-triggered inside: a timeout of 0 means it knows of more to do. */
+static bool has_more(struct http_server *s)
+{
+    MHD_UNSIGNED_LONG_LONG ms = 0;
+    return MHD_get_timeout(s->mhd, &ms) == MHD_YES && ms == 0;
+}
+
 static int64_t on_turn(struct loop_hook *h)
 {
     struct http_server *s = h->arg;
-    MHD_UNSIGNED_LONG_LONG ms = 0;
     if (s->stopped)
         return -1;
     s->started_now = false;
-    for (int i = 0; i < 4 && (s->later || s->need_run); i++) {
+    /* An answer needs three: to be queued, to be sent, to find that nothing else came. */
+    int rounds = s->later || s->need_run ? 3 : 1;
+    for (int i = 0; i < rounds; i++) {
         run_later(s);
-        if (s->need_run)
+        if (s->need_run || has_more(s))
             run_mhd(s);
+        else
+            break;
     }
-    /* MHD's epoll is edge-triggered inside: a timeout of 0 means it knows of more to do. */
-    if (MHD_get_timeout(s->mhd, &ms) == MHD_YES && ms == 0)
-        s->need_run = true;
     /* Handlers started here may have queued work for a hook that ran before this one. */
-    return s->need_run || s->later || s->started_now ? 0 : -1;
+    return s->need_run || s->later || s->started_now || has_more(s) ? 0 : -1;
 }
 
 /* ---- start and stop ---- */
