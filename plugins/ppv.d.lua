@@ -61,7 +61,7 @@ function blob.read(root, path, max) end
 ---@return ppv.err? err
 function blob.write(root, path, bytes) end
 
----{name, dir, size, mtime} of what lies in a directory ("" is the root itself) and ends with suffix, in no order; at most 1000.
+---{name, dir, size, mtime} of what lies in a directory ("" is the root itself) and ends with suffix, in no order; at most 20000.
 ---Phases: request webhook job tick. Yields. Errors: request.not_found auth.forbidden io.failed
 ---@param root string
 ---@param path string
@@ -69,6 +69,23 @@ function blob.write(root, path, bytes) end
 ---@return table|nil entries
 ---@return ppv.err? err
 function blob.list(root, path, suffix) end
+
+---Moves all files of a directory into another one, the file named last when the others are durable; then the directory is gone.
+---Phases: request webhook job tick. Yields. Errors: request.not_found request.conflict auth.forbidden io.failed
+---@param root string
+---@param from string
+---@param into string
+---@param last string
+---@return boolean|nil
+---@return ppv.err? err
+function blob.merge(root, from, into, last) end
+
+---Compares a film's directory below "media" with its SHA256SUMS. files and bytes: those that are right; report: a line "damaged|missing|extra <name>" for each of the first 1000 problems.
+---Phases: request webhook job tick. Yields. Errors: request.not_found (no SHA256SUMS) input.invalid io.failed
+---@param dir string
+---@return table|nil
+---@return ppv.err? err
+function blob.verify(dir) end
 
 ---Space left on the root's file system.
 ---Phases: any. Errors: request.not_found io.failed

@@ -56,7 +56,7 @@ create table renditions (
     segments jsonb not null,
     nsegments integer not null check (nsegments > 0),
     bytes bigint not null default 0,
-    sha256 text,                           -- of the rendition's manifest (path, size, sha256 of every file)
+    previous jsonb,                        -- {"init", "segments"} of the encode before, for who is watching it
     created_at timestamptz not null default now(),
     primary key (video_id, name)
 );

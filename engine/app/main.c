@@ -314,6 +314,10 @@ static int cmd_spec(void)
 
 static int cmd_media(void)
 {
+    static const char *const upkeep[] = {"verify", "rebuild", "gc", "help"};
+    for (size_t i = 0; i < sizeof upkeep / sizeof *upkeep; i++)
+        if (cl.argc == 0 || strcmp(cl.argv[0], upkeep[i]) == 0)
+            return run_lua("scripts/cli/media.lua", true, true);
     return child_main(cl.argc + 2, cl.argv - 2);
 }
 
@@ -332,7 +336,7 @@ static const struct command commands[] = {
     {"ledger", "verify", "add up the books", cmd_ledger},
     {"spec", "[busted arguments]", "run the specifications", cmd_spec},
     {"lua", "FILE [ARGS]", "run a Lua file inside the engine", cmd_lua},
-    {"media", "probe|ingest|burst", "internal: the encoder child", cmd_media},
+    {"media", "verify|rebuild|gc", "the films' files", cmd_media},
     {"help", "", "this text", cmd_help},
 };
 enum { NCOMMANDS = sizeof commands / sizeof *commands };

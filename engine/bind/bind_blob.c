@@ -10,9 +10,10 @@
 #include "bind/bind_json.h"
 #include "bind/bind_work.h"
 #include "blob/blob.h"
+#include "domain/mediasums.h"
 #include "lua/lx.h"
 
-enum { READ_MAX = 32 << 20, PATH_BYTES = 1024, LIST_MAX = 1000 };
+enum { READ_MAX = 32 << 20, PATH_BYTES = 1024, LIST_MAX = 20000 };
 
 struct blob_work {
     struct bind_work w;
@@ -233,7 +234,7 @@ static int push_entries(lua_State *L, struct bind_work *w)
 
 /* ppv.blob.list(root: string, path: string, suffix?: string) -> entries: table | nil, err
  * {name, dir, size, mtime} of what lies in a directory ("" is the root itself) and ends with
- * suffix, in no order; at most 1000. Phases: request webhook job tick. Yields. Errors:
+ * suffix, in no order; at most 20000. Phases: request webhook job tick. Yields. Errors:
  * request.not_found auth.forbidden io.failed. Since 1.0 */
 static int l_list(lua_State *L)
 {
@@ -246,6 +247,75 @@ static int l_list(lua_State *L)
     b->to = arena_strdup(b->w.arena, suffix);
     b->n = LIST_MAX;
     return bind_work_run(L, &b->w);
+}
+
+static void merge_work(struct bind_work *w)
+{
+    struct blob_work *b = (struct blob_work *)w;
+    blob_merge(b->root, b->path, b->to, b->to_root, &w->err);
+}
+
+/* ppv.blob.merge(root: string, from: string, into: string, last: string) -> true | nil, err
+ * Moves all files of a directory into another one, the file named last when the others are durable; then the directory is
+ * gone. Phases: request webhook job tick. Yields. Errors: request.not_found request.conflict auth.forbidden io.failed.
+ * Since 1.0 */
+static int l_merge(lua_State *L)
+{
+    struct task *t = lx_task(L, PHASE_IO);
+    for (int i = 1; i <= 4; i++)
+        path_arg(L, i);
+    struct blob_work *b = new_work(L, t, merge_work, push_true);
+    b->to = arena_strdup(b->w.arena, lua_tostring(L, 3));
+    b->to_root = arena_strdup(b->w.arena, lua_tostring(L, 4));
+    return bind_work_run(L, &b->w);
+}
+
+struct sums_work {
+    struct bind_work w;
+    const char *dir;
+    struct mediasums sums;
+};
+
+static void sums_work(struct bind_work *w)
+{
+    struct sums_work *s = (struct sums_work *)w;
+    mediasums_check(s->dir, &s->sums, &w->err);
+}
+
+static void sums_fini(struct bind_work *w)
+{
+    buf_fini(&((struct sums_work *)w)->sums.report);
+}
+
+static int push_sums(lua_State *L, struct bind_work *w)
+{
+    const struct mediasums *s = &((struct sums_work *)w)->sums;
+    lua_createtable(L, 0, 4);
+    lua_pushnumber(L, (lua_Number)s->files);
+    lua_setfield(L, -2, "files");
+    lua_pushnumber(L, (lua_Number)s->bytes);
+    lua_setfield(L, -2, "bytes");
+    lua_pushinteger(L, s->problems);
+    lua_setfield(L, -2, "problems");
+    lua_pushlstring(L, s->report.p ? s->report.p : "", s->report.n);
+    lua_setfield(L, -2, "report");
+    return 1;
+}
+
+/* ppv.blob.verify(dir: string) -> {files, bytes, problems, report} | nil, err
+ * Compares a film's directory below "media" with its SHA256SUMS. files and bytes: those that are right; report: a line
+ * "damaged|missing|extra <name>" for each of the first 1000 problems. Phases: request webhook job tick. Yields. Errors:
+ * request.not_found (no SHA256SUMS) input.invalid io.failed. Since 1.0 */
+static int l_verify(lua_State *L)
+{
+    struct task *t = lx_task(L, PHASE_IO);
+    const char *dir = path_arg(L, 1);
+    struct sums_work *s = bind_work_new(t, sizeof *s);
+    s->dir = arena_strdup(s->w.arena, dir);
+    s->w.work = sums_work;
+    s->w.push = push_sums;
+    s->w.fini = sums_fini;
+    return bind_work_run(L, &s->w);
 }
 
 /* ppv.blob.free(root: string) -> bytes: integer | nil, err
@@ -266,6 +336,7 @@ int bind_media_blob(lua_State *L)
     static const luaL_Reg reg[] = {
         {"exists", l_exists}, {"size", l_size}, {"remove_tree", l_remove_tree},
         {"rename", l_rename}, {"read", l_read}, {"write", l_write},
-        {"free", l_free},     {"list", l_list}, {NULL, NULL}};
+        {"free", l_free},     {"list", l_list}, {"merge", l_merge},
+        {"verify", l_verify}, {NULL, NULL}};
     return lx_module(L, reg);
 }

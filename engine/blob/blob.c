@@ -439,6 +439,52 @@ int blob_list(const char *root, const char *rel,
     return 0;
 }
 
+/* One pass over the directory is enough: a file that is moved away does not come again. */
+static int move_files(int from, int into, const char *last, struct err *e)
+{
+    int fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!d) {
+        if (fd >= 0)
+            close(fd);
+        return fail(e, "listing", "a directory to merge");
+    }
+    for (struct dirent *x; !rc && (x = readdir(d));) {
+        struct stat st;
+        if (strcmp(x->d_name, ".") == 0 || strcmp(x->d_name, "..") == 0 ||
+            strcmp(x->d_name, last) == 0)
+            continue;
+        if (fstatat(from, x->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+            rc = ERR(e, ERR_CONFLICT, "not a plain file: %s", x->d_name);
+        else if (renameat(from, x->d_name, into, x->d_name) < 0)
+            rc = fail(e, "moving", x->d_name);
+    }
+    closedir(d);
+    if (rc)
+        return -1;
+    if (fsync(into) < 0)
+        return fail(e, "fsync of", "a merged directory");
+    if (renameat(from, last, into, last) < 0 || fsync(into) < 0)
+        return fail(e, "moving", last);
+    return 0;
+}
+
+int blob_merge(const char *root, const char *from, const char *into, const char *last,
+               struct err *e)
+{
+    int a = -1, b = -1, rc = -1;
+    if (blob_mkdirs(root, into, e) || blob_open(root, from, O_RDONLY | O_DIRECTORY, 0, &a, e) ||
+        blob_open(root, into, O_RDONLY | O_DIRECTORY, 0, &b, e))
+        goto out;
+    rc = move_files(a, b, last, e);
+out:
+    if (a >= 0)
+        close(a);
+    if (b >= 0)
+        close(b);
+    return rc ? -1 : blob_remove_tree(root, from, e);
+}
+
 static int64_t tree_size(int fd, int depth)
 {
     DIR *d = fdopendir(fd);

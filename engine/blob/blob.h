@@ -43,5 +43,9 @@ int blob_read(const char *root, const char *rel, size_t max, struct buf *out, st
 int blob_list(const char *root, const char *rel,
               int (*fn)(void *arg, const char *name, const struct stat *st), void *arg,
               struct err *e);
+/* Moves every file of the directory from into the directory into (made when missing), replacing files of the same name; `last`
+ * goes last, when all others are durable. Then removes from. Subdirectories of from are refused (ERR_CONFLICT). */
+int blob_merge(const char *root, const char *from, const char *into, const char *last,
+               struct err *e);
 int blob_free_bytes(const char *root, int64_t *bytes, struct err *e);
 #endif

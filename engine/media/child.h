@@ -29,12 +29,13 @@
  *         index.json      written last, after everything else is synced:
  *           {"version":2,"id","duration","width","height","fps","fps_num","fps_den","segment_s","target_duration",
  *            "poster":"poster.jpg","posters":["poster_1.jpg",...],"has_audio":true,
- *            "renditions":[{"name":"480","w","h","bandwidth","avg_bandwidth","codecs":"avc1.64001e","init":"init_480.mp4",
+ *            "renditions":[{"name":"480","w","h","bandwidth","avg_bandwidth","codecs":"avc1.64001e",
+ *                           "init":"init_480_<8 hex>.mp4",
  *                           "segment_count":7,"segments":[{"name":"<32 hex>.m4s","dur":2.000000,"iv":"<32 hex>","size":bytes}],
  *                           "segments_b":[...]}],
  *            "audio":[{"name":"audio","channels":2,"default":true,"language":"en","label":"",
  *                      "sample_rate":48000,"bandwidth",...,"codecs":"mp4a.40.2",
- *                      "init":"init_audio.mp4","segment_count":7,"segments":[...]}],
+ *                      "init":"init_audio_<8 hex>.mp4","segment_count":7,"segments":[...]}],
  *            "strength":0.75,"code":"half"|"nuida" (code.h),
  *            "reference":{"name":"ref",... like a rendition without segments_b},
  *            "subtitles":[{"file":"subs_1.json","codec":"mov_text"|"subrip"|"ass"|"webvtt"|"text","language":"de","label":"",
@@ -45,7 +46,7 @@
  *           tracer's and never served.
  *           bandwidth (peak segment) and avg_bandwidth are bits/s of that rendition alone: add audio's for a master playlist.
  *           "audio" is [] for silent titles; up to four tracks ("audio", "audio_2" ...), language BCP 47 or "".
- *         init_<name>.mp4 clear; <name>.m4s AES-128-CBC with PKCS#7, IV from index.json,
+ *         init_<name>_<8 hex>.mp4 clear; <name>.m4s AES-128-CBC with PKCS#7, IV from index.json,
  *           key = HKDF-SHA256(ikm title_secret, no salt, info "v1|<rendition name>|<variant a or b>|<segment number from 0>",
  *           16 bytes).
  *           Decode times lie on the segment grid from 0; an edit list in the init segment takes the
@@ -53,7 +54,8 @@
  *           (sound within its 21 ms frame at inner borders). Sound needs no edit list: its priming is
  *           cut from the source.
  *         subs_<n>.json [[start ms, end ms, "text as the container has it, UTF-8"], ...] in order of time.
- *         poster.jpg, poster_<n>.jpg. */
+ *         poster.jpg, poster_<n>.jpg.
+ *         SHA256SUMS       all other files, in the format of sha256sum. */
 #ifndef MEDIA_CHILD_H
 #define MEDIA_CHILD_H
 

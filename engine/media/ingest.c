@@ -350,11 +350,10 @@ static int publish(struct ingest *in, struct buf *out, struct err *e)
         x.audio[x.naudio++] = &in->audio[i].track;
     index_json(&x, true, &file);
     index_json(&x, false, out);
-    // The index is the promise that all the rest is there, so the rest is on disk first.
-    int rc = store_sync(in->store, e) || store_put(in->store, "index.json", file.p, file.n, e) ||
-             store_sync(in->store, e);
+    // The index is the promise that all the rest is there.
+    int rc = store_finish(in->store, "index.json", file.p, file.n, e);
     buf_fini(&file);
-    return rc ? -1 : 0;
+    return rc;
 }
 
 static int open_sound(struct ingest *in, int i, struct err *e)

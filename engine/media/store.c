@@ -36,6 +36,7 @@ struct store {
     struct err err;
     struct item *batch[BATCH]; /* the writer's: written, to be synced */
     int nbatch;
+    struct buf sums; /* the writer's until everything is synced */
 };
 
 static int encrypt(const uint8_t key[16], const uint8_t iv[16], const void *p, size_t n,
@@ -84,6 +85,16 @@ static int write_all(int fd, const char *p, size_t n)
     return 0;
 }
 
+static int add_sum(struct store *s, const char *name, const void *p, size_t n, struct err *e)
+{
+    uint8_t sum[32];
+    if (EVP_Digest(p, n, sum, NULL, EVP_sha256(), NULL) != 1)
+        return fail_set(e, "media.internal", "The server's crypto library does not work.");
+    buf_put_hex(&s->sums, sum, sizeof sum);
+    buf_printf(&s->sums, "  %s\n", name);
+    return 0;
+}
+
 /* Written, not yet synced: the file keeps its temporary name. */
 static int write_item(struct store *s, struct item *it, struct err *e)
 {
@@ -92,6 +103,8 @@ static int write_item(struct store *s, struct item *it, struct err *e)
     it->fd = openat(s->dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (it->fd < 0)
         return err_errno(e, "create media file");
+    if (add_sum(s, it->name, it->data.p, it->data.n, e))
+        return -1;
     if (write_all(it->fd, it->data.p, it->data.n))
         return err_errno(e, "write media file");
     buf_fini(&it->data);
@@ -192,6 +205,7 @@ void store_free(struct store *s)
     queue_end(&s->queue);
     pthread_join(s->thread, NULL);
     queue_fini(&s->queue, item_free);
+    buf_fini(&s->sums);
     OPENSSL_cleanse(s->secret, sizeof s->secret);
     free(s);
 }
@@ -267,4 +281,15 @@ int store_sync(struct store *s, struct err *e)
     if (fsync(s->dirfd))
         return err_errno(e, "sync media directory");
     return 0;
+}
+
+int store_finish(struct store *s, const char *name, const void *p, size_t n, struct err *e)
+{
+    if (store_sync(s, e) || add_sum(s, name, p, n, e))
+        return -1;
+    struct buf sums = s->sums; // the writer is idle; what follows is not listed
+    s->sums = (struct buf){0};
+    int rc = store_put(s, "SHA256SUMS", sums.p, sums.n, e);
+    buf_fini(&sums);
+    return rc || store_sync(s, e) || store_put(s, name, p, n, e) || store_sync(s, e) ? -1 : 0;
 }

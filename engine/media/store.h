@@ -27,4 +27,7 @@ int store_seal(struct store *s, const char *rendition, const char *variant, int 
                const void *p, size_t n, struct store_segment *out, struct err *e);
 /* Waits until everything is on disk, and the directory too. */
 int store_sync(struct store *s, struct err *e);
+/* The end of a film: everything so far, then SHA256SUMS (the format of sha256sum, all files of the store and this one), then
+ * this file; each is durable before the next. */
+int store_finish(struct store *s, const char *name, const void *p, size_t n, struct err *e);
 #endif

@@ -4,12 +4,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 void track_init(struct track *t, const char *name, bool audio, uint32_t timescale)
 {
     memset(t, 0, sizeof *t);
     snprintf(t->name, sizeof t->name, "%s", name);
-    snprintf(t->init, sizeof t->init, "init_%s.mp4", t->name);
+    // A name of its own: viewers of an earlier encode keep theirs.
+    uint32_t tag;
+    must(getrandom(&tag, sizeof tag, 0) == sizeof tag);
+    snprintf(t->init, sizeof t->init, "init_%s_%08x.mp4", t->name, tag);
     t->audio = audio;
     t->timescale = timescale;
     t->variants = 1;

@@ -10,7 +10,7 @@
 #include "media/store.h"
 
 struct track {
-    char name[12], init[24], codecs[24];
+    char name[12], init[40], codecs[24];
     bool audio, main;                           /* main: the sound a player begins with */
     char language[LANG_TAG], label[LANG_LABEL]; /* of sound; "" = unknown */
     int w, h;

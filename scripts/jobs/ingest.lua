@@ -37,6 +37,10 @@ local function reporter(job, id)
   end
 end
 
+-- The child writes beside the film's directory; what is complete moves in, the index last. A film that is being watched keeps
+-- its old files until `ppv media gc`: the new ones have other names.
+local function beside(id) return id .. ".new" end
+
 -- width and height are absent for audio.
 local function insert_rendition(tx, id, kind, r)
   local bytes = 0
@@ -44,7 +48,11 @@ local function insert_rendition(tx, id, kind, r)
   if r.segments_b then bytes = 2 * bytes end -- of equal length, one by one
   return tx.exec([[insert into renditions (video_id, name, kind, width, height, bandwidth, codecs, init_path, segments, nsegments, bytes,
     language, label, is_default)
-    values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11, nullif($12, ''), nullif($13, ''), $14)]], id, r.name, kind,
+    values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11, nullif($12, ''), nullif($13, ''), $14)
+    on conflict (video_id, name) do update set kind = excluded.kind, width = excluded.width, height = excluded.height,
+    bandwidth = excluded.bandwidth, codecs = excluded.codecs, init_path = excluded.init_path, segments = excluded.segments,
+    nsegments = excluded.nsegments, bytes = excluded.bytes, language = excluded.language, label = excluded.label,
+    is_default = excluded.is_default, previous = jsonb_build_object('init', renditions.init_path, 'segments', renditions.segments)]], id, r.name, kind,
     r.w, r.h, math.ceil(r.bandwidth), r.codecs, r.init,
     json.encode { a = json.array(r.segments), b = r.segments_b and json.array(r.segments_b) }, #r.segments, bytes,
     r.language, r.label, r.default or false)
@@ -66,7 +74,7 @@ end
 local function read_subtitles(id, index)
   local out = {}
   for _, t in ipairs(index.subtitles or {}) do
-    local text, err = blob.read("media", id .. "/" .. t.file, INDEX_MAX)
+    local text, err = blob.read("media", beside(id) .. "/" .. t.file, INDEX_MAX)
     if not text then return nil, err end
     local cues = subtitles.from_film(json.decode(text) or {}, t.codec)
     if #cues > 0 then
@@ -76,26 +84,28 @@ local function read_subtitles(id, index)
   return out
 end
 
-local function publish(job, id, index, result, texts)
+local function publish(job, id, index, result, state, texts)
   return db.tx(function(tx)
     local mine, e = tx.one("select ppv_job_heartbeat($1, $2) as yes", job.id, job.fence)
     if not mine then return nil, e end
     if not mine.yes then return lost() end
     local n
-    n, e = tx.exec("delete from renditions where video_id = $1::uuid", id)
-    if not n then return nil, e end
+    local names = {}
     for _, list in ipairs { { "video", index.renditions }, { "audio", index.audio or {} } } do
       for _, r in ipairs(list[2]) do
         n, e = insert_rendition(tx, id, list[1], r)
         if not n then return nil, e end
+        names[#names + 1] = r.name
       end
     end
     n, e = insert_subtitles(tx, id, texts)
     if not n then return nil, e end
+    n, e = tx.exec("delete from renditions where video_id = $1::uuid and name <> all($2::text[])", id, db.array(names))
+    if not n then return nil, e end
     n, e = tx.exec([[update videos set state = 'ready', ready_at = now(), duration_ms = $2, width = $3, height = $4, poster = $5,
-      index = $6::jsonb, error = null, error_code = null where id = $1::uuid and state = 'processing']], id,
+      index = $6::jsonb, error = null, error_code = null where id = $1::uuid and state = $7]], id,
       math.max(1, math.floor(index.duration * 1000 + 0.5)), index.width, index.height,
-      index.poster and (id .. "/" .. index.poster) or nil, json.encode(result))
+      index.poster and (id .. "/" .. index.poster) or nil, json.encode(result), state)
     if not n then return nil, e end
     if n == 0 then return lost() end
     return true
@@ -107,21 +117,21 @@ local function tell(owner_id, template, values)
   if row then mailer.queue(nil, row.email, template, values) end
 end
 
-local function encode(job, id, v)
+local function encode(job, id, v, state)
   local secret = crypto.open(v.title_secret or "")
   if not secret then return nil, { code = "media.internal", message = "the title's secret cannot be opened", retry = false } end
   local ext = v.upload_path:match("%.(%w+)$")
   local probed, err = media.run("probe", { id = id, input = v.upload_path, ext = ext })
   if not probed then return nil, err end
   local ok
-  ok, err = blob.remove_tree("media", id) -- what an earlier attempt published without committing
+  ok, err = blob.remove_tree("media", beside(id)) -- of an earlier attempt
   if not ok then return nil, err end
   local result
-  result, err = media.run("ingest", { id = id, input = v.upload_path, output = id, title_secret = secret, ext = ext,
+  result, err = media.run("ingest", { id = id, input = v.upload_path, output = beside(id), title_secret = secret, ext = ext,
     duration = probed.duration, strength = v.strength }, reporter(job, id))
   if not result then return nil, err end
   local text
-  text, err = blob.read("media", id .. "/index.json", INDEX_MAX)
+  text, err = blob.read("media", beside(id) .. "/index.json", INDEX_MAX)
   if not text then return nil, err end
   local index = json.decode(text)
   if type(index) ~= "table" or type(index.renditions) ~= "table" or #index.renditions == 0 then
@@ -130,7 +140,9 @@ local function encode(job, id, v)
   local texts
   texts, err = read_subtitles(id, index)
   if not texts then return nil, err end
-  return publish(job, id, index, result, texts)
+  ok, err = blob.merge("media", beside(id), id, "index.json")
+  if not ok then return nil, err end
+  return publish(job, id, index, result, state, texts)
 end
 
 local MACHINE = { ["media.internal"] = true, ["media.disk_full"] = true, ["media.cancelled"] = true, ["media.bad_job"] = true }
@@ -161,7 +173,7 @@ local function run(job)
   if not v then return { skipped = true } end
   db.notify("video_progress", id)
   local ok
-  ok, err = encode(job, id, v)
+  ok, err = encode(job, id, v, "processing")
   if ok then
     metrics.count("ingests_total", 1)
     log.info("video.ready", { video = id })
@@ -185,4 +197,20 @@ local function run(job)
   return nil, { code = err.code, message = tostring(err.message), retry = not final }
 end
 
-return { jobs = { ["media.ingest"] = { run = run, timeout = TIMEOUT_S } } }
+-- A film that stays on sale while it is encoded again; when that fails, it is as before.
+local function again(job)
+  local id = job.payload.video_id
+  local v, err = db.read_one([[select upload_path, title_secret, title, owner_id, (mark->>'strength')::float8 as strength from videos
+    where id = $1::uuid and state = 'ready' and upload_path is not null]], id)
+  if v == nil then return nil, err end
+  if not v then return { skipped = true } end
+  local ok
+  ok, err = encode(job, id, v, "ready")
+  if ok then
+    log.info("video.reencoded", { video = id })
+    return { video_id = id }
+  end
+  return nil, { code = err.code, message = tostring(err.message), retry = err.code ~= "job.lost" and not is_final(job, err) }
+end
+
+return { jobs = { ["media.reencode"] = { run = again, timeout = TIMEOUT_S }, ["media.ingest"] = { run = run, timeout = TIMEOUT_S } } }

@@ -36,7 +36,7 @@ local function load(id)
   if v == nil then return nil, err end
   if not v then return errors.fail("video.not_ready", "This video is not ready.") end
   local rows
-  rows, err = db.read([[select name, kind, width, height, bandwidth, codecs, language, label, is_default, init_path, nsegments,
+  rows, err = db.read([[select name, kind, width, height, bandwidth, codecs, language, label, is_default, nsegments,
     coalesce(jsonb_array_length(segments->'b'), 0) = nsegments as two
     from renditions where video_id = $1::uuid order by kind desc, height desc nulls last, name]], id)
   if not rows then return nil, err end
@@ -50,7 +50,7 @@ local function load(id)
     checked = time.mono(), master = hls.master(rows), renditions = {}, names = {}, lists = {} }
   for i, r in ipairs(rows) do
     t.names[i] = r.name
-    t.renditions[r.name] = { name = r.name, count = r.nsegments, init = r.init_path, two = r.two, audio = r.kind == "audio" }
+    t.renditions[r.name] = { name = r.name, count = r.nsegments, two = r.two, audio = r.kind == "audio" }
   end
   publish(t, rows)
   return t
@@ -67,7 +67,7 @@ local function is_current(t)
   return true
 end
 
--- {id, secret (raw), version, code, segment_ms, master, names, renditions = {name = {count, init, two, audio}}}
+-- {id, secret (raw), version, code, segment_ms, master, names, renditions = {name = {count, two, audio}}}
 function M.get(id)
   local t = kept[id]
   if t then
@@ -94,21 +94,34 @@ function M.forget(id)
   if kept[id] then kept[id], count = nil, count - 1 end
 end
 
--- The segments of a rendition: {a = list, b = list or nil, find = {file name = {variant, number}}}; list of {name, dur, iv}.
-function M.segments(t, name)
-  local got = t.lists[name]
-  if got then return got end
-  local row, err = db.read_one("select segments::text as text from renditions where video_id = $1::uuid and name = $2", t.id, name)
-  if not row then return nil, err or errors.new("engine.internal", "rendition vanished") end
-  local both = json.decode(row.text)
-  if not both or type(both.a) ~= "table" then return errors.fail("engine.internal", "segment list is broken") end
-  got = { a = both.a, b = t.renditions[name].two and both.b or nil, find = {} }
+-- Remembers where each file of a segment list stands.
+local function index(find, both, n)
   for _, variant in ipairs { "a", "b" } do
-    for i, s in ipairs(got[variant] or {}) do
-      got.find[s.name] = { variant, i - 1 }
+    for i, s in ipairs(both[variant] or {}) do
+      if i <= n then find[s.name] = { variant, i - 1 } end
       s.size = nil
     end
   end
+end
+
+-- The segments of a rendition: {init, a = list, b = list or nil, find = {file name = {variant, number}}}; list of {name, dur, iv}.
+-- find knows the files of the encode before too: who was watching it goes on.
+function M.segments(t, name)
+  local got = t.lists[name]
+  if got then return got end
+  local row, err = db.read_one("select init_path, segments::text as text, previous::text as previous from renditions where video_id = $1::uuid and name = $2",
+    t.id, name)
+  if not row then return nil, err or errors.new("engine.internal", "rendition vanished") end
+  local both = json.decode(row.text)
+  if not both or type(both.a) ~= "table" then return errors.fail("engine.internal", "segment list is broken") end
+  local n = t.renditions[name].count
+  got = { init = row.init_path, a = both.a, b = t.renditions[name].two and both.b or nil, find = {} }
+  local previous = row.previous and json.decode(row.previous)
+  if previous then
+    got.find[previous.init] = { "init", -1 }
+    index(got.find, previous.segments, n)
+  end
+  index(got.find, got, n)
   t.lists[name] = got
   return got
 end
@@ -122,9 +135,9 @@ end
 -- Rendition, variant and number of a stored file's name; nil for what is no segment or init of the title.
 function M.find(t, file)
   for _, name in ipairs(t.names) do
-    if t.renditions[name].init == file then return name, "init", -1 end
     local list, err = M.segments(t, name)
     if not list then return nil, err end
+    if list.init == file then return name, "init", -1 end
     local at = list.find[file]
     if at then return name, at[1], at[2] end
   end

@@ -41,6 +41,10 @@ function item(raw) {
       v.state === "ready" && h("a", { class: "btn btn-sm btn-outline-secondary", href: watchUrl(v.id) }, "Watch"),
       h("a", { class: "btn btn-sm btn-outline-secondary", href: editUrl(v.id) }, "Edit"),
       v.state === "ready" && h("a", { class: "btn btn-sm btn-outline-secondary", href: "/public/analytics.html?video_id=" + v.id }, "Analytics"),
+      v.state === "ready" && confirmButton("Encode again", { question: "Encode it again from the original? Viewers go on watching.", className: "btn btn-sm btn-outline-secondary", yesClass: "btn btn-sm btn-brand", yes: async () => {
+        await post(`/api/videos/${v.id}/reencode`);
+        toast("The film will be encoded again. Nothing changes for viewers until it is done.");
+      } }),
       opener("Affiliate", "affiliate", affiliateForm),
       opener(`Access${v.allow_users?.length ? ` (${v.allow_users.length})` : ""}`, "access", accessForm),
       working && confirmButton("Cancel", { question: "Stop preparing this film?", yes: async () => {

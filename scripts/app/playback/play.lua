@@ -77,7 +77,7 @@ local function playlist(s, t, name)
     mine[i] = word:byte(i) == 98 and list.b[i] or list.a[i]
     if is_mapped(map, i - 1) then near[i - 1] = true end
   end
-  return answer("m3u8", hls.media(name, r.init, mine, { base = base_of(s), near = near }))
+  return answer("m3u8", hls.media(name, list.init, mine, { base = base_of(s), near = near }))
 end
 
 local function key(ctx, s, t, file)
