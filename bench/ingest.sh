@@ -4,6 +4,7 @@
 #   bench/ingest.sh [CLIP] [ROUNDS]        PPV = program (build/ppv), TMPDIR = scratch
 # Both decode once, encode x264 veryfast crf 23 with the same rate caps, GOP and AAC; ours also encrypts, syncs every file to
 # disk and makes posters. A ratio below 1 means ours is faster. On a busy machine trust the CPU column.
+# "plain" is without the invisible mark, "pair" with both variants of every segment and the reference.
 set -euo pipefail
 
 clip=${1:+$(realpath "$1")}
@@ -25,12 +26,14 @@ probe() { ffprobe -v error -select_streams "$1" -show_entries "stream=$2" -of cs
 height=$(probe v:0 height)
 audio=$(probe a:0 codec_name)
 
-ours() {
+plain() { ours 0; }
+pair() { ours 0.75; }
+ours() { # STRENGTH
     mkdir "$tmp/out"
-    printf 'id=bench\ntitle_secret=%064d\nsegment_s=2\n\n' 0 |
+    printf 'id=bench\ntitle_secret=%064d\nsegment_s=2\nstrength=%s\n\n' 0 "$1" |
         "$ppv" media ingest 3<"$clip" 4<"$tmp/out" >"$tmp/log" 2>"$tmp/err" || { tail -2 "$tmp/log" "$tmp/err" >&2; exit 1; }
     rate=$(sed -n 's/.*"fps_num":\([0-9]*\),"fps_den":\([0-9]*\).*/\1\/\2/p' "$tmp/log")
-    bytes=$(cat "$tmp"/out/*.m4s | wc -c)
+    [ "$1" != 0 ] || bytes=$(cat "$tmp"/out/*.m4s | wc -c)
     rm -rf "$tmp/out"
 }
 
@@ -70,20 +73,22 @@ cpu() { awk '{ sub(/.*\) /, ""); print "x", "x", $14 + $15 }' "/proc/$$/stat"; }
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
-ours # once, not counted: warms the page cache and tells the frame rate
+plain # once, not counted: warms the page cache and tells the frame rate
 echo "clip $(basename "$clip"), $(probe v:0 width)x$height, $rate fps, load $(cut -d' ' -f1 /proc/loadavg), $(nproc) cores"
 for ((i = 1; i <= rounds; i++)); do
     measure theirs
     echo "$wall $used" >>"$tmp/cli"
     printf 'round %d  ffmpeg %6.2f s wall %6.2f s cpu' "$i" "$wall" "$used"
-    measure ours
-    echo "$wall $used" >>"$tmp/ppv"
-    printf '   ppv %6.2f s wall %6.2f s cpu\n' "$wall" "$used"
+    for kind in plain pair; do
+        measure $kind
+        echo "$wall $used" >>"$tmp/$kind"
+        printf '   %s %6.2f s wall %6.2f s cpu' $kind "$wall" "$used"
+    done
+    echo
 done
 for col in 1 2; do
-    a=$(cut -d' ' -f$col "$tmp/cli" | median)
-    b=$(cut -d' ' -f$col "$tmp/ppv" | median)
-    awk -v a="$a" -v b="$b" -v what="$([ $col = 1 ] && echo wall || echo cpu)" \
-        'BEGIN { printf "median %-4s  ffmpeg %.2f  ppv %.2f  ratio %.2f\n", what, a, b, b / a }'
+    for kind in cli plain pair; do cut -d' ' -f$col "$tmp/$kind" | median; done | paste -s -d' ' |
+        awk -v what="$([ $col = 1 ] && echo wall || echo cpu)" '{
+            printf "median %-4s  ffmpeg %.2f  plain %.2f (%.2f of ffmpeg)  pair %.2f (%.2f of plain)\n", what, $1, $2, $2 / $1, $3, $3 / $2 }'
 done
-echo "bytes        ffmpeg $clibytes  ppv $bytes  ratio $(awk "BEGIN { printf \"%.3f\", $bytes / $clibytes }")"
+echo "bytes        ffmpeg $clibytes  plain $bytes  ratio $(awk "BEGIN { printf \"%.3f\", $bytes / $clibytes }")"

@@ -17,11 +17,12 @@ enum {
 };
 
 struct mark_pen {
-    int w, h, cols, rows, width; /* width: w rounded up to LANES */
+    int w, h, cols, rows, width; /* width: whole LANES, more than w */
     bool fresh;                  /* no picture seen yet */
     float gain[NODES];           /* what each node may carry, smoothed over time */
     int16_t *line;               /* one row per row of nodes, stretched to the picture's width */
-    int16_t *step, *delta;       /* one picture row */
+    int16_t *delta;              /* one picture row of luma levels */
+    uint16_t *diff;              /* one picture row of differences */
 };
 
 static void shape(int w, int h, int *cols, int *rows)
@@ -52,39 +53,64 @@ void mark_grid(const uint8_t k_pattern[32], int segment, int w, int h, struct ma
 /* Luma levels that a patch of mean luma m and activity a (mean absolute difference of neighbours) hides. */
 static float hides(float m, float a)
 {
-    float g = fminf(0.6f + 0.22f * a, 2.2f);
+    float g = fminf(0.3f + 0.25f * a, 2.2f);
     // Near black one level is a large step of light, and nothing moves there to hide it.
     if (m < 48)
         g *= fminf(1, fmaxf(fmaxf(0, (m - 24) / 24), (a - 1) / 3));
     return fmaxf(g, 0);
 }
 
-/* Sums of one patch; every dy-th row is enough. */
-static float patch(const uint8_t *y, ptrdiff_t stride, int x0, int x1, int y0, int y1, int far,
-                   int w, int h)
+/* d = differences of a group of pixels to their neighbours on the right and below. */
+static void differ(const uint8_t *p, const uint8_t *q, int far, uint16_t d[LANES])
 {
-    unsigned sum = 0, act = 0, n = 0;
-    int dy = (y1 - y0) / 5 + 1;
-    for (int j = y0; j < y1; j += dy) {
-        const uint8_t *p = y + j * stride, *q = y + (j + far < h ? j + far : j - far) * stride;
-        int end = x1 + far <= w ? x1 : w - far;
-        for (int i = x0; i < end; i++) {
-            sum += p[i];
-            act += (unsigned)abs(p[i] - p[i + far]) + (unsigned)abs(p[i] - q[i]);
-        }
-        n += (unsigned)(end > x0 ? end - x0 : 0);
-    }
-    return n ? hides((float)sum / (float)n, (float)act / (float)(2 * n)) : 0;
+    uint8_t here[LANES], right[LANES], down[LANES];
+    memcpy(here, p, LANES);
+    memcpy(right, p + far, LANES);
+    memcpy(down, q, LANES);
+    for (int k = 0; k < LANES; k++)
+        d[k] = (uint16_t)(abs(here[k] - right[k]) + abs(here[k] - down[k]));
 }
 
+/* Luma and differences of one picture row, added up per column of patches. diff: room for w. */
+static void sum_row(const uint8_t *p, const uint8_t *q, int w, int far, int fw, uint16_t *diff,
+                    unsigned *luma, unsigned *act)
+{
+    int x = 0;
+    for (; x + LANES <= w - far; x += LANES)
+        differ(p + x, q + x, far, diff + x);
+    for (; x < w - far; x++)
+        diff[x] = (uint16_t)(abs(p[x] - p[x + far]) + abs(p[x] - q[x]));
+    x = 0;
+    for (int i = 0; i < fw; i++) {
+        int end = (i + 1) * w / fw < w - far ? (i + 1) * w / fw : w - far;
+        unsigned l = 0, a = 0;
+        for (; x < end; x++) {
+            l += p[x];
+            a += diff[x];
+        }
+        luma[i] += l;
+        act[i] += a;
+    }
+}
+
+/* A few rows of each patch are enough. */
 static void measure(const uint8_t *y, ptrdiff_t stride, int w, int h, int cols, int rows,
-                    float gain[NODES])
+                    uint16_t *diff, float gain[NODES])
 {
     int fw = cols * FINE, fh = rows * FINE, far = (w < h ? w : h) / 360 + 1;
-    for (int j = 0; j < fh; j++)
-        for (int i = 0; i < fw; i++)
-            gain[j * fw + i] = patch(y, stride, i * w / fw, (i + 1) * w / fw, j * h / fh,
-                                     (j + 1) * h / fh, far, w, h);
+    for (int j = 0; j < fh; j++) {
+        unsigned luma[MARK_LONG * FINE] = {0}, act[MARK_LONG * FINE] = {0}, n = 0;
+        int y0 = j * h / fh, y1 = (j + 1) * h / fh, dy = (y1 - y0) / 5 + 1;
+        for (int r = y0; r < y1; r += dy, n++)
+            sum_row(y + r * stride, y + (r + far < h ? r + far : r - far) * stride, w, far, fw,
+                    diff, luma, act);
+        for (int i = 0; i < fw; i++) {
+            int x1 = (i + 1) * w / fw, x0 = i * w / fw;
+            int px = (x1 < w - far ? x1 : w - far) - x0;
+            float all = (float)px * (float)n;
+            gain[j * fw + i] = all > 0 ? hides((float)luma[i] / all, (float)act[i] / (2 * all)) : 0;
+        }
+    }
 }
 
 void mark_gain(const uint8_t *y, ptrdiff_t stride, int w, int h, float gain[MARK_CELLS])
@@ -92,7 +118,10 @@ void mark_gain(const uint8_t *y, ptrdiff_t stride, int w, int h, float gain[MARK
     float node[NODES];
     int cols, rows;
     shape(w, h, &cols, &rows);
-    measure(y, stride, w, h, cols, rows, node);
+    uint16_t *diff = malloc((size_t)w * sizeof *diff);
+    must(diff != NULL);
+    measure(y, stride, w, h, cols, rows, diff, node);
+    free(diff);
     memset(gain, 0, MARK_CELLS * sizeof *gain);
     for (int k = 0; k < NODES; k++) {
         int j = k / (cols * FINE), i = k % (cols * FINE);
@@ -106,13 +135,13 @@ struct mark_pen *mark_pen_new(int w, int h)
     must(p != NULL);
     p->w = w;
     p->h = h;
-    p->width = (w + LANES - 1) / LANES * LANES;
+    p->width = (w + LANES) / LANES * LANES;
     p->fresh = true;
     shape(w, h, &p->cols, &p->rows);
     p->line = calloc((size_t)p->width * (size_t)(p->rows * FINE), sizeof *p->line);
-    p->step = calloc((size_t)p->width * 2, sizeof *p->step);
-    must(p->line && p->step);
-    p->delta = p->step + p->width;
+    p->delta = calloc((size_t)p->width, sizeof *p->delta);
+    p->diff = calloc((size_t)p->width, sizeof *p->diff);
+    must(p->line && p->delta && p->diff);
     return p;
 }
 
@@ -121,7 +150,8 @@ void mark_pen_free(struct mark_pen *p)
     if (!p)
         return;
     free(p->line);
-    free(p->step);
+    free(p->delta);
+    free(p->diff);
     free(p);
 }
 
@@ -140,19 +170,21 @@ static float pattern(const struct mark_grid *g, int i, int j)
 /* A row of nodes, linear between their centres. */
 static void stretch(const float *node, int n, int16_t *out, int w)
 {
+    float len = (float)w / (float)n;
     for (int k = -1, x = 0; k < n; k++) {
         float from = node[k < 0 ? 0 : k], to = node[k + 1 < n ? k + 1 : n - 1];
-        float at = ((float)k + 0.5f) * (float)w / (float)n, len = (float)w / (float)n;
+        float at = ((float)k + 0.5f) * len, slope = (to - from) / len;
         int end = (int)ceilf(at + len - 0.5f);
-        for (; x < w && x < end; x++)
-            out[x] = (int16_t)lrintf(from + (to - from) * fmaxf(0, ((float)x + 0.5f - at) / len));
+        float v = from + slope * ((float)x + 0.5f - at) + 32768.5f; // truncation then rounds
+        for (; x < w && x < end; x++, v += slope)
+            out[x] = (int16_t)((int)v - 32768);
     }
 }
 
 static void adapt(struct mark_pen *p, const uint8_t *src, ptrdiff_t stride)
 {
     float now[NODES];
-    measure(src, stride, p->w, p->h, p->cols, p->rows, now);
+    measure(src, stride, p->w, p->h, p->cols, p->rows, p->diff, now);
     for (int k = 0; k < NODES; k++) {
         float up = now[k] - p->gain[k];
         p->gain[k] += p->fresh || up < 0 ? up : up / 8;
@@ -163,25 +195,42 @@ static void adapt(struct mark_pen *p, const uint8_t *src, ptrdiff_t stride)
 /* delta = rounded luma levels of one picture row, between node rows l and m. q in 1/32768. */
 static void blend(const struct mark_pen *p, const int16_t *l, const int16_t *m, int16_t q)
 {
-    for (int x = 0; x < p->width; x += LANES)
-        for (int k = x; k < x + LANES; k++) {
-            int16_t d = (int16_t)(((int16_t)(m[k] - l[k]) * q) >> 16);
-            p->delta[k] = (int16_t)((int16_t)(l[k] + 2 * d + (1 << (ONE - 1))) >> ONE);
+    int16_t from[LANES], to[LANES];
+    for (int x = 0; x < p->width; x += LANES) {
+        memcpy(from, l + x, sizeof from);
+        memcpy(to, m + x, sizeof to);
+        for (int k = 0; k < LANES; k++) {
+            int16_t d = (int16_t)(((int16_t)(to[k] - from[k]) * q) >> 16);
+            from[k] = (int16_t)((int16_t)(from[k] + 2 * d + (1 << (ONE - 1))) >> ONE);
         }
+        memcpy(p->delta + x, from, sizeof from);
+    }
 }
 
-static void add(const int16_t *delta, int sign, const uint8_t *src, uint8_t *to, int w)
+/* Copies in and out, of a constant size, keep the compiler free of doubts about overlap. */
+static void add_lanes(const int16_t *delta, int16_t sign, uint8_t px[LANES])
 {
-    int x = 0;
-    for (; x + LANES <= w; x += LANES)
-        for (int k = x; k < x + LANES; k++) {
-            int16_t v = (int16_t)(src[k] + (int16_t)(delta[k] * sign));
-            to[k] = (uint8_t)(v < 1 ? 1 : v > 254 ? 254 : v);
-        }
-    for (; x < w; x++) {
-        int v = src[x] + delta[x] * sign;
-        to[x] = (uint8_t)(v < 1 ? 1 : v > 254 ? 254 : v);
+    int16_t d[LANES];
+    memcpy(d, delta, sizeof d);
+    for (int k = 0; k < LANES; k++) {
+        int16_t v = (int16_t)(px[k] + (int16_t)(d[k] * sign));
+        v = v < 1 ? 1 : v;
+        px[k] = (uint8_t)(v > 254 ? 254 : v);
     }
+}
+
+static void add(const int16_t *delta, int16_t sign, const uint8_t *src, uint8_t *to, int w)
+{
+    uint8_t px[LANES] = {0};
+    int x = 0;
+    for (; x + LANES <= w; x += LANES) {
+        memcpy(px, src + x, LANES);
+        add_lanes(delta + x, sign, px);
+        memcpy(to + x, px, LANES);
+    }
+    memcpy(px, src + x, (size_t)(w - x));
+    add_lanes(delta + x, sign, px); // a row of delta has one more lane group than the picture
+    memcpy(to + x, px, (size_t)(w - x));
 }
 
 void mark_draw(struct mark_pen *p, const struct mark_grid *g, float strength, const uint8_t *src,
