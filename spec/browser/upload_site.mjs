@@ -23,7 +23,7 @@ await main(async () => {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
   try {
-    const context = await browser.newContext();
+    const context = await browser.newContext({ reducedMotion: "reduce" });
     await context.addCookies(Object.entries(u.jar).map(([name, value]) => ({ name, value, url: s.url })));
     const page = await context.newPage(), cdp = await context.newCDPSession(page);
     await cdp.send("Network.enable");

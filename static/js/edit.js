@@ -6,11 +6,13 @@ import { get, post, requireUser } from "./api.js";
 import "./nav.js";
 import { film } from "./film.js";
 import details from "./edit/details.js";
+import preview from "./edit/preview.js";
 import removal from "./edit/removal.js";
+import strength from "./edit/strength.js";
 import subtitles from "./edit/subtitles.js";
 import { $, empty, fill, h, load, params, skeletonLines } from "./ui.js";
 
-const SECTIONS = [details, subtitles, removal];
+const SECTIONS = [details, preview, subtitles, strength, removal];
 const box = $("#sections"), id = params.get("video_id") || "";
 
 const page = {

@@ -2,13 +2,21 @@
 // What the viewer owns and was watching.
 import { get, requireUser } from "./api.js";
 import "./nav.js";
-import { card, film } from "./film.js";
+import { card, film, poster } from "./film.js";
 import { $, badge, clock, date, empty, h, paged, skeletonCards } from "./ui.js";
 
 const WHY = { purchase: "Bought", rental: "Rented", grant: "Shared with you", bundle: "Bundle", free: "Free" };
 
+// Its creator took it away; the purchase stays on record and counts again if it comes back.
+function removed(v) {
+  return h("div", { class: "col" }, h("article", { class: "card film" }, poster(v), h("div", { class: "card-body" },
+    h("span", { class: "title" }, v.title), h("div", { class: "text-body-secondary small mb-2 wrap" }, v.owner_name),
+    h("div", { class: "small" }, badge("Removed by its creator", "dark"), h("p", { class: "mt-2 mb-0" }, "Should it come back, it is yours as before.")))));
+}
+
 function row(raw) {
   const v = film({ ...raw, id: raw.video_id || raw.id });
+  if (v.state === "deleted") return removed(v);
   const seen = (v.position_ms ?? v.resume_ms ?? 0) / 1000 || v.position_sec || 0;
   const left = v.seconds ? v.seconds - seen : 0;
   return card(v, { seen, extra: h("div", { class: "small d-flex flex-wrap gap-2 align-items-center" }, badge(WHY[v.kind || v.access] || "Yours", "secondary"),

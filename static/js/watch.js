@@ -244,8 +244,9 @@ async function main() {
     drawAbout();
     draw();
   } catch (error) {
-    if (error.status === 404) {
-      fill($("#main"), empty("This video does not exist", "It may have been taken down by its creator.", h("a", { class: "btn btn-brand", href: "/public/browse.html" }, "Browse videos")));
+    if (error.status === 404 || error.status === 410) {
+      const [title, text] = error.status === 404 ? ["This video does not exist", "It may have been taken down by its creator."] : ["This video was removed", error.message];
+      fill($("#main"), empty(title, text, h("a", { class: "btn btn-brand", href: "/public/browse.html" }, "Browse videos")));
       return;
     }
     fill(stage);

@@ -19,7 +19,7 @@ local FROM = " from videos v join users u on u.id = v.owner_id left join affilia
 local function shape(row)
   row.hls_ready = row.processing_state == "ready"
   row.duration = row.duration_ms and row.duration_ms / 1000 or json.null
-  row.poster = row.poster and ("/media/poster/" .. row.id) or json.null
+  row.poster = row.poster and row.processing_state ~= "deleted" and ("/media/poster/" .. row.id) or json.null
   row.filename = row.id .. ((row.upload_name or ""):match("%.%w+$") or ".mp4"):lower()
   row.upload_name, row.duration_ms = nil, nil
   if not row.has_affiliate then row.commission_pct = 0 end
@@ -85,16 +85,23 @@ local function list(ctx, input)
   return ctx:ok { videos = json.array(rows), next_cursor = next_cursor or json.null }
 end
 
+-- Nobody's video, or one that a buyer knows and its creator took away.
+local function absent(ctx, id)
+  if not ctx.user then return errors.not_found("video") end
+  local row, err = db.read_one([[select 1 as yes from entitlements e join videos v on v.id = e.video_id
+    where v.id = $1::uuid and v.state = 'deleted' and e.user_id = $2 and e.revoked_at is null]], id, ctx.user.id)
+  if row == nil then return nil, err end
+  if not row then return errors.not_found("video") end
+  return errors.fail("video.removed", "The creator has removed this video. Should it come back, it is yours as before.", { status = 410 })
+end
+
 local function one(ctx, input)
   local row, err = db.read_one("select " .. COLUMNS .. ", v.visibility, v.error, v.error_code, "
     .. "v.state = 'failed' and v.upload_path is not null as can_retry" .. FROM
     .. "where v.id = $1::uuid and v.state <> 'deleted'", input.id)
   if row == nil then return nil, err end
-  local mine = row and ctx.user and (ctx.user.id == row.owner_id or ctx.user.is_admin)
-  if not row or (not mine and (row.visibility ~= "published" or row.processing_state == "failed")) then
-    return errors.not_found("video")
-  end
-  if not mine then row.error, row.error_code, row.visibility, row.can_retry = nil, nil, nil, nil end
+  if not row then return absent(ctx, input.id) end
+  local mine = ctx.user and (ctx.user.id == row.owner_id or ctx.user.is_admin)
   local access = json.null
   if ctx.user then
     local got
@@ -102,6 +109,11 @@ local function one(ctx, input)
     if not got then return nil, err end
     access = got.why or json.null
   end
+  -- One that is not listed any more stays with those who may watch it.
+  if not mine and (row.processing_state == "failed" or (row.visibility ~= "published" and access == json.null)) then
+    return errors.not_found("video")
+  end
+  if not mine then row.error, row.error_code, row.visibility, row.can_retry = nil, nil, nil, nil end
   local video = shape(row)
   video.access = access
   return ctx:ok { video = video }
@@ -135,7 +147,8 @@ end
 local function mine_one(ctx, input)
   local row, err = db.one("select v.id::text as id, v.title, v.description, v.price as price_cents, v.currency::text as currency, "
     .. iso "v.created_at" .. " as created_at, " .. iso "(v.deleted_at + make_interval(days => $3::int))" .. [[ as undelete_until,
-    v.state as processing_state, v.visibility, v.error, v.error_code, v.duration_ms, v.poster, v.upload_name,
+    v.state as processing_state, v.visibility, v.error, v.error_code, v.duration_ms, v.poster, v.upload_name, v.preview_ms,
+    round(coalesce((v.mark->>'strength')::numeric, 0.75) * 100)::int as strength_pct, v.state in ('queued', 'failed') as strength_open,
     (select count(*) from purchases s where s.video_id = v.id and s.revoked_at is null) as sales
     from videos v where v.id = $1::uuid and v.owner_id = $2
     and (v.state <> 'deleted' or v.deleted_at > now() - make_interval(days => $3::int))]], input.id, ctx.user.id, UNDELETE_DAYS)
@@ -145,14 +158,14 @@ local function mine_one(ctx, input)
   return ctx:ok { video = shape(row) }
 end
 
--- What the viewer bought or was given, with where they stopped.
+-- What the viewer bought or was given, with where they stopped. What its creator removed is there too, as deleted.
 local function library(ctx, input)
   local after, err = page.read("library", input.cursor, 1)
   if err then return nil, err end
   local rows
   rows, err = db.read("select " .. COLUMNS .. ", e.id as entitlement_id, e.kind, " .. iso "e.created_at" .. [[ as purchased_at,
     coalesce(w.position_ms, 0) as position_ms, coalesce(w.completed, false) as completed
-    from entitlements e join videos v on v.id = e.video_id and v.state <> 'deleted' join users u on u.id = v.owner_id
+    from entitlements e join videos v on v.id = e.video_id join users u on u.id = v.owner_id
     left join affiliate_programs p on p.video_id = v.id
     left join watch_progress w on w.user_id = e.user_id and w.video_id = e.video_id
     where e.user_id = $1 and e.revoked_at is null and (e.expires_at is null or e.expires_at > now())
@@ -165,12 +178,18 @@ local function library(ctx, input)
 end
 
 local function update(ctx, input)
-  local n, err = db.exec([[update videos set title = coalesce($3, title), description = coalesce($4, description),
-    price = coalesce($5, price), visibility = coalesce($6, visibility) where id = $1::uuid and owner_id = $2 and state <> 'deleted']],
-    input.id, ctx.user.id, input.title, input.description, input.price_cents, input.visibility)
-  if not n then return nil, err end
-  if n == 0 then return errors.fail("video.not_yours", "not owner / not found", { status = 404 }) end
-  return ctx:ok { video_id = input.id }
+  local row, err = db.one([[update videos set title = coalesce($3, title), description = coalesce($4, description),
+    price = coalesce($5, price), visibility = coalesce($6, visibility), preview_ms = coalesce($7, preview_ms),
+    mark = case when $8::int is null then mark else mark || jsonb_build_object('strength', $8::int / 100.0) end
+    where id = $1::uuid and owner_id = $2 and state <> 'deleted' and ($8::int is null or state in ('queued', 'failed')) returning 1 as yes]],
+    input.id, ctx.user.id, input.title, input.description, input.price_cents, input.visibility, input.preview_ms, input.strength_pct)
+  if row == nil then return nil, err end
+  if row then return ctx:ok { video_id = input.id } end
+  row, err = db.one("select 1 as yes from videos where id = $1::uuid and owner_id = $2 and state <> 'deleted'", input.id, ctx.user.id)
+  if row == nil then return nil, err end
+  if not row then return errors.fail("video.not_yours", "not owner / not found", { status = 404 }) end
+  return errors.fail("video.prepared", "The strength is part of the film's files: it can be changed only before it is prepared.",
+    { field = "strength_pct" })
 end
 
 local function delete(ctx, input)
@@ -214,6 +233,7 @@ local ID = { id = { type = "uuid", required = true } }
 local CHANGE = { id = { type = "uuid", required = true }, title = { type = "string", max = 200 },
   description = { type = "string", max = 5000, multiline = true, keep_blank = true },
   price_cents = { type = "int", min = 0, max = 1000000000 },
+  preview_ms = { type = "int", min = 0, max = 600000 }, strength_pct = { type = "int", min = 0, max = 120 },
   visibility = { type = "enum", values = { "published", "draft" } } }
 
 local function paging(default, max, more)
@@ -232,7 +252,7 @@ return { routes = {
   { method = "GET", path = "/api/my_videos/:id", auth = "user", summary = "One of them, for editing", input = ID,
     handler = mine_one },
   { method = "GET", path = "/api/library", auth = "user", summary = "What I may watch", input = paging(50, 200), handler = library },
-  { method = "POST", path = "/api/video_update", auth = "user", rate = "60/m", summary = "Change title, description, price",
+  { method = "POST", path = "/api/video_update", auth = "user", rate = "60/m", summary = "Change title, price, preview, mark",
     input = CHANGE, handler = update },
   { method = "POST", path = "/api/video_delete", auth = "user", rate = "60/m", summary = "Delete a video", input = ID, handler = delete },
   { method = "DELETE", path = "/api/videos/:id", auth = "user", rate = "60/m", summary = "Delete a video", input = ID, handler = delete },
