@@ -39,7 +39,8 @@
  *            "strength":0.75,"code":"half"|"nuida" (code.h),
  *            "reference":{"name":"ref",... like a rendition without segments_b},
  *            "subtitles":[{"file":"subs_1.json","codec":"mov_text"|"subrip"|"ass"|"webvtt"|"text","language":"de","label":"",
- *                          "forced":false,"default":true,"cues":12}]}
+ *                          "forced":false,"default":true,"cues":12}],
+ *            "storyboard":{"w":160,"h":90,"columns":10,"rows":10,"count":7,"interval":2.0,"sheets":["<32 hex>.jpg"]}}
  *           renditions ascend by height; "name" is the short side. "segments" is variant a (picture + mark), "segments_b"
  *           variant b (picture - mark): same count, durations and, one by one, the same file sizes. At strength 0
  *           there is neither segments_b nor reference. The reference is unmarked, its longer side at most 320: it is the

@@ -104,6 +104,8 @@ static int encode_one(struct encode *v, AVFrame *f, int times, struct err *e)
     for (; !rc && times > 0 && !group_failed(v->group); times--) {
         if (v->poster)
             poster_offer(v->poster, f, (double)v->sent * v->plan.rate.den / v->plan.rate.num);
+        if (v->sprite && v->sent % v->plan.gop == 0)
+            sprite_offer(v->sprite, f);
         if (v->pen && (!pair[0] || v->sent / v->plan.gop != v->segment))
             rc = draw(v, f, pair, e);
         for (int i = 0; !rc && i < v->track.variants; i++)

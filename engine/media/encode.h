@@ -11,6 +11,7 @@
 #include "media/mark.h"
 #include "media/pixels.h"
 #include "media/poster.h"
+#include "media/sprite.h"
 #include "media/queue.h"
 #include "media/track.h"
 
@@ -36,6 +37,7 @@ struct encode {
     struct group *group;
     struct store *store;
     struct poster *poster;                /* or NULL */
+    struct sprite *sprite;                /* or NULL */
     struct encode *child[LADDER_MAX + 1]; /* made from this one's pictures */
     int nchildren;
     struct queue in; /* of struct encode_picture */

@@ -45,5 +45,7 @@ void index_json(const struct index_info *x, bool segments, struct buf *out)
     }
     buf_puts(out, ",\"subtitles\":");
     subs_json(x->subs, out);
+    buf_puts(out, ",\"storyboard\":");
+    sprite_json(x->sprite, x->gop_seconds, out);
     buf_puts(out, "}");
 }

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "media/ladder.h"
 #include "media/probe.h"
+#include "media/sprite.h"
 #include "media/subs.h"
 #include "media/track.h"
 
@@ -20,6 +21,8 @@ struct index_info {
     double strength;               /* of the mark; 0 = none */
     const struct track *reference; /* NULL without a mark */
     const struct subs *subs;
+    const struct sprite *sprite;
+    double gop_seconds; /* between two offers to sprite */
 };
 void index_json(const struct index_info *x, bool segments, struct buf *out);
 #endif

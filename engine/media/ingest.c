@@ -33,6 +33,7 @@ struct ingest {
     struct poster poster;
     struct tone *tone; /* NULL = SDR */
     struct subs subs;
+    struct sprite sprite;
     struct cadence cadence;
     AVFrame *held;
     int64_t origin; /* of the first picture, in the video stream's time base */
@@ -120,6 +121,7 @@ static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
             poster_placed = true;
         }
     }
+    in->encode[in->n - 1].sprite = &in->sprite;
     for (int i = in->n - 1; i >= 0; i--)
         if (encode_start(&in->encode[i], e))
             return -1;
@@ -334,12 +336,14 @@ static int publish(struct ingest *in, struct buf *out, struct err *e)
                            .seconds = cadence_seconds(&in->cadence),
                            .rate = in->cadence.rate};
     in->job->progress("finish", 0.99);
-    if (poster_write(&in->poster, in->store, e))
+    if (poster_write(&in->poster, in->store, e) || sprite_write(&in->sprite, in->store, e))
         return -1;
     int64_t origin = av_rescale_q(in->origin, in->decoder->pkt_timebase, (AVRational){1, 1000});
     if (subs_write(&in->subs, origin, llround(x.seconds * 1000), in->store, e))
         return -1;
     x.subs = &in->subs;
+    x.sprite = &in->sprite;
+    x.gop_seconds = in->encode[0].plan.gop * (double)x.rate.den / x.rate.num;
     x.posters = in->poster.written;
     for (int i = in->n - 1; i >= 0; i--)
         if (&in->encode[i] != in->reference)
@@ -416,6 +420,7 @@ static void close_all(struct ingest *in)
     poster_fini(&in->poster);
     tone_free(in->tone);
     subs_fini(&in->subs);
+    sprite_fini(&in->sprite);
     av_frame_free(&in->held);
     avcodec_free_context(&in->decoder);
     store_free(in->store);

@@ -84,7 +84,7 @@ fail:
     return NULL;
 }
 
-static int write_jpeg(const AVFrame *in, struct store *s, const char *name, struct err *e)
+int poster_jpeg(const AVFrame *in, struct store *s, const char *name, struct err *e)
 {
     AVFrame *f = full_range(in);
     AVPacket *pkt = av_packet_alloc();
@@ -118,14 +118,14 @@ out:
 int poster_write(struct poster *p, struct store *s, struct err *e)
 {
     const AVFrame *main_pick = p->pick[0] ? p->pick[0] : p->first;
-    if (main_pick && write_jpeg(main_pick, s, "poster.jpg", e))
+    if (main_pick && poster_jpeg(main_pick, s, "poster.jpg", e))
         return -1;
     for (int i = 1; i < POSTER_COUNT; i++) {
         char name[24];
         if (!p->pick[i])
             continue;
         snprintf(name, sizeof name, "poster_%d.jpg", ++p->written);
-        if (write_jpeg(p->pick[i], s, name, e))
+        if (poster_jpeg(p->pick[i], s, name, e))
             return -1;
     }
     return 0;

@@ -20,5 +20,7 @@ struct poster {
 void poster_init(struct poster *p, double seconds);
 void poster_fini(struct poster *p);
 void poster_offer(struct poster *p, const AVFrame *f, double t);
+/* Stores a limited-range yuv420p picture as JPEG without metadata. */
+int poster_jpeg(const AVFrame *f, struct store *s, const char *name, struct err *e);
 int poster_write(struct poster *p, struct store *s, struct err *e);
 #endif

@@ -244,6 +244,16 @@ static void hex(char *out, const uint8_t *p, size_t n)
         snprintf(out + 2 * i, 3, "%02x", p[i]);
 }
 
+int store_random_name(char out[40], const char *suffix, struct err *e)
+{
+    uint8_t rnd[16];
+    if (RAND_bytes(rnd, sizeof rnd) != 1)
+        return fail_set(e, "media.internal", "The server's crypto library does not work.");
+    hex(out, rnd, sizeof rnd);
+    snprintf(out + 32, 8, ".%s", suffix);
+    return 0;
+}
+
 int store_seal(struct store *s, const char *rendition, const char *variant, int number,
                const void *p, size_t n, struct store_segment *out, struct err *e)
 {

@@ -22,6 +22,8 @@ struct store *store_new(int dirfd, const uint8_t secret[32], struct err *e);
 void store_free(struct store *s);
 /* Any thread. Copies; the write happens later and its error shows in a later call or in store_sync. */
 int store_put(struct store *s, const char *name, const void *p, size_t n, struct err *e);
+/* A name that tells nothing: 32 hex digits and the suffix (at most 6 characters). Any thread. */
+int store_random_name(char out[40], const char *suffix, struct err *e);
 /* Any thread. Encrypts under the segment's own key (key_info) and puts it; fills everything of out but seconds. */
 int store_seal(struct store *s, const char *rendition, const char *variant, int number,
                const void *p, size_t n, struct store_segment *out, struct err *e);

@@ -7,12 +7,13 @@ local language = require "lib.language"
 local M = {}
 
 local TYPES = { m3u8 = "application/vnd.apple.mpegurl", m4s = "video/iso.segment", mp4 = "video/mp4",
-  key = "application/octet-stream", vtt = "text/vtt; charset=utf-8" }
+  key = "application/octet-stream", vtt = "text/vtt; charset=utf-8", jpg = "image/jpeg" }
 
 -- The kind of a file name inside a session: extension, or nil for what we never serve.
 function M.extension(file)
   if #file > 160 or not file:find("^[%w_-]+%.%w+$") then return nil end
   local ext = file:match("%.(%w+)$")
+  if ext == "jpg" and not file:find("^%x+%.jpg$") then return nil end
   return TYPES[ext] and ext or nil
 end
 
@@ -85,6 +86,24 @@ end
 function M.subtitles(id, seconds)
   return ("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXTINF:%.6f,\nsub-%d.vtt\n#EXT-X-ENDLIST\n")
     :format(math.ceil(seconds), seconds, id)
+end
+
+-- Where the small pictures of a film are, as WebVTT. b: the storyboard of index.json.
+function M.storyboard(b, seconds)
+  local out = { "WEBVTT\n" }
+  local function stamp(s)
+    local ms = math.floor(s * 1000 + 0.5)
+    return ("%02d:%02d:%02d.%03d"):format(math.floor(ms / 3600000), math.floor(ms / 60000) % 60, math.floor(ms / 1000) % 60, ms % 1000)
+  end
+  for i = 0, b.count - 1 do
+    local from, to, at = i * b.interval, math.min((i + 1) * b.interval, seconds), i % (b.columns * b.rows)
+    local sheet = b.sheets[math.floor(i / (b.columns * b.rows)) + 1]
+    if to > from and sheet then
+      out[#out + 1] = ("%s --> %s\n%s#xywh=%d,%d,%d,%d\n"):format(stamp(from), stamp(to), sheet, at % b.columns * b.w,
+        math.floor(at / b.columns) * b.h, b.w, b.h)
+    end
+  end
+  return table.concat(out, "\n")
 end
 
 -- One rendition. init: file name of its clear header. segments: list {name, dur (seconds), iv (hex)}.

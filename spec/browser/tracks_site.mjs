@@ -74,6 +74,16 @@ await main(async () => {
     await until("off is off", async () => await shown(w) === "");
     check("the viewer chooses subtitles and sees their text at its time", true);
 
+    const bar = await w.locator(".player .seek").boundingBox();
+    const answer = w.waitForResponse((r) => /\/[0-9a-f]{32}\.jpg$/.test(r.url()));
+    await w.mouse.move(bar.x + bar.width * 0.7, bar.y + bar.height / 2);
+    await w.mouse.move(bar.x + bar.width * 0.75, bar.y + bar.height / 2);
+    await w.waitForFunction(() => !document.querySelector(".player .tile").hidden);
+    await w.mouse.move(bar.x + bar.width * 0.76, bar.y + bar.height / 2);
+    check("the seek bar shows the picture of its moment", (await answer).status() === 200
+      && await w.locator(".player .tile .picture").evaluate((p) => !p.hidden && p.style.backgroundPosition.startsWith("-160px")));
+    await shot(w, "storyboard");
+
     const e = await open(`/public/edit.html?video_id=${id}`, { width: 360, height: 740 });
     await e.waitForSelector("#subtitles li >> nth=2");
     const file = join(s.dir, "mine.srt");

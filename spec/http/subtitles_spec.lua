@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Subtitles from a creator's file to a viewer's player, and for nobody else.
+local blob = require "ppv.blob"
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local h = require "spec.support"
@@ -67,6 +68,20 @@ describe("subtitles", function()
     assert.same({}, list(maker, id).json.items)
     assert.equal(404, maker:request("DELETE", "/api/videos/" .. id .. "/subtitles/" .. sub).status)
     assert.is_nil(maker:get(play.json.playlist).body:find("SUBTITLES", 1, true))
+  end)
+
+  it("come with a storyboard that lists its own sheets only", function()
+    local sheet, poster = ("ab"):rep(16) .. ".jpg", ("cd"):rep(16) .. ".jpg"
+    assert(db.exec("update videos set index = $2::jsonb where id = $1::uuid", id, ([[{"storyboard":{"w":160,"h":90,"columns":2,"rows":1,"count":3,
+      "interval":3,"sheets":["%s","%s"]}}]]):format(sheet, sheet)))
+    for _, name in ipairs { sheet, poster } do assert(blob.write("media", id .. "/" .. name, "jpeg")) end
+    local base = maker:get("/api/request_play?video_id=" .. id).json.playlist:gsub("master%.m3u8$", "")
+    assert.equal(("WEBVTT\n\n00:00:00.000 --> 00:00:03.000\n%s#xywh=0,0,160,90\n\n00:00:03.000 --> 00:00:06.000\n%s#xywh=160,0,160,90\n\n"
+      .. "00:00:06.000 --> 00:00:08.000\n%s#xywh=0,0,160,90\n"):format(sheet, sheet, sheet), maker:get(base .. "tiles.vtt").body)
+    local r = maker:get(base .. sheet)
+    assert.same({ 200, "image/jpeg", "jpeg" }, { r.status, r.headers["content-type"], r.body })
+    for _, bad in ipairs { poster, "poster.jpg", "tiles.m3u8" } do assert.equal(404, maker:get(base .. bad).status, bad) end
+    assert.equal(404, h.client():get("/hls/" .. ("a"):rep(36) .. "/" .. sheet).status)
   end)
 
   it("are refused with a sentence", function()

@@ -82,6 +82,21 @@ const checks = {
     same(cues(m, 0)[0], [500, 1500, 'Guten Tag\nzweite Zeile'], 'mov_text');
     same(ingest('silent.mp4').subtitles, [], 'none');
   },
+  'the storyboard has a tile for each segment, in the film\'s shape and order'() {
+    const x = ingest('landscape.mp4'), b = x.storyboard;
+    same([b.w, b.h, b.count, b.interval, b.sheets.length], [160, 90, 6, 2, 1], 'storyboard');
+    same(/^[0-9a-f]{32}\.jpg$/.test(b.sheets[0]), true, 'an opaque name');
+    const sheet = path.join(x.dir, b.sheets[0]);
+    same(execFileSync('ffprobe', ['-v', 'error', '-show_entries', 'stream=width,height', '-of', 'csv=p=0', sheet]).toString().trim(), '960,90', 'size');
+    // Each tile against the source at its moment.
+    const rgb = (...args) => execFileSync('ffmpeg', ['-nostdin', '-v', 'error', ...args, '-frames:v', '1', '-pix_fmt', 'rgb24', '-f', 'rawvideo', '-']);
+    const off = (p, q) => p.reduce((a, v, i) => a + Math.abs(v - q[i]), 0) / p.length;
+    const tiles = [0, 1, 2, 3, 4, 5].map(i => rgb('-i', sheet, '-vf', `crop=160:90:${i * 160}:0,scale=40:22:flags=area`));
+    const source = [0, 1, 2, 3, 4, 5].map(i => rgb('-ss', String(2 * i), '-i', path.join(samples, 'landscape.mp4'), '-vf', 'scale=40:22:flags=area'));
+    tiles.forEach((t, i) => same(source.map(s => off(t, s)).reduce((best, v, k, all) => (v < all[best] ? k : best), 0), i, `tile ${i} shows`));
+    const p = ingest('portrait.mp4').storyboard;
+    same([p.w, p.h], [90, 160], 'portrait');
+  },
   'a silent film has no sound'() {
     same(ingest('silent.mp4').audio, [], 'tracks');
   },

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Our own small player: hls.js (light build where it suffices), native HLS otherwise. The viewer's name and the date
 // wander over the picture; the keys of the film carry the real mark.
+import { storyboard } from "./storyboard.js";
 import { preferTracks, trackItems } from "./tracks.js";
 import { clock, fill, h, icon, sentence } from "./ui.js";
 
@@ -67,6 +68,7 @@ export function createPlayer(stage, options) {
     muteButton, volume, speedButton, tracksButton, qualityButton, document.pictureInPictureEnabled && pipButton, fullButton));
   const box = h("div", { class: "player", role: "group", "aria-label": "Video player" }, video, center, controls, menu, live);
   fill(stage, box);
+  storyboard(seek, controls, () => options.playlist);
 
   const ended = options.ended;
   let hls = null, wanted = options.startAt || 0, dragging = false, renewals = 0, recoveries = 0, dead = false, idleTimer = 0, quality = -1;

@@ -108,6 +108,12 @@ local function stored(ctx, s, t, file, ext)
   return ctx:file("media", path, headers("private, max-age=3600"), hls.type_of(ext))
 end
 
+local function sheet(ctx, t, name)
+  local ok, err = tracks.is_sheet(t.id, name)
+  if not ok then return nil, err end
+  return ctx:file("media", t.id .. "/" .. name, headers("private, max-age=3600"), hls.type_of("jpg"))
+end
+
 local function gone() return errors.not_found("playback session") end
 
 -- Wrong cases look alike, whatever they are; failures of ours and the pace do not.
@@ -128,6 +134,7 @@ local function file(ctx)
   t, err = titles.get(s.video_id)
   if not t then return masked(nil, err) end
   if tracks.is_mine(name) then return masked(text(ext, tracks.file(t.id, name))) end
+  if ext == "jpg" then return masked(sheet(ctx, t, name)) end
   if ext == "m3u8" then return masked(playlist(s, t, name:match("^(.*)%.m3u8$"))) end
   if ext == "key" then return masked(key(ctx, s, t, name)) end
   return masked(stored(ctx, s, t, name, ext))
