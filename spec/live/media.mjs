@@ -58,7 +58,6 @@ async function plays(s, who, id, name) {
   check(`${name}: ffmpeg decodes it without a complaint`, r.code === 0 && r.err.trim() === "", `${r.code} ${r.err.slice(0, 600)}`);
   const wrong = await exec("ffmpeg", ["-nostdin", "-v", "error", "-i", url.replace(/.(?=\/[^/]*$)/, c => c === "A" ? "B" : "A"), "-f", "null", "-"]);
   check(`${name}: nobody with another token`, wrong.code !== 0, "it played");
-}: nobody without the cookie`, bare.code !== 0, "it played");
 }
 
 await main(async () => {
