@@ -78,10 +78,12 @@ await main(async () => {
     const answer = w.waitForResponse((r) => /\/[0-9a-f]{32}\.jpg$/.test(r.url()));
     await w.mouse.move(bar.x + bar.width * 0.7, bar.y + bar.height / 2);
     await w.mouse.move(bar.x + bar.width * 0.75, bar.y + bar.height / 2);
-    await w.waitForFunction(() => !document.querySelector(".player .tile").hidden);
+    await w.waitForFunction(() => !document.querySelector(".player .glimpse").hidden);
     await w.mouse.move(bar.x + bar.width * 0.76, bar.y + bar.height / 2);
     check("the seek bar shows the picture of its moment", (await answer).status() === 200
-      && await w.locator(".player .tile .picture").evaluate((p) => !p.hidden && p.style.backgroundPosition.startsWith("-160px")));
+      && await w.locator(".player .glimpse .picture").evaluate((p) => !p.hidden && p.style.backgroundPosition.startsWith("-160px")));
+    const low = await w.locator(".player .glimpse").evaluate((g) => g.getBoundingClientRect().bottom);
+    check("it stands above the bar", low <= bar.y, `${low} over ${bar.y}`);
     await shot(w, "storyboard");
 
     const e = await open(`/public/edit.html?video_id=${id}`, { width: 360, height: 740 });

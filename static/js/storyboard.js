@@ -16,7 +16,7 @@ export function parse(text) {
 // name(second) -> what else there is to say about the moment, or "".
 export function storyboard(seek, controls, playlist, name = () => "") {
   const picture = h("div", { class: "picture" }), text = h("div", { class: "small" });
-  const box = h("div", { class: "tile", hidden: true, "aria-hidden": "true" }, picture, text);
+  const box = h("div", { class: "glimpse", hidden: true, "aria-hidden": "true" }, picture, text);
   let tiles = null;
   controls.append(box);
 
