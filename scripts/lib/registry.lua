@@ -2,6 +2,7 @@
 -- Plugins: checks manifests, loads handlers, and finds them by kind. Runs in the load phase; a problem is recorded with
 -- file and line, so that a reload is refused as a whole and a cold start leaves the plugin out.
 local host = require "ppv.host"
+local context = require "lib.ctx"
 local errors = require "lib.errors"
 local settings = require "lib.settings"
 
@@ -120,6 +121,13 @@ function M.call(fn, ...)
   return host.copy(answer), host.copy(problem)
 end
 
+-- The ways to answer that need nothing of the request: made once for all.
+local ANSWERS = {}
+for _, name in ipairs { "json", "ok", "empty", "text", "html", "redirect" } do
+  local answer = context.methods[name]
+  ANSWERS[name] = function(_, ...) return answer(context.methods, ...) end
+end
+
 -- What a route plugin's handler receives: no cookies, no headers of ours, no session.
 function M.wrap_route(p, route)
   local inner = route.handler
@@ -129,9 +137,7 @@ function M.wrap_route(p, route)
     c.method, c.path, c.params, c.ip, c.id = ctx.method, ctx.path, ctx.params, ctx.ip, ctx.id
     c.user = ctx.user and { id = ctx.user.id, username = ctx.user.username } or nil
     c.query = ctx:query()
-    for _, name in ipairs { "json", "ok", "empty", "text", "html", "redirect" } do
-      c[name] = function(_, ...) return ctx[name](ctx, ...) end
-    end
+    for name, answer in pairs(ANSWERS) do c[name] = answer end
     return M.call(inner, c, input)
   end
   return { method = route.method, path = route.path, auth = route.auth, rate = route.rate, input = route.input,
