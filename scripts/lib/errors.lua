@@ -17,7 +17,7 @@ local STATUS = {
   ["wallet.insufficient"] = 402, ["wallet.disabled"] = 403, ["wallet.limit"] = 422, ["wallet.amount"] = 422,
   ["sale.price_changed"] = 409, ["sale.already_owned"] = 409, ["sale.own_video"] = 409, ["sale.blocked"] = 403,
   ["access.denied"] = 403, ["playback.limit"] = 409, ["video.not_ready"] = 409, ["upload.quota"] = 413,
-  ["video.not_found"] = 404, ["video.not_yours"] = 404, ["deposit.not_found"] = 404, ["user.unknown"] = 404, ["auth.token"] = 400,
+  ["video.not_found"] = 404, ["preview.none"] = 404, ["video.not_yours"] = 404, ["deposit.not_found"] = 404, ["user.unknown"] = 404, ["auth.token"] = 400,
   ["approval.self"] = 403, ["wallet.transfer_disabled"] = 403, ["idempotency.required"] = 400, ["plugin.missing"] = 503,
   ["payment.not_configured"] = 409, ["payment.gateway"] = 502, ["payment.bad_signature"] = 400,
 }

@@ -6,13 +6,14 @@ import { get, post, requireUser } from "./api.js";
 import "./nav.js";
 import { film } from "./film.js";
 import details from "./edit/details.js";
+import embed from "./edit/embed.js";
 import preview from "./edit/preview.js";
 import removal from "./edit/removal.js";
 import strength from "./edit/strength.js";
 import subtitles from "./edit/subtitles.js";
 import { $, empty, fill, h, load, params, skeletonLines } from "./ui.js";
 
-const SECTIONS = [details, preview, subtitles, strength, removal];
+const SECTIONS = [details, subtitles, preview, embed, strength, removal];
 const box = $("#sections"), id = params.get("video_id") || "";
 
 const page = {

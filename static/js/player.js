@@ -45,8 +45,9 @@ function overlay(box, viewer) {
   return () => { clearTimeout(timer); mark.remove(); };
 }
 
-// options: playlist, viewer, poster, startAt (s), duration (s, a hint), onProgress(seconds, leaving, played), renew() -> new playlist address,
-// ended() -> why the session must not be renewed by itself (a sentence), or null
+// options: playlist, viewer (whose name wanders; none = nobody's), poster, startAt (s), duration (s, a hint), onProgress(seconds, leaving, played), renew() -> new playlist address,
+// ended() -> why the session must not be renewed by itself (a sentence), or null; finished() -> what stands in the picture after the end;
+// quiet: begin without sound where the browser allows no other beginning
 export function createPlayer(stage, options) {
   const video = h("video", { playsinline: true, preload: "auto", poster: options.poster, tabindex: "-1", "aria-label": options.title || "Video" });
   const seek = h("input", { type: "range", class: "seek", min: 0, max: Math.max(1, options.duration || 1), step: 0.1, value: 0, "aria-label": "Position" });
@@ -72,7 +73,7 @@ export function createPlayer(stage, options) {
 
   const ended = options.ended;
   let hls = null, wanted = options.startAt || 0, dragging = false, renewals = 0, recoveries = 0, dead = false, idleTimer = 0, quality = -1;
-  const stopMark = overlay(box, options.viewer || "viewer");
+  const stopMark = options.viewer ? overlay(box, options.viewer) : () => {};
 
   function control(pic, label, run) {
     return h("button", { type: "button", class: "ctl", "aria-label": label, title: label, onclick: run }, icon(pic, 24));
@@ -90,6 +91,11 @@ export function createPlayer(stage, options) {
   }
   function showPlay() {
     fill(center, h("button", { type: "button", class: "bigplay", "aria-label": "Play", onclick: toggle }, icon("play", 40)));
+  }
+  function beginQuietly() {
+    if (!options.quiet) return showPlay();
+    video.muted = true;
+    return video.play().catch(showPlay);
   }
   async function pip() {
     try {
@@ -219,7 +225,11 @@ export function createPlayer(stage, options) {
   video.addEventListener("canplay", () => { if (center.contains(spinner)) fill(center); });
   video.addEventListener("timeupdate", () => { count(); showTime(); });
   video.addEventListener("durationchange", showTime);
-  video.addEventListener("ended", () => { report(); showPlay(); say("The end"); });
+  video.addEventListener("ended", () => {
+    report();
+    if (options.finished) fill(center, options.finished()); else showPlay();
+    say("The end");
+  });
   video.addEventListener("volumechange", () => {
     const off = video.muted || video.volume === 0;
     setControl(muteButton, off ? "muted" : "volume", off ? "Sound on (m)" : "Mute (m)");
@@ -360,7 +370,7 @@ export function createPlayer(stage, options) {
         return fail(error.name === "ApiError" ? error.message : "The video cannot be loaded right now.");
       }
       if (wanted > 5) note(`Going on at ${clock(wanted)}`, "Start over", () => jump(0));
-      if (play) await video.play().catch(showPlay); else showPlay();
+      if (play) await video.play().catch(beginQuietly); else showPlay();
       return undefined;
     },
     destroy() {

@@ -4,12 +4,14 @@ import { ApiError, get, newKey, pay, post, query, rupiah, signInUrl } from "./ap
 import { nav } from "./nav.js";
 import { film, price } from "./film.js";
 import { createPlayer } from "./player.js";
+import { previewOf } from "./preview.js";
 import { $, badge, busy, clock, date, empty, fill, h, icon, money, notice, params, problem, sentence, skeletonLines } from "./ui.js";
 
 const id = params.get("video_id") || params.get("id") || "";
 const stage = $("#stage"), panel = $("#panel"), head = $("#head"), about = $("#about");
 const ref = keptRef();
 let user = null, video = null, options = null, player = null, playing = null, stopped = false;
+let from = null; // where the preview was when the film was bought
 
 // The affiliate's name survives signing in and topping up.
 function keptRef() {
@@ -55,10 +57,9 @@ async function start(button) {
     const session = await playback();
     const at = (session.resume_ms || 0) / 1000;
     playing = session.session;
-    player?.destroy();
     player = createPlayer(stage, {
       playlist: session.playlist, title: video.title, poster: video.poster, viewer: session.viewer || user.username, duration: video.seconds,
-      startAt: nearEnd(at) ? 0 : at,
+      startAt: from ?? (nearEnd(at) ? 0 : at),
       onProgress: remember,
       // Another place took over, access was taken back: starting again by itself would fight with that.
       ended: async () => {
@@ -71,10 +72,13 @@ async function start(button) {
         return fresh.playlist;
       },
     });
+    from = null;
     window.player = player;
     await player.start(true);
   };
   const failed = (error) => cover(h("div", { class: "narrow" }, problem(error, () => start(null))));
+  player?.destroy();
+  player = null;
   if (button) return busy(button, open, failed);
   cover(h("span", { class: "spinner-border", role: "status", "aria-label": "Starting" }));
   try { return await open(); } catch (error) { return failed(error); }
@@ -83,6 +87,46 @@ async function start(button) {
 function readyToPlay() {
   const button = h("button", { type: "button", class: "bigplay", id: "play", "aria-label": `Play ${video.title}`, onclick: () => start(button) }, icon("play", 44));
   cover(button);
+}
+
+// What stands in the picture after the free preview.
+function offer() {
+  const text = video.price_cents > 0 ? "Buy to go on" : "Sign in to go on";
+  const buy = user ? h("button", { type: "button", class: "btn btn-brand", onclick: toBuy }, text)
+    : h("a", { class: "btn btn-brand", href: signInUrl(here()) }, text);
+  return h("div", { class: "offer", id: "offer" }, h("p", { class: "mb-2" }, "This was the free preview."),
+    h("div", { class: "d-flex flex-wrap gap-2 justify-content-center" }, buy,
+      h("button", { type: "button", class: "btn btn-outline-light", onclick: () => player.video.play() }, "See it again")));
+}
+
+async function toBuy() {
+  if (document.fullscreenElement) await document.exitFullscreen();
+  panel.scrollIntoView({ block: "nearest" });
+  const next = $("#buy", panel) || $("#top-up", panel) || $("button", panel);
+  next?.focus();
+  if (next?.id === "buy") next.click();
+}
+
+let previewed = false;
+async function showPreview() {
+  if (previewed) return;
+  previewed = true;
+  try {
+    const preview = await previewOf(video);
+    if (mayWatch()) return;
+    player = createPlayer(stage, { ...preview, finished: offer, quiet: true });
+    player.box.append(badge("Free preview", "dark preview-badge"));
+    window.player = player;
+    await player.start(!matchMedia("(prefers-reduced-motion: reduce)").matches && !navigator.connection?.saveData);
+  } catch (error) {
+    console.debug("preview", error);
+    locked();
+  }
+}
+
+function locked() {
+  if (user) cover(h("span", {}, icon("lock", 44), h("span", { class: "visually-hidden" }, "Buy to watch")));
+  else cover(h("a", { class: "bigplay", href: signInUrl(here()), "aria-label": "Sign in to watch" }, icon("play", 44)));
 }
 
 function notReady() {
@@ -185,6 +229,7 @@ async function purchase() {
 }
 
 async function bought() {
+  from = player ? player.video.currentTime : null;
   video.access = "purchase";
   ownedPanel();
   panel.firstElementChild.prepend(h("div", { class: "alert alert-success", role: "status", id: "bought" }, "Paid. Enjoy the film."));
@@ -209,8 +254,8 @@ function draw() {
       h("p", { class: "mb-0" }, "You can get it as soon as it is ready.")));
     return;
   }
-  if (user) cover(h("span", {}, icon("lock", 44), h("span", { class: "visually-hidden" }, "Buy to watch")));
-  else cover(h("a", { class: "bigplay", href: signInUrl(here()), "aria-label": "Sign in to watch" }, icon("play", 44)));
+  if (!video.preview_ms) locked();
+  else showPreview();
   if (user) buyPanel(); else guestPanel();
 }
 

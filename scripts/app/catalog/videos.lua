@@ -6,13 +6,14 @@ local audit = require "lib.audit"
 local display = require "lib.display"
 local errors = require "lib.errors"
 local iso = require "lib.iso"
+local origins = require "lib.origins"
 local page = require "lib.page"
 
 local UNDELETE_DAYS = 7
 
 local COLUMNS = [[v.id::text as id, v.owner_id, u.username::text as owner_name, u.profile_desc as owner_profile_desc, v.title,
   v.description, v.price as price_cents, v.currency::text as currency, v.state as processing_state, v.duration_ms, v.width,
-  v.height, v.poster, v.upload_name, coalesce(p.pct, 0) as commission_pct, coalesce(p.enabled, false) as has_affiliate, ]]
+  v.height, v.poster, v.upload_name, v.preview_ms, coalesce(p.pct, 0) as commission_pct, coalesce(p.enabled, false) as has_affiliate, ]]
   .. iso "v.created_at" .. " as created_at"
 local FROM = " from videos v join users u on u.id = v.owner_id left join affiliate_programs p on p.video_id = v.id "
 
@@ -149,7 +150,7 @@ local function mine_one(ctx, input)
     .. iso "v.created_at" .. " as created_at, " .. iso "(v.deleted_at + make_interval(days => $3::int))" .. [[ as undelete_until,
     v.state as processing_state, v.visibility, v.error, v.error_code, v.duration_ms, v.poster, v.upload_name, v.preview_ms,
     round(coalesce((v.mark->>'strength')::numeric, 0.75) * 100)::int as strength_pct, v.state in ('queued', 'failed') as strength_open,
-    (select count(*) from purchases s where s.video_id = v.id and s.revoked_at is null) as sales
+    v.embed_origins, (select count(*) from purchases s where s.video_id = v.id and s.revoked_at is null) as sales
     from videos v where v.id = $1::uuid and v.owner_id = $2
     and (v.state <> 'deleted' or v.deleted_at > now() - make_interval(days => $3::int))]], input.id, ctx.user.id, UNDELETE_DAYS)
   if row == nil then return nil, err end
@@ -177,17 +178,43 @@ local function library(ctx, input)
   return ctx:ok { videos = json.array(rows), next_cursor = next_cursor or json.null }
 end
 
+local function not_yours() return errors.fail("video.not_yours", "not owner / not found", { status = 404 }) end
+
+-- What is given away is at most half of the film; before its length is known, whatever is asked is cut when it is shown.
+local function check_preview(ctx, input)
+  if not input.preview_ms or input.preview_ms == 0 then return true end
+  local row, err = db.one("select duration_ms from videos where id = $1::uuid and owner_id = $2", input.id, ctx.user.id)
+  if row == nil then return nil, err end
+  if not row then return not_yours() end
+  if row.duration_ms and input.preview_ms * 2 > row.duration_ms then
+    return errors.invalid(("The free preview can be at most half of the film: %d seconds"):format(row.duration_ms / 2000),
+      { field = "preview_ms" })
+  end
+  return true
+end
+
 local function update(ctx, input)
-  local row, err = db.one([[update videos set title = coalesce($3, title), description = coalesce($4, description),
-    price = coalesce($5, price), visibility = coalesce($6, visibility), preview_ms = coalesce($7, preview_ms),
+  local ok, err = check_preview(ctx, input)
+  if not ok then return nil, err end
+  local embed, odd
+  if input.embed_origins then
+    embed, odd = origins.read(input.embed_origins)
+    if not embed then
+      return errors.invalid(("%s cannot be allowed: write up to %d addresses like https://example.org"):format(odd, origins.MAX),
+        { field = "embed_origins" })
+    end
+  end
+  local row
+  row, err = db.one([[update videos set title = coalesce($3, title), description = coalesce($4, description),
+    price = coalesce($5, price), visibility = coalesce($6, visibility), preview_ms = coalesce($7, preview_ms), embed_origins = coalesce($9, embed_origins),
     mark = case when $8::int is null then mark else mark || jsonb_build_object('strength', $8::int / 100.0) end
     where id = $1::uuid and owner_id = $2 and state <> 'deleted' and ($8::int is null or state in ('queued', 'failed')) returning 1 as yes]],
-    input.id, ctx.user.id, input.title, input.description, input.price_cents, input.visibility, input.preview_ms, input.strength_pct)
+    input.id, ctx.user.id, input.title, input.description, input.price_cents, input.visibility, input.preview_ms, input.strength_pct, embed)
   if row == nil then return nil, err end
   if row then return ctx:ok { video_id = input.id } end
   row, err = db.one("select 1 as yes from videos where id = $1::uuid and owner_id = $2 and state <> 'deleted'", input.id, ctx.user.id)
   if row == nil then return nil, err end
-  if not row then return errors.fail("video.not_yours", "not owner / not found", { status = 404 }) end
+  if not row then return not_yours() end
   return errors.fail("video.prepared", "The strength is part of the film's files: it can be changed only before it is prepared.",
     { field = "strength_pct" })
 end
@@ -233,8 +260,9 @@ local ID = { id = { type = "uuid", required = true } }
 local CHANGE = { id = { type = "uuid", required = true }, title = { type = "string", max = 200 },
   description = { type = "string", max = 5000, multiline = true, keep_blank = true },
   price_cents = { type = "int", min = 0, max = 1000000000 },
-  preview_ms = { type = "int", min = 0, max = 600000 }, strength_pct = { type = "int", min = 0, max = 120 },
-  visibility = { type = "enum", values = { "published", "draft" } } }
+  visibility = { type = "enum", values = { "published", "draft" } }, preview_ms = { type = "int", min = 0, max = 43200000 },
+  strength_pct = { type = "int", min = 0, max = 120 },
+  embed_origins = { type = "string", max = 2000, multiline = true, keep_blank = true } }
 
 local function paging(default, max, more)
   local input = page.input(default, max)

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-import { field, h, invalid, onSubmit, toast } from "../ui.js";
-
-const MAX = 600;
+import { clock, field, h, invalid, onSubmit, toast } from "../ui.js";
 
 function draw(v, page) {
   if (v.state === "deleted") return null;
-  const input = h("input", { name: "seconds", inputmode: "numeric", autocomplete: "off", value: String(Math.round(v.preview_ms / 1000)) });
+  const most = v.seconds ? Math.floor(v.seconds / 2) : null;
+  const seconds = h("input", { name: "seconds", inputmode: "numeric", autocomplete: "off", value: Math.round(v.preview_ms / 1000) });
   const form = h("form", { novalidate: true },
-    field("Seconds that everybody may watch", input, `From the beginning, without paying. 0 = no preview, at most ${MAX}.`),
+    field("Seconds of the beginning anybody may watch", seconds, `0 shows nothing. ${most ? `At most half of the film: ${most}. ` : ""}It ends with a whole segment, so up to two seconds later.`),
     h("div", { class: "form-actions" }, h("button", { type: "submit", class: "btn btn-brand" }, "Save")));
   onSubmit(form, async (values) => {
-    if (!/^\d{1,3}$/.test(values.seconds.trim()) || Number(values.seconds) > MAX) { invalid(input, `A whole number from 0 to ${MAX}.`); return; }
-    await page.save({ preview_ms: Number(values.seconds) * 1000 });
-    toast("Saved.");
+    const n = /^\d{1,5}$/.test(values.seconds.trim()) ? Number(values.seconds) : -1;
+    if (n < 0) { invalid(seconds, "Write a number of seconds, like 60."); return; }
+    if (most !== null && n > most) { invalid(seconds, `At most ${most} seconds: half of the film.`); return; }
+    await page.save({ preview_ms: n * 1000 });
+    toast(n ? `Saved. The first ${clock(n)} are free.` : "Saved. There is no free preview.");
   });
   return form;
 }
 
-export default { id: "preview", title: "Preview", draw };
+export default { id: "preview", title: "Free preview", draw };
