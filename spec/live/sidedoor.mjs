@@ -160,6 +160,12 @@ await main(async () => {
   const paid = await buyer.buy(one);
   check("the buyer buys one film", paid.status === 200, paid.text);
 
+  // A free preview of the first film, looked at, so that its clear copies are among the files.
+  const shown = await creator.post("/api/video_update", { id: one, preview_ms: 2000 });
+  const preview = await stranger.get(`/api/preview?video_id=${one}`);
+  const free = shown.status === 200 && preview.status === 200 ? await addresses(stranger, preview.json.playlist) : new Map();
+  check("a stranger gets the preview and no key", [...free.keys()].some(p => p.endsWith(".m4s")) && [...free].every(([p, r]) => r.status === 200 && !p.endsWith(".key")),
+    `${shown.text} ${preview.text} ` + show(count_by([...free], ([p, r]) => `${p.split(".").pop()} ${r.status}`)));
   const roots = [join(s.var, "media"), join(s.var, "upload")];
   const files = roots.flatMap(root => files_below(root).map(path => ({ root, path })));
   const posters = new Set(await Promise.all([one, two].map(async id => sha((await stranger.get(`/media/poster/${id}`)).body))));
@@ -201,8 +207,13 @@ await main(async () => {
   const other = bent[0](session + "/x").replace(/\/x$/, "");
   await crawl(s, "nobody", secret, bytes_of, null, [other, "/media/seg"]);
   await crawl(s, "a stranger", secret, bytes_of, stranger.cookie(), [other, `/media/seg/${one}`]);
-  // With a session of film one: nothing of film two, no original, no index.
-  const forbidden = secret.filter(f => !f.path.includes(`/media/${one}/`) || f.path.endsWith(".json"));
+  // With the preview's token: its clear copies and the headers, nothing else.
+  const is_free = f => /\/clear-[^/]*$/.test(f.path) || f.path.endsWith(".mp4") && f.path.includes(`/media/${one}/`);
+  const opened = secret.filter(is_free).map(f => f.path), closed = secret.filter(f => !is_free(f)), glimpse = preview.json.playlist.replace(/\/[^/]*$/, "");
+  check("the clear copies are few", opened.some(f => f.includes("/clear-")) && closed.some(f => f.path.endsWith(".m4s")), show(opened.map(f => relative(s.var, f))));
+  await crawl(s, "with the preview", closed, marks(closed.map(f => f.path), opened), null, [glimpse, glimpse + "/x"]);
+  // With a session of film one: nothing of film two, no original, no index, no clear copy.
+  const forbidden = secret.filter(f => !f.path.includes(`/media/${one}/`) || /\.json$|\/clear-[^/]*$/.test(f.path));
   const bought = secret.filter(f => !forbidden.includes(f)).map(f => f.path);
   await crawl(s, "the buyer of the other film", forbidden, marks(forbidden.map(f => f.path), bought), buyer.cookie(), [session, session + "/x", `/hls/${one}`]);
 
