@@ -39,7 +39,13 @@ function M.superseded(id, limit)
   if not index[1] or index[1].mtime >= limit then return {} end
   local problems, why, late = M.verify(id)
   if not problems then return nil, why end
-  return late or {}
+  local gone, old = {}, {}
+  for _, name in ipairs(late or {}) do old[name] = true end
+  for _, name in ipairs(late or {}) do
+    local sealed = name:match "^clear%-(.+)$" -- a free preview's copy goes when what it is a copy of goes
+    if not sealed or old[sealed] or not blob.exists("media", id .. "/" .. sealed) then gone[#gone + 1] = name end
+  end
+  return gone
 end
 
 -- What no film refers to: {{root, path, size, why}, ...}. Nothing younger than KEEP_S is named: it may be about to be published.

@@ -78,14 +78,13 @@ end
 
 local function playlist(t, v, name)
   local body = t.master
-  if name ~= "master" then
-    local r = t.renditions[name]
-    if not r then return errors.not_found("playlist") end
+  if name ~= "master" then -- which lists no subtitles: their one file has the whole text
+    if not t.renditions[name] then return errors.not_found("playlist") end
     local list, err = titles.segments(t, name)
     if not list then return nil, err end
     local first = {}
     for i = 1, (free(list.a, v.preview_ms)) do first[i] = list.a[i] end
-    body = hls.media(name, r.init, first, { clear = true })
+    body = hls.media(name, list.init, first, { clear = true })
   end
   return { status = 200, body = body, headers = headers("private, no-store", hls.type_of "m3u8") }
 end
@@ -106,14 +105,15 @@ function M.file(ctx, id, file, ext)
   local t, v = open(id)
   if not t then return nil, v end
   if ext == "m3u8" then return playlist(t, v, file:match("^(.*)%.m3u8$")) end
-  local name, variant, n = titles.find(t, file)
+  local name, variant, n = titles.find(t, file) -- knows the encode before, too: that one is not shown any more
   if not name then return errors.not_found("segment") end
   local path = t.id .. "/" .. file
   if variant ~= "init" then
     local list, err = titles.segments(t, name)
     if not list then return nil, err end
-    if variant ~= "a" or n >= free(list.a, v.preview_ms) then return errors.not_found("segment") end
-    path, err = clear(t, name, n, list.a[n + 1])
+    local segment = list.a[n + 1]
+    if segment.name ~= file or n >= free(list.a, v.preview_ms) then return errors.not_found("segment") end
+    path, err = clear(t, name, n, segment)
     if not path then return nil, err end
   end
   return ctx:file("media", path, headers "private, max-age=3600", hls.type_of(ext))
