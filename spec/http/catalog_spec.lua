@@ -163,8 +163,8 @@ describe("the catalogue", function()
     local film, waiting = h.make.video(maker), h.make.video(maker, { state = "queued" })
     local function get(id) return maker:get("/api/my_videos/" .. id).json.video end
     assert.same({ 0, 75, false }, { get(film).preview_ms, get(film).strength_pct, get(film).strength_open })
-    assert.equal(200, maker:post("/api/video_update", { id = film, preview_ms = 30000 }).status)
-    assert.equal(30000, get(film).preview_ms)
+    assert.equal(200, maker:post("/api/video_update", { id = film, preview_ms = 4000 }).status)
+    assert.equal(4000, get(film).preview_ms)
     assert.equal("A film", get(film).title)
     local r = maker:post("/api/video_update", { id = film, strength_pct = 100, title = "Not this" })
     assert.same({ 409, "video.prepared", "A film" }, { r.status, r.json.code, get(film).title })
@@ -172,7 +172,7 @@ describe("the catalogue", function()
     assert.equal(200, maker:post("/api/video_update", { id = waiting, strength_pct = 120 }).status)
     assert.same({ 120, true }, { get(waiting).strength_pct, get(waiting).strength_open })
     assert.equal(1.2, db.one("select (mark->>'strength')::float8 as x from videos where id = $1::uuid and mark ? 'other'", waiting).x)
-    for _, bad in ipairs { { preview_ms = -1 }, { preview_ms = 600001 }, { strength_pct = 121 }, { strength_pct = 0.5 } } do
+    for _, bad in ipairs { { preview_ms = -1 }, { preview_ms = 4001 }, { strength_pct = 121 }, { strength_pct = 0.5 } } do
       bad.id = waiting
       assert.equal(422, maker:post("/api/video_update", bad).status)
     end

@@ -149,6 +149,22 @@ describe("the free preview", function()
     ends(409, "video.not_ready")
     assert.equal(422, guest:get("/api/preview?video_id=x").status)
   end)
+
+  it("leaves its copies to the clean-up only when their film's file goes", function()
+    local mine = film(maker, { preview_ms = 4000 })
+    assert.equal("clear v360 a 0", guest:get(dir(ask(guest, mine)) .. "v360a0.m4s").body)
+    assert(blob.write("media", mine .. "/index.json", "{}"))
+    assert(blob.write("media", mine .. "/clear-old.m4s", "x"))
+    local sums = {}
+    for _, f in ipairs(assert(blob.list("media", mine))) do
+      if not f.name:find "^clear%-" then
+        sums[#sums + 1] = crypto.sha256(assert(blob.read("media", mine .. "/" .. f.name)), "hex") .. "  " .. f.name .. "\n"
+      end
+    end
+    assert(blob.write("media", mine .. "/SHA256SUMS", table.concat(sums)))
+    assert.is_true(blob.exists("media", mine .. "/clear-v360a0.m4s"))
+    assert.same({ "clear-old.m4s" }, assert(require("lib.mediafiles").superseded(mine, os.time() + 60)))
+  end)
 end)
 
 describe("the page for other sites", function()
