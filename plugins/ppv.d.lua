@@ -614,7 +614,7 @@ function mail.send(msg) end
 ---@class ppv.media
 local media = {}
 
----Starts the sandboxed child. kind "probe": what is in a file; "ingest": renditions, keys, poster. spec: id (the video), input (path in root "upload"), output (path in root "media", default id), title_secret (64 hex, ingest), duration (from probe, seconds: sets the CPU limit), ext, segment_s, threads, max_height, max_duration_s, strength (of the invisible mark, 0 .. 1.2), input_root, output_root. The output appears under its name only after success. The child dies with the task.
+---Starts the sandboxed child. kind "probe": what is in a file; "ingest": renditions, keys, poster; "sign": clip.fp of a clip; "trace": marks of a clip (output = the title's directory, signature = clip.fp in output_root's sibling root "tmp", job = lines of media/child.h). spec: id (the video), input (path in root "upload"), output (path in root "media", default id), title_secret (64 hex, ingest), duration (from probe, seconds: sets the CPU limit), ext, segment_s, threads, max_height, max_duration_s, strength (of the invisible mark, 0 .. 1.2), input_root, output_root. The output appears under its name only after success. The child dies with the task.
 ---Phases: job tick request. Errors: input.invalid request.not_found io.failed io.disk_full
 ---@param kind string
 ---@param spec table
@@ -636,6 +636,24 @@ function media.cancel(id) end
 ---@return table|nil result
 ---@return ppv.err? err
 function media.run(kind, spec, on_progress) end
+
+---How well a clip (its clip.fp in root, from media.run "sign") fits a title: correlation of the best places, -1 to 1; from about 0.7 on it is the title. fingerprint: path in root "media" of the coarse fingerprint, with its key and iv (16 bytes each).
+---Phases: request webhook job tick. Yields. Errors: request.not_found io.failed
+---@param root string
+---@param signature string
+---@param fingerprint string
+---@param key string
+---@param iv string
+---@return number|nil
+---@return ppv.err? err
+function media.match(root, signature, fingerprint, key, iv) end
+
+---Whose code word a leak carries. spec: k_code (32 bytes), code ("half" or "nuida"), segments (as media.run "trace" gives them), users (ids), served (for each user a string whose bit i % 8 of byte i / 8 says that segments[i + 1] was served to them; false = unknown, all count). result: level, averaged, candidates, suspects {user, log10_bound (of accusing an innocent, all candidates together), score, accounts, with, agree, read}, surest first.
+---Phases: request webhook job tick. Yields. Errors: engine.busy
+---@param spec table
+---@return table|nil result
+---@return ppv.err? err
+function media.score(spec) end
 
 ---@class ppv.job
 local job = {}

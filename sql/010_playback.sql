@@ -149,6 +149,7 @@ grant select, insert on key_log to ppv_app;
 grant execute on function ppv_play_start(bigint, uuid, bigint, text, inet, text, integer, integer, integer, boolean),
     ppv_play_room(uuid, integer, integer, boolean) to ppv_app;
 grant select, insert, update, delete on watch_progress to ppv_app;
-grant select, insert, update on leaks to ppv_app;
+grant select, insert, update on leaks to ppv_app, ppv_worker;
+grant select on key_log to ppv_worker;
 grant select, update, delete on playback_sessions to ppv_worker;
 grant execute on function ppv_key_log_prune(integer, integer) to ppv_app, ppv_worker;

@@ -68,6 +68,8 @@ static void read_spec(lua_State *L, struct mediaq_spec *s)
     s->out_root = opt_field(L, "output_root", "media");
     s->title_secret = opt_field(L, "title_secret", NULL);
     s->ext = opt_field(L, "ext", NULL);
+    s->sign_path = opt_field(L, "signature", NULL);
+    s->job = lx_field_str(L, 2, "job", 8 << 20, false).p;
     s->segment_s = (int)lx_field_int(L, 2, "segment_s", 1, 6, 0);
     s->threads = (int)lx_field_int(L, 2, "threads", 0, 16, 0);
     s->max_height = (int)lx_field_int(L, 2, "max_height", 144, 1080, 0);
@@ -80,7 +82,9 @@ static void read_spec(lua_State *L, struct mediaq_spec *s)
 }
 
 /* ppv.media.start(kind: string, spec: table) -> job | nil, err
- * Starts the sandboxed child. kind "probe": what is in a file; "ingest": renditions, keys, poster.
+ * Starts the sandboxed child. kind "probe": what is in a file; "ingest": renditions, keys, poster;
+ * "sign": clip.fp of a clip; "trace": marks of a clip (output = the title's directory, signature = clip.fp in output_root's
+ * sibling root "tmp", job = lines of media/child.h).
  * spec: id (the video), input (path in root "upload"), output (path in root "media", default id),
  * title_secret (64 hex, ingest), duration (from probe, seconds: sets the CPU limit), ext,
  * segment_s, threads, max_height, max_duration_s, strength (of the invisible mark, 0 .. 1.2),
@@ -238,6 +242,7 @@ int bind_media_open(lua_State *L)
     }
     lua_pop(L, 1);
     lx_module(L, reg);
+    bind_media_trace(L);
     if (luaL_loadbufferx(L, RUN, sizeof RUN - 1, "=ppv.media.run", "t") != 0)
         return lua_error(L);
     lua_pushcfunction(L, l_start);

@@ -5,4 +5,6 @@
 #include <lua.h>
 int bind_media_open(lua_State *L);
 int bind_media_blob(lua_State *L);
+/* Adds match and score (bind_trace.c) to the table on top. */
+void bind_media_trace(lua_State *L);
 #endif

@@ -32,6 +32,8 @@
 #define CPU_PER_S 30 /* whole ladder, slow machine */
 #define WALL_FACTOR 3
 #define STOP_US 5000000
+#define TRACE_LINE (4 << 20)
+enum { JOB = 3, FDS = 4 };
 
 enum state { RUNNING, CLOSING, OVER };
 struct mediaq {
@@ -183,6 +185,8 @@ static int job_fd(const struct mediaq_spec *s, struct err *e)
         buf_printf(&b, "strength=%.3f\n", s->strength);
     if (s->ext)
         buf_printf(&b, "ext=%s\n", s->ext);
+    if (s->job)
+        buf_puts(&b, s->job);
     buf_puts(&b, "\n");
     int fd = memfd_create("media-job", MFD_CLOEXEC);
     if (fd < 0 || write(fd, b.p, b.n) != (ssize_t)b.n || lseek(fd, 0, SEEK_SET) != 0) {
@@ -221,7 +225,7 @@ int mediaq_user(struct proc_spec *p, int out_fd, struct err *e)
     return 0;
 }
 
-static int spawn(struct mediaq *m, const struct mediaq_spec *s, const int fds[3], struct err *e)
+static int spawn(struct mediaq *m, const struct mediaq_spec *s, const int fds[FDS], struct err *e)
 {
     char exe[512]; /* for the eyes of ps; what runs is this very program, whatever lies there now */
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
@@ -234,15 +238,16 @@ static int spawn(struct mediaq *m, const struct mediaq_spec *s, const int fds[3]
         s->duration_s > 0 && s->duration_s < (double)max ? (int64_t)s->duration_s + 1 : max;
     bool probe = strcmp(m->kind, "probe") == 0;
     struct proc_spec p = {
-        .argv = argv, .path = "/proc/self/exe", .fds = fds, .nfds = 2, .stdin_fd = fds[2]};
+        .argv = argv, .path = "/proc/self/exe", .fds = fds, .nfds = FDS - 1, .stdin_fd = fds[JOB]};
     mediaq_limits(&p);
     p.nice = 10;
+    p.line_max = strcmp(m->kind, "trace") == 0 ? TRACE_LINE : 0;
     p.cpu_s = probe ? CPU_BASE_S : CPU_BASE_S + CPU_PER_S * duration;
     p.wall_us = p.cpu_s * WALL_FACTOR * 1000000;
     p.on_line = on_line;
     p.on_exit = on_exit;
     p.arg = m;
-    if (mediaq_user(&p, probe ? -1 : fds[1], e) < 0)
+    if (mediaq_user(&p, m->part ? fds[1] : -1, e) < 0)
         return -1;
     return proc_spawn(m->loop, &p, &m->proc, e);
 }
@@ -261,7 +266,8 @@ static bool only(const char *s, const char *extra, size_t min, size_t max)
 static int check(const struct mediaq_spec *s, struct err *e)
 {
     bool ingest = strcmp(s->kind, "ingest") == 0;
-    if (!ingest && strcmp(s->kind, "probe") != 0)
+    bool sign = strcmp(s->kind, "sign") == 0, trace = strcmp(s->kind, "trace") == 0;
+    if (!ingest && !sign && !trace && strcmp(s->kind, "probe") != 0)
         return ERR(e, ERR_INVALID, "media: unknown kind %s", s->kind);
     if (!only(s->id, "_-", 1, 64))
         return ERR(e, ERR_INVALID, "media: bad id");
@@ -270,7 +276,9 @@ static int check(const struct mediaq_spec *s, struct err *e)
         return ERR(e, ERR_INVALID, "media: title_secret must be 64 hex digits");
     if (s->ext && !only(s->ext, "", 1, 10))
         return ERR(e, ERR_INVALID, "media: bad ext");
-    if (ingest && (!s->out_path || !*s->out_path))
+    if (trace && (!s->sign_path || !s->job))
+        return ERR(e, ERR_INVALID, "media: trace needs signature and job");
+    if ((ingest || sign || trace) && (!s->out_path || !*s->out_path))
         return ERR(e, ERR_INVALID, "media: no output");
     return 0;
 }
@@ -284,7 +292,7 @@ static struct mediaq *make(struct loop *l, struct threads *t, const struct media
     m->threads = t;
     m->kind = arena_strdup(a, s->kind);
     m->id = arena_strdup(a, s->id);
-    if (strcmp(s->kind, "ingest") == 0) {
+    if (strcmp(s->kind, "ingest") == 0 || strcmp(s->kind, "sign") == 0) {
         m->out_root = arena_strdup(a, s->out_root);
         m->out_path = arena_strdup(a, s->out_path);
         m->part = arena_printf(a, "%s.part", s->out_path);
@@ -294,8 +302,9 @@ static struct mediaq *make(struct loop *l, struct threads *t, const struct media
     return m;
 }
 
-/* fds: input, output directory (for probe: /dev/null), job (the child's stdin). */
-static int open_all(const struct mediaq *m, const struct mediaq_spec *s, int fds[3], struct err *e)
+/* fds: input, directory (for probe: /dev/null), signature (but for trace: /dev/null), job (the child's stdin). */
+static int open_all(const struct mediaq *m, const struct mediaq_spec *s, int fds[FDS],
+                    struct err *e)
 {
     if (blob_open(s->in_root, s->in_path, O_RDONLY | O_CLOEXEC, 0, &fds[0], e) < 0)
         return -1;
@@ -304,11 +313,17 @@ static int open_all(const struct mediaq *m, const struct mediaq_spec *s, int fds
             blob_mkdirs(m->out_root, m->part, e) < 0 ||
             blob_open(m->out_root, m->part, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, &fds[1], e) < 0)
             return -1;
-    } else if ((fds[1] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0) {
-        return err_errno(e, "/dev/null");
     }
-    fds[2] = job_fd(s, e);
-    return fds[2] < 0 ? -1 : 0;
+    if (strcmp(m->kind, "trace") == 0 &&
+        (blob_open(s->out_root, s->out_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, &fds[1], e) <
+             0 ||
+         blob_open("tmp", s->sign_path, O_RDONLY | O_CLOEXEC, 0, &fds[2], e) < 0))
+        return -1;
+    for (int i = 1; i < JOB; i++)
+        if (fds[i] < 0 && (fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0)
+            return err_errno(e, "/dev/null");
+    fds[JOB] = job_fd(s, e);
+    return fds[JOB] < 0 ? -1 : 0;
 }
 
 int mediaq_start(struct loop *l, struct threads *t, const struct mediaq_spec *s,
@@ -316,12 +331,12 @@ int mediaq_start(struct loop *l, struct threads *t, const struct mediaq_spec *s,
 {
     if (check(s, e) < 0)
         return -1;
-    int fds[3] = {-1, -1, -1};
+    int fds[FDS] = {-1, -1, -1, -1};
     struct mediaq *m = make(l, t, s);
     int rc = open_all(m, s, fds, e);
     if (rc == 0)
         rc = spawn(m, s, fds, e);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < FDS; i++)
         if (fds[i] >= 0)
             close(fds[i]);
     if (rc < 0) {

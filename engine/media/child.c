@@ -24,11 +24,14 @@
 #include "media/probe.h"
 #include "media/sandbox.h"
 #include "media/store.h"
+#include "media/trace.h"
 
 enum {
     INPUT_FD = 3,
     OUTPUT_FD = 4,
+    SIGN_FD = 5,
     JOB_MAX = 4096,
+    TRACE_JOB_MAX = 8 << 20,
     LOG_LINES = 40,
     MAX_THREADS = 16,
     EXIT_CANCELLED = 3
@@ -104,12 +107,12 @@ static int fail(const struct err *e)
 }
 
 /* The job ends with an empty line; a pipe may deliver it in pieces. */
-static int read_job(char text[JOB_MAX], struct err *e)
+static int read_job(char *text, size_t max, struct err *e)
 {
     size_t n = 0;
     text[0] = '\0';
-    while (!(n && text[0] == '\n') && !strstr(text, "\n\n")) {
-        ssize_t r = n + 1 < JOB_MAX ? read(STDIN_FILENO, text + n, JOB_MAX - 1 - n) : 0;
+    while (!(n && text[0] == '\n') && !(n > 1 && !memcmp(text + n - 2, "\n\n", 2))) {
+        ssize_t r = n + 1 < max ? read(STDIN_FILENO, text + n, max - 1 - n) : 0;
         if (r < 0 && errno == EINTR && !stopped)
             continue;
         if (r <= 0)
@@ -242,7 +245,7 @@ static int prepare(struct ingest_job *j, bool ingest, struct err *e)
                              .dirfd = OUTPUT_FD,
                              .cancel = &stopped,
                              .progress = progress};
-    int rc = read_job(text, e) || parse_job(j, text, ingest, e);
+    int rc = read_job(text, sizeof text, e) || parse_job(j, text, ingest, e);
     explicit_bzero(text, sizeof text);
     if (rc)
         return -1;
@@ -252,7 +255,7 @@ static int prepare(struct ingest_job *j, bool ingest, struct err *e)
     av_get_cpu_flags();
     if (!j->threads)
         j->threads = cores(); // asks /sys, which is out of reach later
-    if (probe_guard(e) || store_warm(e) || sandbox_enter(ingest ? OUTPUT_FD : -1, layers, e))
+    if (probe_guard(e) || store_warm(e) || sandbox_enter(ingest ? OUTPUT_FD : -1, false, layers, e))
         return -1;
     dprintf(STDERR_FILENO, "media: sandbox %s\n", layers);
     return 0;
@@ -308,7 +311,7 @@ static int run_bursts(void)
     if (window == MAP_FAILED)
         return fail_set(&e, "media.bad_job", "There is no window."), fail(&e);
     av_get_cpu_flags();
-    if (label_font_open(&font, NULL, &e) || sandbox_enter(-1, layers, &e))
+    if (label_font_open(&font, NULL, &e) || sandbox_enter(-1, false, layers, &e))
         return fail(&e);
     dprintf(STDERR_FILENO, "media: sandbox %s\n", layers);
     while (!read_line(line) && !stopped) {
@@ -321,6 +324,28 @@ static int run_bursts(void)
     return 0;
 }
 
+static int run_trace(bool reads, struct buf *out, struct err *e)
+{
+    struct trace_job j = {.fd = INPUT_FD,
+                          .dirfd = OUTPUT_FD,
+                          .sign_fd = SIGN_FD,
+                          .cancel = &stopped,
+                          .progress = progress};
+    char *text = malloc(TRACE_JOB_MAX), layers[64];
+    must(text != NULL);
+    settle();
+    int rc = read_job(text, TRACE_JOB_MAX, e) || trace_parse(&j, text, reads, e);
+    explicit_bzero(text, TRACE_JOB_MAX);
+    free(text);
+    umask(077);
+    av_get_cpu_flags();
+    rc = rc || probe_guard(e) || store_warm(e) || sandbox_enter(OUTPUT_FD, reads, layers, e);
+    if (!rc)
+        rc = reads ? trace_run(&j, out, e) : trace_sign(&j, out, e);
+    trace_job_fini(&j);
+    return rc ? -1 : 0;
+}
+
 int child_main(int argc, char **argv)
 {
     struct ingest_job job;
@@ -330,14 +355,20 @@ int child_main(int argc, char **argv)
     bool ingest = !strcmp(kind, "ingest");
     if (!strcmp(kind, "burst"))
         return run_bursts();
-    if (!ingest && strcmp(kind, "probe")) {
-        fprintf(stderr, "usage: ppv media probe|ingest|burst   (started by the workers)\n");
+    bool sign = !strcmp(kind, "sign"), traces = !strcmp(kind, "trace");
+    int rc;
+    if (sign || traces) {
+        rc = run_trace(traces, &out, &e);
+    } else if (ingest || !strcmp(kind, "probe")) {
+        rc = prepare(&job, ingest, &e);
+        if (!rc)
+            rc = ingest ? ingest_run(&job, &out, &e) : run_probe(&job, &out, &e);
+        explicit_bzero(job.secret, sizeof job.secret);
+    } else {
+        fprintf(stderr,
+                "usage: ppv media probe|ingest|burst|sign|trace   (started by the workers)\n");
         return 2;
     }
-    int rc = prepare(&job, ingest, &e);
-    if (!rc)
-        rc = ingest ? ingest_run(&job, &out, &e) : run_probe(&job, &out, &e);
-    explicit_bzero(job.secret, sizeof job.secret);
     if (rc) {
         rc = fail(&e);
     } else {

@@ -47,6 +47,8 @@
  *           tracer's and never served.
  *           bandwidth (peak segment) and avg_bandwidth are bits/s of that rendition alone: add audio's for a master playlist.
  *           "audio" is [] for silent titles; up to four tracks ("audio", "audio_2" ...), language BCP 47 or "".
+ *           "fingerprint":[{"name","iv","size"} whole, {...} coarse]: media/fp.h,
+ *             encrypted like segments 0 and 1 of a rendition "fp".
  *         init_<name>_<8 hex>.mp4 clear; <name>.m4s AES-128-CBC with PKCS#7, IV from index.json,
  *           key = HKDF-SHA256(ikm title_secret, no salt, info "v1|<rendition name>|<variant a or b>|<segment number from 0>",
  *           16 bytes).
@@ -57,6 +59,20 @@
  *         subs_<n>.json [[start ms, end ms, "text as the container has it, UTF-8"], ...] in order of time.
  *         poster.jpg, poster_<n>.jpg.
  *         SHA256SUMS       all other files, in the format of sha256sum. */
+/* Tracing: `ppv media sign|trace`. Same limits, same sandbox; the child gets no code word and no user.
+ * sign:   fd 3 = clip, fd 4 = empty directory. stdin: id, ext. Writes clip.fp (media/trace.h);
+ *         result {"duration","width","height","fps","pictures"}.
+ * trace:  fd 3 = clip, fd 4 = the title's directory (read only), fd 5 = clip.fp. stdin: id, ext,
+ *         rate=<num>/<den>          of the title
+ *         gop=<pictures>            in a segment
+ *         pattern=<64 hex>          K_pattern
+ *         init=<file>               of the reference
+ *         fp=<file> <iv> <key>      the whole fingerprint ("fingerprint"[0] in index.json, key "v1|fp|a|0";
+ *                                   [1] is the coarse one, "v1|fp|a|1")
+ *         ref=<file> <iv> <key>     each segment of the reference, in order
+ *         result {"match","registration","mirrored","map":[8],"pictures","used",
+ *                 "runs":[[clip from, to, title offset, speed, correlation],...],
+ *                 "segments":[[number, pictures, amplitude, z],...]}   z > 0 speaks for variant a; up to about 1 MiB. */
 #ifndef MEDIA_CHILD_H
 #define MEDIA_CHILD_H
 

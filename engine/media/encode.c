@@ -106,6 +106,9 @@ static int encode_one(struct encode *v, AVFrame *f, int times, struct err *e)
             poster_offer(v->poster, f, (double)v->sent * v->plan.rate.den / v->plan.rate.num);
         if (v->sprite && v->sent % v->plan.gop == 0)
             sprite_offer(v->sprite, f);
+        if (v->fp)
+            fp_maker_add(v->fp, v->plan.rate.num, v->plan.rate.den, f->data[0], f->linesize[0],
+                         f->width, f->height);
         if (v->pen && (!pair[0] || v->sent / v->plan.gop != v->segment))
             rc = draw(v, f, pair, e);
         for (int i = 0; !rc && i < v->track.variants; i++)

@@ -6,6 +6,7 @@
 #include <libavcodec/avcodec.h>
 #include <stdint.h>
 #include "media/coder.h"
+#include "media/fp.h"
 #include "media/group.h"
 #include "media/ladder.h"
 #include "media/mark.h"
@@ -38,6 +39,7 @@ struct encode {
     struct store *store;
     struct poster *poster;                /* or NULL */
     struct sprite *sprite;                /* or NULL */
+    struct fp_maker *fp;                  /* or NULL; gets the unmarked pictures */
     struct encode *child[LADDER_MAX + 1]; /* made from this one's pictures */
     int nchildren;
     struct queue in; /* of struct encode_picture */

@@ -39,6 +39,10 @@ void index_json(const struct index_info *x, bool segments, struct buf *out)
     }
     buf_printf(out, "],\"strength\":%.3g,\"code\":\"%s\"", x->strength,
                code_name(code_kind_for(x->seconds)));
+    for (int i = 0; i < 2; i++)
+        buf_printf(out, "%s{\"name\":\"%s\",\"iv\":\"%s\",\"size\":%lld}%s",
+                   i ? "," : ",\"fingerprint\":[", x->fp[i].name, x->fp[i].iv,
+                   (long long)x->fp[i].size, i ? "]" : "");
     if (x->reference) {
         buf_puts(out, ",\"reference\":");
         track_json(x->reference, segments, out);

@@ -22,7 +22,8 @@ struct index_info {
     const struct track *reference; /* NULL without a mark */
     const struct subs *subs;
     const struct sprite *sprite;
-    double gop_seconds; /* between two offers to sprite */
+    double gop_seconds;         /* between two offers to sprite */
+    struct store_segment fp[2]; /* fingerprint: whole, coarse */
 };
 void index_json(const struct index_info *x, bool segments, struct buf *out);
 #endif

@@ -34,6 +34,7 @@ struct ingest {
     struct tone *tone; /* NULL = SDR */
     struct subs subs;
     struct sprite sprite;
+    struct fp_maker fp;
     struct cadence cadence;
     AVFrame *held;
     int64_t origin; /* of the first picture, in the video stream's time base */
@@ -78,7 +79,7 @@ static int open_output(struct ingest *in, const struct ladder_rung *rung, int i,
     plan.flip_x = !i && in->src.flip_x;
     plan.flip_y = !i && in->src.flip_y;
     plan.preset = reference ? "superfast" : "veryfast";
-    plan.crf = reference ? 20 : 23;
+    plan.crf = reference ? 16 : 23; // the reference's own noise hides marks
     plan.strength = reference ? 0 : (float)in->job->strength;
     plan.k_pattern = in->k_pattern;
     if (reference)
@@ -122,6 +123,7 @@ static int start_outputs(struct ingest *in, const AVFrame *f, struct err *e)
         }
     }
     in->encode[in->n - 1].sprite = &in->sprite;
+    in->encode[in->n - 1].fp = &in->fp;
     for (int i = in->n - 1; i >= 0; i--)
         if (encode_start(&in->encode[i], e))
             return -1;
@@ -326,6 +328,19 @@ static int finish(struct ingest *in, struct err *e)
     return group_failed(&in->group) ? group_error(in, e) : 0;
 }
 
+/* The whole fingerprint, and the part of it that a search through all titles reads. */
+static int seal_fingerprint(struct ingest *in, struct store_segment out[2], struct err *e)
+{
+    struct buf coarse = {0};
+    const struct buf *all = &in->fp.cells;
+    for (size_t i = 0; i + FP_CELLS <= all->n; i += FP_COARSE * FP_CELLS)
+        buf_put(&coarse, all->p + i, FP_CELLS);
+    int rc = store_seal(in->store, "fp", "a", 0, all->p, all->n, &out[0], e) ||
+             store_seal(in->store, "fp", "a", 1, coarse.p, coarse.n, &out[1], e);
+    buf_fini(&coarse);
+    return rc ? -1 : 0;
+}
+
 static int publish(struct ingest *in, struct buf *out, struct err *e)
 {
     struct buf file = {0};
@@ -345,6 +360,8 @@ static int publish(struct ingest *in, struct buf *out, struct err *e)
     x.sprite = &in->sprite;
     x.gop_seconds = in->encode[0].plan.gop * (double)x.rate.den / x.rate.num;
     x.posters = in->poster.written;
+    if (seal_fingerprint(in, x.fp, e))
+        return -1;
     for (int i = in->n - 1; i >= 0; i--)
         if (&in->encode[i] != in->reference)
             x.video[x.nvideo++] = &in->encode[i].track;
@@ -421,6 +438,7 @@ static void close_all(struct ingest *in)
     tone_free(in->tone);
     subs_fini(&in->subs);
     sprite_fini(&in->sprite);
+    buf_fini(&in->fp.cells);
     av_frame_free(&in->held);
     avcodec_free_context(&in->decoder);
     store_free(in->store);

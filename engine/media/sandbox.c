@@ -47,7 +47,7 @@ struct ruleset {
     uint64_t fs, net, scoped;
 };
 
-static void restrict_files(int dirfd, char report[64])
+static void restrict_files(int dirfd, bool reads, char report[64])
 {
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (abi < 1)
@@ -63,8 +63,9 @@ static void restrict_files(int dirfd, char report[64])
     if (fd < 0)
         return;
     struct landlock_path_beneath_attr beneath = {
-        .allowed_access = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
-                          LANDLOCK_ACCESS_FS_REMOVE_FILE,
+        .allowed_access = reads ? LANDLOCK_ACCESS_FS_READ_FILE
+                                : LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
+                                      LANDLOCK_ACCESS_FS_REMOVE_FILE,
         .parent_fd = dirfd,
     };
     int rc = dirfd < 0
@@ -178,7 +179,7 @@ static int add_deadly(scmp_filter_ctx c)
     return rc;
 }
 
-static int add_guarded(scmp_filter_ctx c, int dirfd)
+static int add_guarded(scmp_filter_ctx c, int dirfd, bool reads)
 {
     enum { NEW_FILE = O_CREAT | O_EXCL | O_WRONLY };
     const scmp_datum_t dir = (scmp_datum_t)dirfd;
@@ -200,6 +201,10 @@ static int add_guarded(scmp_filter_ctx c, int dirfd)
     rc |= seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0));
     if (dirfd < 0)
         return rc;
+    if (reads)
+        return rc | seccomp_rule_add(
+                        c, SCMP_ACT_ALLOW, SCMP_SYS(openat), 2, SCMP_A0(SCMP_CMP_EQ, dir),
+                        SCMP_A2(SCMP_CMP_MASKED_EQ, O_CREAT | O_TRUNC | O_ACCMODE, O_RDONLY));
     rc |= seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(openat), 2, SCMP_A0(SCMP_CMP_EQ, dir),
                            SCMP_A2(SCMP_CMP_MASKED_EQ, O_CREAT | O_EXCL | O_ACCMODE, NEW_FILE));
     rc |= seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(renameat), 2, SCMP_A0(SCMP_CMP_EQ, dir),
@@ -212,11 +217,11 @@ static int add_guarded(scmp_filter_ctx c, int dirfd)
 }
 
 /* Unlisted calls fail with EPERM, so that a library that merely asks goes on; attackers' favourites end the process. */
-static int filter_calls(int dirfd, struct err *e)
+static int filter_calls(int dirfd, bool reads, struct err *e)
 {
     scmp_filter_ctx c = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     int rc = c ? 0 : -ENOMEM;
-    if (!rc && (add_plain(c) || add_deadly(c) || add_guarded(c, dirfd)))
+    if (!rc && (add_plain(c) || add_deadly(c) || add_guarded(c, dirfd, reads)))
         rc = -EINVAL;
     if (!rc)
         rc = seccomp_load(c);
@@ -227,7 +232,7 @@ static int filter_calls(int dirfd, struct err *e)
               : 0;
 }
 
-int sandbox_enter(int dirfd, char report[64], struct err *e)
+int sandbox_enter(int dirfd, bool reads, char report[64], struct err *e)
 {
     report[0] = '\0';
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
@@ -236,9 +241,9 @@ int sandbox_enter(int dirfd, char report[64], struct err *e)
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); // no core file, no attaching: the job's secret is in memory
     enter_namespaces(report);
     change_root(dirfd, report);
-    restrict_files(dirfd, report);
+    restrict_files(dirfd, reads, report);
     drop_capabilities(report);
-    if (filter_calls(dirfd, e))
+    if (filter_calls(dirfd, reads, e))
         return -1;
     note(report, "seccomp");
     return 0;

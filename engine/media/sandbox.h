@@ -4,8 +4,10 @@
  * kernel allows: own user, network, mount and IPC namespaces, root changed to the output directory, Landlock, no capabilities. */
 #ifndef MEDIA_SANDBOX_H
 #define MEDIA_SANDBOX_H
+#include <stdbool.h>
 #include "base/err.h"
 
-/* dirfd -1 = nothing may be written. report gets words for the layers in force: "ns chroot landlock caps seccomp". */
-int sandbox_enter(int dirfd, char report[64], struct err *e);
+/* dirfd -1 = no file may be opened; else files beneath it may be made, or (reads) be read and nothing
+ * written. report gets words for the layers in force: "ns chroot landlock caps seccomp". */
+int sandbox_enter(int dirfd, bool reads, char report[64], struct err *e);
 #endif

@@ -50,7 +50,7 @@ function* pairFaults(dir, track) {
 
 function* titleFaults(dir) {
   const index = JSON.parse(fs.readFileSync(path.join(dir, 'index.json')));
-  const names = new Set(['index.json', index.poster, ...index.posters]);
+  const names = new Set(['index.json', index.poster, ...index.posters, ...index.fingerprint.map(f => f.name)]);
   const counts = new Set(index.renditions.map(r => r.segments.length));
   if (counts.size !== 1) yield 'renditions have different segment counts';
   for (const track of [...index.renditions, index.reference, ...index.audio]) {

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// A film is sold, played and leaked: the copy, cropped, mirrored and encoded again, names its account and nobody else.
+//   node spec/live/trace.mjs
+import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Server, check, fresh_ip, main, note, show, until } from "./lib.mjs";
+
+const dir = mkdtempSync(join(tmpdir(), "ppv-trace-"));
+const SECONDS = 52;
+
+const run = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 180000 },
+  (e, out, err) => resolve({ code: e ? e.code ?? 1 : 0, out, err })));
+const ffmpeg = async (...args) => {
+  const r = await run("ffmpeg", ["-nostdin", "-v", "error", "-y", ...args]);
+  if (r.code) throw new Error(r.err);
+};
+
+function send(who, url, path, fields = {}) {
+  const mark = "----ppv" + Math.random().toString(36).slice(2);
+  const head = Object.entries(fields).map(([k, v]) => `--${mark}\r\ncontent-disposition: form-data; name="${k}"\r\n\r\n${v}\r\n`).join("")
+    + `--${mark}\r\ncontent-disposition: form-data; name="file"; filename="clip.mp4"\r\ncontent-type: video/mp4\r\n\r\n`;
+  return who.request("POST", url, { body: Buffer.concat([Buffer.from(head), readFileSync(path), Buffer.from(`\r\n--${mark}--\r\n`)]),
+    ip: fresh_ip(), timeout: 60000, headers: { "content-type": `multipart/form-data; boundary=${mark}` } });
+}
+
+async function play(s, who, id, to) {
+  const start = await who.get(`/api/request_play?video_id=${id}`);
+  if (start.status !== 200) throw new Error(start.text);
+  await ffmpeg("-headers", `Cookie: ${who.cookie()}\r\nX-Forwarded-For: ${fresh_ip()}\r\n`, "-allowed_extensions", "ALL", "-i",
+    s.url + start.json.playlist, "-map", "0:v:0", "-c", "copy", to);
+}
+
+async function traced(who, path) {
+  const r = await send(who, "/api/trace", path);
+  if (r.status !== 202) throw new Error(`${r.status} ${r.text}`);
+  let stage;
+  const job = await until("the clip is traced", async () => {
+    const t = (await who.get(`/api/trace/${r.json.job_id}`)).json;
+    if (t.stage !== stage) note(`${t.state} ${stage = t.stage}`);
+    return t.state === "done" || t.state === "dead" ? t : null;
+  }, 300);
+  if (job.state === "dead") throw new Error(show(job));
+  return { ...job, leak: job.leak_id && (await who.get(`/api/leaks/${job.leak_id}`)).json.leak };
+}
+
+await main(async () => {
+  const s = await new Server({ web_workers: 1, job_workers: 1 }).start();
+  const film = join(dir, "film.mp4"), copy = join(dir, "copy.mp4"), leak = join(dir, "leak.mp4"), other = join(dir, "other.mp4");
+  await ffmpeg("-f", "lavfi", "-i", `mandelbrot=size=320x180:rate=25:start_scale=2:end_scale=0.01:end_pts=${SECONDS * 25}`, "-t", `${SECONDS}`,
+    "-vf", "noise=alls=4:allf=t", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", "-pix_fmt", "yuv420p", film);
+  const maker = await s.user("maker"), thief = await s.user("thief"), saint = await s.user("saint");
+  const up = await send(maker, "/api/upload", film, { title: "Film", price_cents: 0 });
+  const id = up.json?.video_id;
+  if (!check("the film is received", up.status === 201, up.text)) return;
+  await until("the film is ready", async () => (await maker.get(`/api/videos/${id}/status`)).json.status === "ready", 180);
+  await play(s, thief, id, copy);
+  await play(s, saint, id, other);
+  await ffmpeg("-ss", "1.3", "-i", copy, "-an", "-vf", "hflip,crop=iw*0.94:ih*0.94:iw*0.02:ih*0.03,scale=320:180", "-c:v", "libx264",
+    "-preset", "ultrafast", "-crf", "26", leak);
+  const t = await traced(maker, leak);
+  check("the thief is accused", t.verdict === "accused" && t.leak?.suspects[0]?.user_id === thief.id, show([t.verdict, t.leak?.suspects]));
+  check("nobody else is", t.leak?.suspects.filter(x => x.accused).every(x => x.user_id === thief.id), show(t.leak?.suspects));
+  check("the mirror is seen through", t.leak?.reading.mirrored === true, show(t.leak?.reading.map));
+  note(`${t.leak?.reading.segments.length} segments, bound 10^${t.leak?.suspects[0]?.log10_bound?.toFixed(1)}`);
+  const file = await maker.get(`/api/leaks/${t.leak_id}/evidence`), path = join(dir, "leak.json");
+  writeFileSync(path, file.body);
+  const good = await s.ppv("trace", "verify", path);
+  check("the evidence is signed", good.code === 0 && good.out.includes(thief.username), good.out + good.err);
+  writeFileSync(path, file.text.replace(String.raw`\"verdict\":\"accused\"`, String.raw`\"verdict\":\"none\"`));
+  check("changed evidence is refused", (await s.ppv("trace", "verify", path)).code === 1, "accepted");
+  check("strangers see no leaks", (await saint.get(`/api/leaks/${t.leak_id}`)).status === 404
+    && (await saint.get("/api/leaks")).json.leaks.length === 0, "seen");
+  const none = await traced(maker, film);
+  check("the unmarked film accuses nobody", none.verdict === "none", show(none.leak?.suspects));
+  rmSync(dir, { recursive: true, force: true });
+});
