@@ -267,6 +267,11 @@ static int cmd_ledger(void)
     return run_lua("scripts/cli/ledger.lua", true, true);
 }
 
+static int cmd_trace(void)
+{
+    return run_lua("scripts/cli/trace.lua", true, true);
+}
+
 static int cmd_jobs(void)
 {
     return run_lua("scripts/cli/jobs.lua", true, true);
@@ -334,6 +339,7 @@ static const struct command commands[] = {
     {"migrate", "", "bring the database up to date", cmd_migrate},
     {"jobs", "[list|retry ID|cancel ID]", "the background queue", cmd_jobs},
     {"ledger", "verify", "add up the books", cmd_ledger},
+    {"trace", "clip FILE [EVIDENCE]|verify EVIDENCE", "whose copy a leaked clip is", cmd_trace},
     {"spec", "[busted arguments]", "run the specifications", cmd_spec},
     {"lua", "FILE [ARGS]", "run a Lua file inside the engine", cmd_lua},
     {"media", "verify|rebuild|gc", "the films' files", cmd_media},
