@@ -12,6 +12,8 @@ create table playback_sessions (
     device text not null default '' check (length(device) <= 200),
     ip inet,
     user_agent text check (length(user_agent) <= 400),
+    burst_share smallint not null default 0 check (burst_share between 0 and 100), -- videos.mark at the start
+    burst_wait boolean not null default false,
     state text not null default 'ready' check (state in ('ready', 'ended')),
     end_reason text,
     keys_served bigint not null default 0,
@@ -33,8 +35,10 @@ create function ppv_play_start(p_user bigint, p_video uuid, p_login bigint, p_ac
 declare v_id uuid;
 begin
     perform from users where id = p_user for no key update;
-    insert into playback_sessions (user_id, video_id, session_id, access, ip, user_agent, expires_at)
-        values (p_user, p_video, p_login, p_access, p_ip, p_agent, now() + make_interval(secs => p_life)) returning id into v_id;
+    insert into playback_sessions (user_id, video_id, session_id, access, ip, user_agent, expires_at, burst_share, burst_wait)
+        select p_user, p_video, p_login, p_access, p_ip, p_agent, now() + make_interval(secs => p_life),
+            coalesce((v.mark ->> 'visible')::smallint, 0), coalesce(v.mark ->> 'fail' = 'wait', false)
+        from videos v where v.id = p_video returning id into v_id;
     perform ppv_play_room(v_id, p_streams, p_devices, p_oldest);
     return v_id;
 end $$;

@@ -453,12 +453,12 @@ static bool make_room(struct loop *l, const char *owner, bool waits)
 {
     struct burstq_job *idle = NULL;
     int own = 0;
-    for (struct burstq_job *j = jobs; j; j = j->next)
-        if (j->stage == QUEUED && !j->waits) {
+    for (struct burstq_job *j = jobs; j; j = j->next) {
+        if (j->stage == QUEUED && !j->waits)
             idle = j;
-            own += strcmp(j->s.owner, owner) == 0;
-        }
-    if (!waits && own >= BURSTQ_PER_OWNER)
+        own += (j->waits != NULL) == waits && strcmp(j->s.owner, owner) == 0;
+    }
+    if (own >= BURSTQ_PER_OWNER)
         return false;
     if (njobs < BURSTQ_JOBS)
         return true;

@@ -23,7 +23,7 @@ struct burstq_spec {
         own[16]; /* of segment; own is the key of the result, its IV is the segment's */
     struct burst_place place;
     struct str name, tail; /* see label_text */
-    const char *owner; /* at most BURSTQ_PER_OWNER jobs that nobody waits for are queued for it */
+    const char *owner;     /* at most BURSTQ_PER_OWNER jobs ahead of need, and as many waited for */
 };
 enum burstq_state {
     BURSTQ_READY,

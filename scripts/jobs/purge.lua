@@ -13,8 +13,10 @@ local function purge_one(v)
     local ok, err = blob.remove_tree("upload", v.upload_path)
     if not ok then return nil, err end
   end
-  local ok, err = blob.remove_tree("media", v.id)
-  if not ok then return nil, err end
+  for _, root in ipairs { "media", "burst" } do
+    local ok, err = blob.remove_tree(root, v.id)
+    if not ok then return nil, err end
+  end
   return db.tx(function(tx)
     local n, e = tx.exec("delete from renditions where video_id = $1::uuid", v.id)
     if not n then return nil, e end

@@ -95,16 +95,16 @@ function M.forget(id)
 end
 
 -- Remembers where each file of a segment list stands.
-local function index(find, both, n)
+local function index(find, both, init, n)
   for _, variant in ipairs { "a", "b" } do
     for i, s in ipairs(both[variant] or {}) do
-      if i <= n then find[s.name] = { variant, i - 1 } end
+      if i <= n then find[s.name] = { variant, i - 1, iv = s.iv, init = init } end
       s.size = nil
     end
   end
 end
 
--- The segments of a rendition: {init, a = list, b = list or nil, find = {file name = {variant, number}}}; list of {name, dur, iv}.
+-- The segments of a rendition: {init, a = list, b = list or nil, find = {file name = {variant, number, iv =, init =}}}; list of {name, dur, iv}.
 -- find knows the files of the encode before too: who was watching it goes on.
 function M.segments(t, name)
   local got = t.lists[name]
@@ -119,9 +119,9 @@ function M.segments(t, name)
   local previous = row.previous and json.decode(row.previous)
   if previous then
     got.find[previous.init] = { "init", -1 }
-    index(got.find, previous.segments, n)
+    index(got.find, previous.segments, previous.init, n)
   end
-  index(got.find, got, n)
+  index(got.find, got, got.init, n)
   t.lists[name] = got
   return got
 end

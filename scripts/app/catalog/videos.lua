@@ -150,6 +150,7 @@ local function mine_one(ctx, input)
     .. iso "v.created_at" .. " as created_at, " .. iso "(v.deleted_at + make_interval(days => $3::int))" .. [[ as undelete_until,
     v.state as processing_state, v.visibility, v.error, v.error_code, v.duration_ms, v.poster, v.upload_name, v.preview_ms,
     round(coalesce((v.mark->>'strength')::numeric, 0.75) * 100)::int as strength_pct, v.state in ('queued', 'failed') as strength_open,
+    coalesce((v.mark ->> 'visible')::int, 0) as mark_visible, coalesce(v.mark ->> 'fail', 'open') as mark_fail,
     v.embed_origins, (select count(*) from purchases s where s.video_id = v.id and s.revoked_at is null) as sales
     from videos v where v.id = $1::uuid and v.owner_id = $2
     and (v.state <> 'deleted' or v.deleted_at > now() - make_interval(days => $3::int))]], input.id, ctx.user.id, UNDELETE_DAYS)
@@ -207,9 +208,10 @@ local function update(ctx, input)
   local row
   row, err = db.one([[update videos set title = coalesce($3, title), description = coalesce($4, description),
     price = coalesce($5, price), visibility = coalesce($6, visibility), preview_ms = coalesce($7, preview_ms), embed_origins = coalesce($9, embed_origins),
-    mark = case when $8::int is null then mark else mark || jsonb_build_object('strength', $8::int / 100.0) end
+    mark = mark || jsonb_strip_nulls(jsonb_build_object('strength', $8::int / 100.0, 'visible', $10::int, 'fail', $11::text))
     where id = $1::uuid and owner_id = $2 and state <> 'deleted' and ($8::int is null or state in ('queued', 'failed')) returning 1 as yes]],
-    input.id, ctx.user.id, input.title, input.description, input.price_cents, input.visibility, input.preview_ms, input.strength_pct, embed)
+    input.id, ctx.user.id, input.title, input.description, input.price_cents, input.visibility, input.preview_ms, input.strength_pct,
+    embed, input.mark_visible, input.mark_fail)
   if row == nil then return nil, err end
   if row then return ctx:ok { video_id = input.id } end
   row, err = db.one("select 1 as yes from videos where id = $1::uuid and owner_id = $2 and state <> 'deleted'", input.id, ctx.user.id)
@@ -261,6 +263,7 @@ local CHANGE = { id = { type = "uuid", required = true }, title = { type = "stri
   description = { type = "string", max = 5000, multiline = true, keep_blank = true },
   price_cents = { type = "int", min = 0, max = 1000000000 },
   visibility = { type = "enum", values = { "published", "draft" } }, preview_ms = { type = "int", min = 0, max = 43200000 },
+  mark_visible = { type = "int", min = 0, max = 100 }, mark_fail = { type = "enum", values = { "open", "wait" } },
   strength_pct = { type = "int", min = 0, max = 120 },
   embed_origins = { type = "string", max = 2000, multiline = true, keep_blank = true } }
 

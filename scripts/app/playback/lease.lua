@@ -84,7 +84,8 @@ function M.of(ctx, id)
       t, err = titles.get(s.video_id)
       if not t then return nil, err end
       s.id, s.version = id, t.version
-      map = burst.map(t, s)
+      map, err = burst.map(t, s)
+      if err then return nil, err end
     end
     -- Expiry moves with use: the lease bounds what it says by its own ten seconds.
     s.expires = math.floor(ctx.now) + 60

@@ -72,11 +72,15 @@ local function playlist(s, t, name)
   if not r then return errors.not_found("playlist") end
   local list, err = titles.segments(t, name)
   if not list then return nil, err end
-  local mine, word, near, map = {}, titles.word(t, name, s.user_id, 0, r.count), {}, burst.map(t, s)
+  local map
+  map, err = burst.map(t, s)
+  if err then return nil, err end
+  local mine, word, near = {}, titles.word(t, name, s.user_id, 0, r.count), {}
   for i = 1, r.count do
     mine[i] = word:byte(i) == 98 and list.b[i] or list.a[i]
     if is_mapped(map, i - 1) then near[i - 1] = true end
   end
+  if map then burst.ahead(t, s, name, 0) end
   return answer("m3u8", hls.media(name, list.init, mine, { base = base_of(s), near = near }))
 end
 
@@ -89,8 +93,8 @@ local function key(ctx, s, t, file)
     metrics.count("hls_paced_total", 1)
     return errors.fail("request.rate", "Too much of the film in a short time. Please wait a moment.", { retry = true, retry_after = wait })
   end
-  local variant, bytes = titles.word(t, name, s.user_id, n, 1), nil
-  if is_mapped(burst.map(t, s), n) then bytes = burst.key(t, s, name, n) end
+  local variant, bytes, err = titles.word(t, name, s.user_id, n, 1), burst.key(t, s, name, n)
+  if err then return nil, err end
   if bytes then variant = "u" else bytes = hls.key(t.secret, name, variant, n) end
   playback.log { session = s.id, video_id = s.video_id, user_id = s.user_id, rendition = name, variant = variant, seq = n, ip = ctx.ip }
   return answer("key", bytes)
@@ -99,13 +103,15 @@ end
 local function stored(ctx, s, t, file, ext)
   local name, variant, n = titles.find(t, file)
   if not name then return errors.not_found("segment") end
-  local path = s.video_id .. "/" .. file
+  local root, path = "media", s.video_id .. "/" .. file
   if variant ~= "init" then
     if variant ~= titles.word(t, name, s.user_id, n, 1) then return errors.not_found("segment") end
-    if is_mapped(burst.map(t, s), n) then path = burst.segment(t, s, name, n) or path end
+    local own, err = burst.segment(t, s, name, n, file)
+    if err then return nil, err end
+    if own then root, path = "burst", own end
   end
   metrics.count("hls_segments_total", 1)
-  return ctx:file("media", path, headers("private, max-age=3600"), hls.type_of(ext))
+  return ctx:file(root, path, headers("private, max-age=3600"), hls.type_of(ext))
 end
 
 local function sheet(ctx, t, name)
