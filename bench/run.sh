@@ -81,4 +81,5 @@ ulimit -n "$(ulimit -H -n)"
 WORK=$work NGINX_PID=$nginx_pid NGINX_PORT=$port PEER=$peer PPV=$PWD/$BUILD/ppv node bench/bench.mjs
 
 [ -z "${ONLY:-}" ] || exit 0
+PPV=$PWD/$BUILD/ppv node bench/burst.mjs
 if [ -e bench/ingest.sh ]; then bash bench/ingest.sh; else echo "ingest: bench/ingest.sh is not there, skipped"; fi

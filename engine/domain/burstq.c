@@ -25,7 +25,7 @@
 #include "run/threads.h"
 
 enum { CHILDREN = 64, JOBS_PER_CHILD = 500, TRIES = 2 };
-#define JOB_US 15000000 /* a segment of six seconds at 1080p on a slow machine */
+#define JOB_US 30000000 /* a segment of six seconds at 1080p on a busy machine */
 #define CHILD_CPU_S 1800
 #define STALE_US 20000000
 #define SLOT_US 15000 /* how often a free place on the machine is looked for */

@@ -3,7 +3,7 @@
 import { busy, field, h, toast } from "../ui.js";
 
 const words = (n) => (n === 0 ? "Never: only the invisible mark protects the film."
-  : n === 100 ? "All the time, from the first seconds on." : `About ${Math.round(n * 3 / 5)} seconds of every minute, in moments nobody can foresee.`);
+  : n === 100 ? "All the time but for the first four seconds." : `About ${Math.round(n * 3 / 5)} seconds of every minute, in moments nobody can foresee.`);
 
 function draw(v, page) {
   if (v.state === "deleted") return null;
