@@ -8,6 +8,8 @@ local db = require "ppv.db"
 local film = require "spec.support.film"
 local h = require "spec.support"
 local hls = require "lib.hls"
+local json = require "ppv.json"
+local titles = require "lib.titles"
 
 local function unhex(s) return assert(crypto.hex_decode(s)) end
 
@@ -165,6 +167,31 @@ describe("visible bursts", function()
       assert(blob.write("media", f.id .. "/" .. s.name, crypto.aes128_encrypt(key, unhex(s.iv), "moof that is none")))
     end
     assert.is_false(p.is_burst(5))
+  end)
+
+  it("burns the file that the viewer's playlist names, also after a repair made new ones", function()
+    mark { mark_visible = 100, mark_fail = "wait" }
+    local p = start().open()
+    local function again(list, variant)
+      local out = {}
+      for i, s in ipairs(list) do
+        local key = hls.key(unhex(f.secret), r.name, variant, i - 1)
+        local plain = assert(crypto.aes128_decrypt(key, unhex(s.iv), assert(blob.read("media", f.id .. "/" .. s.name, 2 ^ 22))))
+        local iv = crypto.random(16)
+        out[i] = { name = "again" .. variant .. i .. ".m4s", iv = crypto.hex_encode(iv), dur = s.dur }
+        assert(blob.write("media", f.id .. "/" .. out[i].name, crypto.aes128_encrypt(key, iv, plain)))
+      end
+      return json.array(out)
+    end
+    assert(db.exec([[update renditions set previous = jsonb_build_object('init', init_path, 'segments', segments), segments = $3::jsonb
+      where video_id = $1::uuid and name = $2]], f.id, r.name, json.encode { a = again(r.segments, "a"), b = again(r.segments_b, "b") }))
+    titles.forget(f.id)
+    local later = start().open()
+    assert.not_equal(p.names[4], later.names[4])
+    for n = 2, 4 do
+      assert.is_true(p.is_burst(n))
+      assert.is_true(later.is_burst(n))
+    end
   end)
 
   it("takes sensible settings only, from the creator only", function()
