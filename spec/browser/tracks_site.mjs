@@ -96,6 +96,11 @@ await main(async () => {
     await e.press("#subtitles [name=label]", "Enter");
     await e.waitForSelector('#subtitles li:has-text("English, full")');
     await shot(e, "edit-phone");
+    await e.waitForFunction(() => [...document.querySelectorAll("#poster img")].length > 1 && [...document.querySelectorAll("#poster img")].every((i) => i.naturalWidth > 0));
+    await e.check("#poster [name=choice] >> nth=1");
+    await e.click("#poster [type=submit]");
+    await until("the poster is the chosen one", async () => /\?n=1$/.test((await maker.get(`/api/videos/${id}`)).json.video.poster));
+    await shot(e, "edit-phone");
     check("the page is not wider than the phone", await e.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
     writeFileSync(file, Buffer.from("1\n00:00:00,500 --> 00:00:03,000\nGr\xfc\xdfe\n", "latin1"));
     await e.setInputFiles("#subtitles [name=file]", file);

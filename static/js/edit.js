@@ -9,12 +9,13 @@ import details from "./edit/details.js";
 import embed from "./edit/embed.js";
 import marks from "./edit/marks.js";
 import preview from "./edit/preview.js";
+import poster from "./edit/poster.js";
 import removal from "./edit/removal.js";
 import strength from "./edit/strength.js";
 import subtitles from "./edit/subtitles.js";
 import { $, empty, fill, h, load, params, skeletonLines } from "./ui.js";
 
-const SECTIONS = [details, subtitles, preview, embed, marks, strength, removal];
+const SECTIONS = [details, poster, subtitles, preview, embed, marks, strength, removal];
 const box = $("#sections"), id = params.get("video_id") || "";
 
 const page = {
