@@ -9,7 +9,7 @@ import { child, plain, root, samples } from './lib.mjs';
 
 const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'ppv-media-'));
 
-const refused = {
+const refused = { 'subs.srt': 'unsupported_container', 'subs.ass': 'unsupported_container',
   'bad_audio_only.mp4': 'no_video', 'bad_huge.mkv': 'too_many_pixels', 'bad_mjpeg.avi': 'unsupported_codec',
   'bad_gap.mp4': 'timestamps', 'bad_long.mp4': 'too_long', 'bad_empty.mp4': 'truncated', 'bad_random.mp4': 'unsupported_container',
   'bad_moov.mp4': 'truncated', 'bad_cut.mp4': 'truncated', 'bad_playlist.mp4': 'unsupported_container',
@@ -50,7 +50,8 @@ function* pairFaults(dir, track) {
 
 function* titleFaults(dir) {
   const index = JSON.parse(fs.readFileSync(path.join(dir, 'index.json')));
-  const names = new Set(['index.json', index.poster, ...index.posters, ...index.fingerprint.map(f => f.name)]);
+  const names = new Set(['index.json', 'SHA256SUMS', index.poster, ...index.posters, ...index.fingerprint.map(f => f.name),
+    ...(index.subtitles ?? []).map(t => t.file), ...(index.storyboard?.sheets ?? []).map(f => f.name ?? f)]);
   const counts = new Set(index.renditions.map(r => r.segments.length));
   if (counts.size !== 1) yield 'renditions have different segment counts';
   for (const track of [...index.renditions, index.reference, ...index.audio]) {
