@@ -72,7 +72,7 @@ function upload() {
 function suspects(rows) {
   const t = table([
     { head: "Account", class: "wrap", cell: (s) => [s.username || `account ${s.user_id}`, " ", s.accused ? badge("Accused", "danger") : badge("Suspect", "warning")] },
-    { head: "Chance of naming an innocent", end: true, cell: (s) => `at most ${chance(s.log10_bound)} (10^${s.log10_bound.toFixed(1)})` },
+    { head: "Chance of error", end: true, cell: (s) => `at most ${chance(s.log10_bound)} (10^${s.log10_bound.toFixed(1)})` },
     { head: "Marks that agree", end: true, cell: (s) => `${s.agree} of ${s.read}` },
     { head: "Served by us", end: true, cell: (s) => (s.served === null ? "not in the log" : `${s.served} of ${s.segments}`) },
     { head: "Acting with", end: true, cell: (s) => (s.accounts > 1 ? `about ${s.accounts} accounts in all` : "alone") },
