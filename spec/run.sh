@@ -39,6 +39,10 @@ run_lua() {
 
 run_scripts() {
   local kind=$1 f
+  if [ -e "spec/$kind/package.json" ] && [ ! -d "spec/$kind/node_modules" ]; then
+    echo "Fetching the packages named in spec/$kind/package-lock.json (once, some seconds) ..."
+    npm ci --prefix "spec/$kind" --silent --ignore-scripts --no-audit --no-fund
+  fi
   for f in spec/"$kind"/*.mjs; do
     [ -f "$f" ] && [ "$(basename "$f")" != lib.mjs ] || continue
     echo "== $f"
