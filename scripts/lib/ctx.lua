@@ -45,6 +45,9 @@ function Ctx:cookies()
   return self.cookie_jar
 end
 
+-- An administrator, in a session of the administrators' log-in. One who is signed in as a member is a member.
+function Ctx:is_admin() return self.session ~= nil and self.session.kind == "admin" and self.user.is_admin == true end
+
 -- The names of the session cookie, strongest first. A __Host- cookie cannot be planted by a neighbour domain.
 function Ctx:session_cookie_name() return self.https and "__Host-ppv" or "ppv_session" end
 

@@ -60,7 +60,7 @@ local function allow(ctx, route)
   if not ctx.user then
     return errors.fail("auth.required", "not logged in", { reason = "not_logged_in", where = route.where and "auth" })
   end
-  if route.auth == "admin" and not (ctx.session.kind == "admin" and ctx.user.is_admin) then
+  if route.auth == "admin" and not ctx:is_admin() then
     return errors.fail("auth.forbidden", "administrators only", { reason = "not_admin" })
   end
   if route.auth == "admin" and not ctx.user.totp and totp.admin_required() then

@@ -12,15 +12,13 @@ local iso = require "lib.iso"
 local PAGE = 100
 local STREAM_S = 300
 
-local function is_desk(ctx) return ctx.session.kind == "admin" and ctx.user.is_admin end
-
 -- Who may talk in a thread: $1 the user, $2 whether they sit at the administrator's desk.
 local MINE = [[(case c.conversation_type when 'direct' then not $2 and $1 in (c.user_a_id, c.user_b_id)
   else $2 or c.support_user_id = $1 end)]]
 
 local function find(ctx, id)
-  local row, err = db.read_one("select c.id::text as id, c.conversation_type as kind, c.user_a_id, c.user_b_id from chat_conversations c "
-    .. "where c.id = $3::uuid and " .. MINE, ctx.user.id, is_desk(ctx), id)
+  local row, err = db.read_one("select c.id::text as id, c.conversation_type as kind, c.user_a_id, c.user_b_id, c.support_user_id from chat_conversations c "
+    .. "where c.id = $3::uuid and " .. MINE, ctx.user.id, ctx:is_admin(), id)
   if row == nil then return nil, err end
   if not row then return errors.fail("access.denied", "forbidden") end
   return row
@@ -54,7 +52,7 @@ local LIST = [[select c.id::text as id, c.conversation_type, p.id as other_id, p
   where ]] .. MINE .. [[ and (not $2 or m.body is not null) order by coalesce(c.last_message_at, c.created_at) desc, c.id desc limit 200]]
 
 local function conversations(ctx)
-  local desk = is_desk(ctx)
+  local desk = ctx:is_admin()
   if not desk then
     local made, err = open_support(ctx.user.id)
     if not made then return nil, err end
@@ -71,14 +69,14 @@ local function conversations(ctx)
 end
 
 local function support(ctx)
-  if is_desk(ctx) then return errors.invalid("Administrators answer threads; they do not open them.") end
+  if ctx:is_admin() then return errors.invalid("Administrators answer threads; they do not open them.") end
   local row, err = open_support(ctx.user.id)
   if not row then return nil, err end
   return ctx:ok { conversation_id = row.id }
 end
 
 local function direct(ctx, input)
-  if is_desk(ctx) then return errors.fail("access.denied", "Private messages are between members.") end
+  if ctx:is_admin() then return errors.fail("access.denied", "Private messages are between members.") end
   if input.target_user_id == ctx.user.id then return errors.invalid("You cannot write to yourself.") end
   local target, err = db.read_one([[select u.id, exists (select 1 from creator_blocks b where b.creator_id = u.id and b.user_id = $2
     and (b.expires_at is null or b.expires_at > now())) as blocked from users u
@@ -147,11 +145,17 @@ local function write(ctx, input)
     return row.id
   end)
   if not id then return nil, err end
-  db.notify("chat", c.id)
+  db.notify("chat", json.encode { id = c.id, direct = c.kind == "direct", to = { c.user_a_id or c.support_user_id, c.user_b_id } })
   local row
   row, err = db.one(MESSAGE .. "and m.id = $3", c.id, ctx.user.id, id)
   if not row then return nil, err end
   return ctx:ok { message = row }
+end
+
+-- Whether a notice of write() is for this listener. It names whom it concerns, so that nobody has to ask the database.
+local function concerns(ctx, notice)
+  if ctx:is_admin() then return not notice.direct end
+  return notice.to[1] == ctx.user.id or notice.to[2] == ctx.user.id
 end
 
 -- Server-sent events: the id of a thread of mine in which something was written.
@@ -165,9 +169,12 @@ local function follow(ctx)
   local started = time.mono()
   http.stream_write(ctx.req, ": here\n\n")
   while time.mono() - started < STREAM_S do
-    local id = sub:next(15)
+    local payload = sub:next(15)
     local text = ": still here\n\n"
-    if id and id ~= "" then text = find(ctx, id) and ('data: {"conversation_id":"%s"}\n\n'):format(id) or nil end
+    if payload and payload ~= "" then
+      local notice = json.decode(payload)
+      text = concerns(ctx, notice) and ('data: {"conversation_id":"%s"}\n\n'):format(notice.id) or nil
+    end
     if text and not http.stream_write(ctx.req, text) then break end
   end
   http.stream_end(ctx.req)

@@ -51,8 +51,7 @@ local function is_private(ip)
 end
 
 local function figures(ctx)
-  local admin = ctx.session and ctx.session.kind == "admin" and ctx.user.is_admin
-  if not admin and not is_private(ctx.ip or "") then return errors.not_found() end
+  if not ctx:is_admin() and not is_private(ctx.ip or "") then return errors.not_found() end
   return ctx:text(200, metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
 end
 

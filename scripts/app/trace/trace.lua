@@ -10,9 +10,6 @@ local trace = require "lib.trace"
 
 local CLIP_MAX = 2 * 1024 * 1024 * 1024
 
--- All titles are open only from the administrator's desk, not to an administrator who is signed in as a member.
-local function is_desk(ctx) return ctx.session.kind == "admin" and ctx.user.is_admin end
-
 local function drop(files) for _, f in ipairs(files) do blob.remove_tree("upload", f.path) end end
 
 local function start(ctx)
@@ -26,7 +23,7 @@ local function start(ctx)
   end
   local ext = (f.filename or ""):match("%.(%w+)$")
   local payload = { path = f.path, ext = ext and #ext <= 10 and ext or nil, name = (f.filename or ""):gsub("[%c]", ""):sub(1, 200),
-    sha256 = f.sha256, owner = not is_desk(ctx) and ctx.user.id or nil }
+    sha256 = f.sha256, owner = not ctx:is_admin() and ctx.user.id or nil }
   local job
   job, err = db.one("select ppv_job_add('media.trace', $1::jsonb, 'trace:' || $2::text, null, now(), 1, 2, $2::bigint) as id",
     json.encode(payload), ctx.user.id)
@@ -39,7 +36,7 @@ end
 
 local function status(ctx, input)
   local row, err = db.read_one([[select state, progress, info->>'stage' as stage, error, result::text as result from jobs
-    where id = $1 and kind = 'media.trace' and (created_by = $2 or $3::boolean)]], input.id, ctx.user.id, is_desk(ctx))
+    where id = $1 and kind = 'media.trace' and (created_by = $2 or $3::boolean)]], input.id, ctx.user.id, ctx:is_admin())
   if row == nil then return nil, err end
   if not row then return errors.not_found("trace") end
   local r = row.result and json.decode(row.result) or {}
@@ -51,13 +48,13 @@ local SEEN = " from leaks l join videos v on v.id = l.video_id where (v.owner_id
 
 local function list(ctx)
   local rows, err = db.read([[select l.id, l.video_id::text as video_id, v.title, l.verdict, l.created_at]] .. SEEN
-    .. " order by l.id desc limit 100", ctx.user.id, is_desk(ctx))
+    .. " order by l.id desc limit 100", ctx.user.id, ctx:is_admin())
   if not rows then return nil, err end
   return ctx:ok { leaks = json.array(rows) }
 end
 
 local function find(ctx, id)
-  local row, err = db.read_one("select l.report->>'file' as file" .. SEEN .. " and l.id = $3", ctx.user.id, is_desk(ctx), id)
+  local row, err = db.read_one("select l.report->>'file' as file" .. SEEN .. " and l.id = $3", ctx.user.id, ctx:is_admin(), id)
   if row == nil then return nil, err end
   if not row or not row.file then return errors.not_found("leak") end
   return row.file

@@ -7,7 +7,7 @@ local files = require "lib.mediafiles"
 
 local function reencode(ctx, input)
   local row, err = db.read_one("select 1 as yes from videos where id = $1::uuid and state <> 'deleted' and (owner_id = $2 or $3)",
-    input.id, ctx.user.id, ctx.session.kind == "admin" and ctx.user.is_admin)
+    input.id, ctx.user.id, ctx:is_admin())
   if row == nil then return nil, err end
   if not row then return errors.not_found("video") end
   local job
