@@ -3,6 +3,7 @@
 import { ApiError, get, query, requireUser } from "./api.js";
 import { nav } from "./nav.js";
 import { plot } from "./plot.js";
+import { whole } from "./transfer.js";
 import { $, badge, clock, date, empty, failToast, field, fill, h, invalid, load, onSubmit, params, problem, progress, setProgress, skeletonLines, table } from "./ui.js";
 
 const admin = location.pathname.startsWith("/public/admin/");
@@ -15,25 +16,6 @@ const STAGES = { look: "Looking at the clip", search: "Looking for the film", re
 const verdict = (v) => badge(...(VERDICTS[v] || [v, "secondary"]));
 // 10^-7.2 as people say it; the exact figure stands beside it.
 const chance = (log10) => (log10 <= -1 ? `1 in ${new Intl.NumberFormat(undefined, { notation: "compact" }).format(10 ** -log10)}` : "no bound");
-
-function send(file, seen) {
-  return new Promise((resolve, reject) => {
-    const x = new XMLHttpRequest(), body = new FormData();
-    body.append("file", file);
-    x.open("POST", "/api/trace");
-    x.setRequestHeader("X-PPV", "1");
-    x.setRequestHeader("Accept", "application/json");
-    x.upload.addEventListener("progress", (e) => e.lengthComputable && seen(e.loaded / e.total));
-    x.addEventListener("load", () => {
-      let r = null;
-      try { r = JSON.parse(x.responseText); } catch { /* a proxy's page */ }
-      if (x.status === 202 && r) resolve(r);
-      else reject(new ApiError(r?.error || "The clip was not taken.", { status: x.status, code: r?.code, requestId: r?.request_id }));
-    });
-    x.addEventListener("error", () => reject(new ApiError("The server cannot be reached. Please check your connection.", {})));
-    x.send(body);
-  });
-}
 
 async function follow(job, bar, text) {
   for (;;) {
@@ -56,7 +38,7 @@ function upload() {
     fill($("#running"), h("div", { class: "card card-body" }, h("strong", { class: "wrap" }, file.name), bar, text));
     fill($("#verdict"));
     try {
-      const { job_id: job } = await send(file, (part) => setProgress(bar, part));
+      const { job_id: job } = await whole("/api/trace", file, {}, { progress: (sent, all) => setProgress(bar, sent / all), ended: () => {} }).done;
       const done = await follow(job, bar, text);
       fill($("#running"));
       if (done.leak_id) open(done.leak_id);

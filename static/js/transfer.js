@@ -101,7 +101,8 @@ function pieces(file, fields, old, hooks) {
 
 // ---- as one form
 
-function whole(file, fields, hooks) {
+// One request with the file in a form. hooks: progress(sent, total), ended(). {done: promise of the answer, stop()}.
+export function whole(path, file, fields, hooks) {
   const data = new FormData(), xhr = new XMLHttpRequest();
   for (const [k, v] of Object.entries(fields)) data.append(k, v);
   data.append("file", file, file.name);
@@ -117,7 +118,7 @@ function whole(file, fields, hooks) {
     xhr.addEventListener("error", () => reject(failure(0, "", "The connection broke during the upload. Please try again.")));
     xhr.addEventListener("abort", () => reject(new ApiError("The upload was stopped.", { code: "upload.stopped" })));
   });
-  xhr.open("POST", "/api/upload");
+  xhr.open("POST", path);
   for (const [k, v] of Object.entries(HEADERS)) xhr.setRequestHeader(k, v);
   xhr.send(data);
   return { done, stop: () => xhr.abort() };
@@ -130,5 +131,5 @@ async function speaksTus() {
 
 // {done: promise of the server's answer, stop(), pause(), resume()}; without the last two it cannot be paused.
 export async function transfer(file, fields, old, hooks) {
-  return (await speaksTus()) ? pieces(file, fields, old, hooks) : whole(file, fields, hooks);
+  return (await speaksTus()) ? pieces(file, fields, old, hooks) : whole("/api/upload", file, fields, hooks);
 }
