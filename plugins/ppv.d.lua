@@ -221,6 +221,19 @@ function crypto.hmac_sha512(key, s, enc) end
 ---@return string
 function crypto.hmac_sha1(key, s, enc) end
 
+---CRC-32 as zlib has it, 0 to 4294967295. It protects against nothing intended; for protocols that ask for it.
+---Phases: any
+---@param s string
+---@return integer
+function crypto.crc32(s) end
+
+---Was message signed (RSA PKCS#1 v1.5, SHA-256) by the holder of a trusted certificate? claim: cert (PEM; the signer's first, then those between it and a root), message, signature (raw bytes), name (".example.com" = issued for a host beneath it, else for this host), at (seconds since 1970 when it must be in force), roots (PEM, trusted besides the system's).
+---Phases: any. Errors: auth.required input.invalid
+---@param claim table
+---@return boolean|nil
+---@return ppv.err? err
+function crypto.verify_certificate(claim) end
+
 ---Takes the same time wherever they differ.
 ---Phases: any
 ---@param a string

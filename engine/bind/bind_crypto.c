@@ -8,6 +8,7 @@
 #include "crypto/digest.h"
 #include "crypto/passwd.h"
 #include "crypto/token.h"
+#include "crypto/x509.h"
 #include "lua/lx.h"
 
 enum { DATA_MAX = 16 << 20, KEY_MAX = 4096, PURPOSE_MAX = 60 };
@@ -93,6 +94,40 @@ static int l_hmac_sha1(lua_State *L)
     struct str k = lx_str(L, 1, 0, KEY_MAX), s = lx_str(L, 2, 0, DATA_MAX);
     digest_hmac_sha1(k.p, k.n, s.p, s.n, md);
     return bind_encode_push(L, 3, md, sizeof md);
+}
+
+/* ppv.crypto.crc32(s: string) -> integer
+ * CRC-32 as zlib has it, 0 to 4294967295. It protects against nothing intended; for protocols that ask for
+ * it. Phases: any. Since 1.0 */
+static int l_crc32(lua_State *L)
+{
+    struct str s = lx_str(L, 1, 0, DATA_MAX);
+    lua_pushnumber(L, digest_crc32(s.p, s.n));
+    return 1;
+}
+
+/* ppv.crypto.verify_certificate(claim: table) -> true | nil, err
+ * Was message signed (RSA PKCS#1 v1.5, SHA-256) by the holder of a trusted certificate? claim: cert (PEM; the
+ * signer's first, then those between it and a root), message, signature (raw bytes), name (".example.com" = issued
+ * for a host beneath it, else for this host), at (seconds since 1970 when it must be in force), roots (PEM,
+ * trusted besides the system's). Phases: any. Errors: auth.required input.invalid. Since 1.0 */
+static int l_verify_certificate(lua_State *L)
+{
+    enum { PEM_MAX = 65536, NAME_MAX_BYTES = 253 };
+    struct err e = {0};
+    luaL_checktype(L, 1, LUA_TTABLE);
+    struct x509_claim c = {.pem = lx_field_str(L, 1, "cert", PEM_MAX, true),
+                           .roots = lx_field_str(L, 1, "roots", PEM_MAX, false),
+                           .name = lx_field_str(L, 1, "name", NAME_MAX_BYTES, true).p,
+                           .at = lx_field_int(L, 1, "at", 0, INT32_MAX * 64LL, -1),
+                           .message = lx_field_str(L, 1, "message", DATA_MAX, true),
+                           .signature = lx_field_str(L, 1, "signature", KEY_MAX, true)};
+    if (!c.name[0] || c.at < 0)
+        return luaL_error(L, "fields 'name' and 'at' are needed");
+    if (x509_verify(&c, &e) < 0)
+        return lx_fail(L, &e);
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 /* ppv.crypto.equal(a: string, b: string) -> boolean
@@ -300,6 +335,8 @@ int bind_crypto_open(lua_State *L)
                                    {"hmac_sha256", l_hmac_sha256},
                                    {"hmac_sha512", l_hmac_sha512},
                                    {"hmac_sha1", l_hmac_sha1},
+                                   {"crc32", l_crc32},
+                                   {"verify_certificate", l_verify_certificate},
                                    {"equal", l_equal},
                                    {"hkdf", l_hkdf},
                                    {"aes128_encrypt", l_aes128_encrypt},

@@ -34,6 +34,20 @@ void digest_sha1(const void *p, size_t n, uint8_t out[20])
     hash(EVP_sha1(), p, n, out);
 }
 
+uint32_t digest_crc32(const void *p, size_t n)
+{
+    static const uint32_t nibble[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac,
+                                        0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+                                        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+                                        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    uint32_t c = 0xffffffff;
+    for (const uint8_t *b = p, *end = b + n; b < end; b++) {
+        c = c >> 4 ^ nibble[(c ^ *b) & 15];
+        c = c >> 4 ^ nibble[(c ^ (uint32_t)(*b >> 4)) & 15];
+    }
+    return ~c;
+}
+
 static uint64_t rotate(uint64_t v, int n)
 {
     return n ? v << n | v >> (64 - n) : v;

@@ -29,6 +29,8 @@ void digest_hkdf_sha256(const void *secret, size_t n, const void *salt, size_t s
  * digest_key_mac over info and a byte 1. */
 void digest_key_extract(struct digest_key *k, const void *secret, size_t n);
 void digest_random(void *out, size_t n);
+/* CRC-32 as of zlib, PNG and Ethernet: no protection against intent, only where a foreign protocol asks for it. */
+uint32_t digest_crc32(const void *p, size_t n);
 /* Constant time in n. */
 bool digest_equal(const void *a, const void *b, size_t n);
 /* Overwrites; not removed by the optimiser. */

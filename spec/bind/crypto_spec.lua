@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local c = require "ppv.crypto"
 local db = require "ppv.db"
+local json = require "ppv.json"
 
 local function unhex(s) return assert(c.hex_decode((s:gsub("%s", "")))) end
 
@@ -78,6 +79,73 @@ describe("ppv.crypto: known answers", function()
       assert.equal(s, c.base64_decode(c.base64_encode(s)))
       assert.equal(s, c.base64url_decode(c.base64url_encode(s)))
     end
+  end)
+end)
+
+local vectors = json.decode(assert(io.open "spec/support/vectors/paypal_webhook.json"):read "*a")
+
+describe("ppv.crypto: signed with a certificate", function()
+  local real = vectors.real_paypal_event
+
+  -- over: what differs from the genuine claim
+  local function claim(over)
+    local o = { cert = real.cert_pem, roots = real.cert_pem, name = ".paypal.com", at = 1431454454, message = real.message,
+      signature = c.base64_decode(real.transmission_sig) }
+    for k, v in pairs(over or {}) do o[k] = v end
+    return o
+  end
+
+  it("CRC-32", function()
+    assert.equal(0, c.crc32 "")
+    assert.equal(3421780262, c.crc32 "123456789")
+    assert.equal(1095738169, c.crc32 "The quick brown fox jumps over the lazy dog")
+    assert.equal(real.crc32, c.crc32(real.raw_body))
+    for _, v in ipairs(vectors.synthetic) do assert.equal(v.crc32_decimal, ("%.0f"):format(c.crc32(v.raw_body)), v.name) end
+  end)
+
+  it("takes genuine ones", function()
+    assert.is_true(c.verify_certificate(claim()))
+    assert.is_true(c.verify_certificate(claim { name = "messageverificationcerts.sandbox.paypal.com" }))
+    for _, v in ipairs(vectors.synthetic) do
+      assert.is_true(c.verify_certificate { cert = vectors.synthetic_cert_pem, roots = vectors.synthetic_cert_pem, name = ".paypal.com",
+        at = 1767323046 + 366 * 86400, message = v.message, signature = c.base64_decode(v.transmission_sig) }, v.name)
+    end
+  end)
+
+  it("says why it refuses others", function()
+    local sig = c.base64_decode(real.transmission_sig)
+    for why, over in pairs {
+      ["does not fit"] = { message = real.message .. "0" },
+      ["not fit"] = { signature = sig:sub(1, -2) .. string.char((sig:byte(-1) + 1) % 256) },
+      ["the message"] = { signature = sig:sub(1, 100) },
+      ["signature"] = { signature = "" },
+      ["not for .paypal.com.evil.example"] = { name = ".paypal.com.evil.example" },
+      ["not for paypal.com"] = { name = "paypal.com" },
+      ["not for .example.com"] = { name = ".example.com" },
+      ["expired"] = { at = 1798700000 },
+      ["not yet valid"] = { at = 1400000000 },
+      ["issuer"] = { roots = "" },
+      ["get local issuer certificate"] = { roots = vectors.synthetic_cert_pem },
+    } do
+      local v, err = c.verify_certificate(claim(over))
+      assert.is_nil(v, why)
+      assert.equal("auth.required", err.code, why)
+      assert.truthy(err.message:find(why, 1, true), why .. ": " .. err.message)
+    end
+    for _, over in ipairs { { cert = "" }, { cert = "no certificate" }, { cert = real.cert_pem:sub(1, 900) }, { roots = "x" },
+      { cert = real.cert_pem .. real.cert_pem:sub(1, 300) }, { cert = real.cert_pem:rep(17) } } do
+      local v, err = c.verify_certificate(claim(over))
+      assert.is_nil(v)
+      assert.equal("input.invalid", err.code)
+    end
+  end)
+
+  it("lets a chain end in a trusted certificate, and nowhere else", function()
+    -- any other certificate in the place of the issuer does not make it one
+    local v, err = c.verify_certificate(claim { cert = real.cert_pem .. vectors.synthetic_cert_pem, roots = vectors.synthetic_cert_pem })
+    assert.is_nil(v)
+    assert.equal("auth.required", err.code)
+    assert.is_true(c.verify_certificate(claim { cert = real.cert_pem .. vectors.synthetic_cert_pem }))
   end)
 end)
 
@@ -180,7 +248,9 @@ describe("ppv.crypto: wrong use raises, bad data does not", function()
       function() c.aes128_encrypt("short", ("i"):rep(16), "x") end, function() c.aes128_encrypt(("k"):rep(16), "short", "x") end,
       function() c.hkdf("s", "i", 0) end, function() c.hkdf("s", "i", 255 * 32 + 1) end, function() c.hash_password "" end,
       function() c.hash_password(("x"):rep(1025)) end, function() c.hash_password(12345) end, function() c.sign("", "x") end,
-      function() c.equal("a") end,
+      function() c.equal("a") end, function() c.crc32() end, function() c.verify_certificate() end,
+      function() c.verify_certificate { cert = "x", message = "", signature = "", at = 0 } end,
+      function() c.verify_certificate { cert = "x", message = "", signature = "", name = "a.example" } end,
     } do assert.has_error(call) end
   end)
 
