@@ -296,6 +296,27 @@ function crypto.seal(s, purpose) end
 ---@return ppv.err? err
 function crypto.open(sealed, purpose) end
 
+---The 32 bytes with which anybody checks what public_sign signed for this purpose. Stays the same when instance secrets are added.
+---Phases: any
+---@param purpose string
+---@return string key
+function crypto.public_key(purpose) end
+
+---Ed25519 (RFC 8032), 64 bytes; the same text has the same signature.
+---Phases: any
+---@param purpose string
+---@param s string
+---@return string signature
+function crypto.public_sign(purpose, s) end
+
+---Did the holder of the key (32 bytes) sign s? Ed25519, needs no secret.
+---Phases: any
+---@param key string
+---@param s string
+---@param signature string
+---@return boolean
+function crypto.public_verify(key, s, signature) end
+
 ---Argon2id with the site's cost, in PHC form; plain is 1 to 1024 bytes.
 ---Phases: request webhook job tick. Yields. Errors: engine.busy
 ---@param plain string

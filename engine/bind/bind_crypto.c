@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bind/bind_crypto.h"
 
+#include <stdio.h>
 #include <string.h>
 #include "base/arena.h"
 #include "base/str.h"
 #include "bind/bind_work.h"
 #include "crypto/digest.h"
+#include "crypto/ed25519.h"
 #include "crypto/passwd.h"
 #include "crypto/token.h"
 #include "crypto/x509.h"
@@ -249,6 +251,51 @@ static int l_open(lua_State *L)
     return push_scratch(L);
 }
 
+/* ---- signatures that others can check ---- */
+
+static void instance_seed(lua_State *L, uint8_t seed[32])
+{
+    char name[PURPOSE_MAX + 10];
+    snprintf(name, sizeof name, "ed25519.%s", lx_str(L, 1, 1, PURPOSE_MAX).p);
+    token_derive(name, seed);
+}
+
+/* ppv.crypto.public_key(purpose: string) -> key: string
+ * The 32 bytes with which anybody checks what public_sign signed for this purpose. Stays the same when instance secrets are
+ * added. Phases: any. Since 1.0 */
+static int l_public_key(lua_State *L)
+{
+    uint8_t seed[32], key[32];
+    instance_seed(L, seed);
+    ed25519_public(seed, key);
+    digest_wipe(seed, sizeof seed);
+    lua_pushlstring(L, (char *)key, sizeof key);
+    return 1;
+}
+
+/* ppv.crypto.public_sign(purpose: string, s: string) -> signature: string
+ * Ed25519 (RFC 8032), 64 bytes; the same text has the same signature. Phases: any. Since 1.0 */
+static int l_public_sign(lua_State *L)
+{
+    uint8_t seed[32], sig[64];
+    struct str s = lx_str(L, 2, 0, DATA_MAX);
+    instance_seed(L, seed);
+    ed25519_sign(seed, s.p, s.n, sig);
+    digest_wipe(seed, sizeof seed);
+    lua_pushlstring(L, (char *)sig, sizeof sig);
+    return 1;
+}
+
+/* ppv.crypto.public_verify(key: string, s: string, signature: string) -> boolean
+ * Did the holder of the key (32 bytes) sign s? Ed25519, needs no secret. Phases: any. Since 1.0 */
+static int l_public_verify(lua_State *L)
+{
+    struct str key = lx_str(L, 1, 32, 32), s = lx_str(L, 2, 0, DATA_MAX),
+               sig = lx_str(L, 3, 64, 64);
+    lua_pushboolean(L, ed25519_verify((const uint8_t *)key.p, s.p, s.n, (const uint8_t *)sig.p));
+    return 1;
+}
+
 /* ---- passwords ---- */
 
 struct pass_work {
@@ -345,6 +392,9 @@ int bind_crypto_open(lua_State *L)
                                    {"verify", l_verify},
                                    {"seal", l_seal},
                                    {"open", l_open},
+                                   {"public_key", l_public_key},
+                                   {"public_sign", l_public_sign},
+                                   {"public_verify", l_public_verify},
                                    {"hash_password", l_hash_password},
                                    {"verify_password", l_verify_password},
                                    {NULL, NULL}};

@@ -14,4 +14,10 @@ function M.money(amount, currency)
   return minus .. currency .. " " .. text
 end
 
+-- -1234, "USD" -> "-12.34", for files.
+function M.plain(amount, currency)
+  if amount == nil then return "" end
+  return (amount < 0 and "-" or "") .. money.format(math.abs(amount), currency)
+end
+
 return M

@@ -8,6 +8,7 @@
 
 #include "base/conf.h"
 #include "crypto/digest.h"
+#include "crypto/ed25519.h"
 #include "crypto/passwd.h"
 #include "crypto/token.h"
 
@@ -20,6 +21,24 @@ static int is_hex(const void *p, size_t n, const char *want)
     int same = strcmp(b.p, want) == 0;
     buf_fini(&b);
     return same;
+}
+
+TEST(ed25519) /* RFC 8032, 7.1, TEST 1 */
+{
+    uint8_t seed[32], key[32], sig[64];
+    static const char hex[] = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+    CHECK(str_unhex((struct str){hex, 64}, seed, 32) == 32);
+    ed25519_public(seed, key);
+    CHECK(is_hex(key, 32, "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"));
+    ed25519_sign(seed, "", 0, sig);
+    CHECK(is_hex(
+        sig, 64,
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e3970"
+        "1cf9b46bd25bf5f0595bbe24655141438e7a100b"));
+    CHECK(ed25519_verify(key, "", 0, sig));
+    CHECK(!ed25519_verify(key, "x", 1, sig));
+    sig[9] ^= 1;
+    CHECK(!ed25519_verify(key, "", 0, sig));
 }
 
 TEST(known_answers)

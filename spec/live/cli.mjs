@@ -2,7 +2,7 @@
 // The command line as docs/operators.md and docs/plugins.md describe it: settings, plugins, administrators, status.
 //   node spec/live/cli.mjs
 import { execFile } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Client, Server, call, check, main, show } from "./lib.mjs";
 
@@ -68,6 +68,42 @@ async function plugins(s) {
     (await call(s.port, "GET", "/api/my_route")).status === 200, show(st.refused));
 }
 
+// A posting, its seal, the export, and the check of the file where there is neither database nor secret.
+async function books(s) {
+  await s.sql(`select ppv_post('adjustment', null, null, 'a test', '{}', jsonb_build_array(
+    jsonb_build_array(ppv_account('clearing', null, 'deposits', 'USD'), -1500, 'in'),
+    jsonb_build_array(ppv_account('user', (select id from users where username = 'boss'), 'wallet', 'USD'), 1500, 'for boss')))`);
+  let r = await s.ppv("ledger", "seal");
+  check("ledger seal seals what waits", r.code === 0 && /1 transactions sealed/.test(r.out), show(r));
+  const key = (await s.ppv("ledger", "key")).out.match(/^key +(\w{64})$/m)?.[1];
+  const all = join(s.dir, "books.jsonl"), mine = join(s.dir, "boss.jsonl");
+  r = await s.ppv("ledger", "export", all);
+  check("ledger export writes the books", r.code === 0 && (await s.ppv("ledger", "export", "--user", "boss", mine)).code === 0, show(r));
+  const offline = (...args) => plain(s, ["--set", `var_dir=${join(s.dir, "elsewhere")}`, "ledger", "verify", ...args]);
+  r = await offline(all, "--key", key);
+  check("the file is checked offline", r.code === 0 && /fine   1 transactions in 1 seals/.test(r.out), show(r));
+  r = await offline(mine, "--key", key);
+  check("and a user's file", r.code === 0 && /1 transactions proved/.test(r.out), show(r));
+  r = await offline(all, "--key", key.replace(/^../, (c) => (c === "00" ? "01" : "00")));
+  check("another key does not do", r.code === 1 && /signature is not of this key/.test(r.out), show(r));
+  const proof = join(s.dir, "proof.json");
+  writeFileSync(proof, JSON.stringify(JSON.parse(readFileSync(mine, "utf8").trim().split("\n")[1]).proof));
+  r = await offline("--proof", proof, "--key", key);
+  check("a proof shows the line", r.code === 0 && /15\.00 USD on user\/wallet/.test(r.out), show(r));
+  writeFileSync(proof, readFileSync(proof, "utf8").replace('"1500"', '"1600"'));
+  r = await offline("--proof", proof, "--key", key);
+  check("not a changed one", r.code === 1 && /^WRONG/m.test(r.out), show(r));
+  writeFileSync(all, readFileSync(all, "utf8").replace("for boss", "for boxs"));
+  r = await offline(all, "--key", key);
+  check("nor changed books", r.code === 1 && /was changed after it was sealed \(batch 1\)/.test(r.out), show(r));
+  r = await s.ppv("ledger", "report");
+  check("ledger report", r.code === 0 && /user\/all +15\.00 USD/.test(r.out), show(r));
+  await s.sql(`begin; set local session_replication_role = replica; update ledger_entries set note = 'x' where note = 'for boss'; commit`);
+  r = await s.ppv("ledger", "verify");
+  check("what a superuser changed is found in the database too", r.code === 1 && /was changed after it was sealed/.test(r.out), show(r));
+  await s.sql(`begin; set local session_replication_role = replica; update ledger_entries set note = 'for boss' where note = 'x'; commit`);
+}
+
 await main(async () => {
   const s = await new Server({ web_workers: 1 }).start();
   await settings(s);
@@ -91,6 +127,7 @@ await main(async () => {
   check("admin password replaces it", r.code === 0 && old.status === 401 && now.status === 200, `${old.status} ${now.status}`);
   r = await s.ppv("ledger", "verify");
   check("ledger verify says that nothing is wrong", r.code === 0 && !/^wrong/m.test(r.out), show(r));
+  await books(s);
   r = await s.ppv("jobs", "list");
   check("jobs list", r.code === 0, show(r));
   await plugins(s);
