@@ -35,6 +35,7 @@
 #define TRUSTED_BUDGET_US 2000000
 #define TOOL_BUDGET_US 3600000000LL
 #define RETIRED_US 60000000
+#define HOST_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]"
 
 static struct worker *self;
 static struct bind_env env;
@@ -239,14 +240,35 @@ static bool is_open_without_name(const char *addr, const char *base_url)
     return !local && strncmp(base_url, "http://localhost", 16) == 0;
 }
 
+/* The origin of cdn_base_url, "" without one. It goes into a header, so nothing but an origin may come of it. */
+static int media_origin(char *out, size_t cap, struct err *e)
+{
+    const char *v = conf_str("cdn_base_url"), *host = strstr(v, "://");
+    out[0] = 0;
+    if (strcmp(conf_str("delivery"), "cdn") != 0)
+        return 0;
+    bool web = strncmp(v, "http://", 7) == 0 || strncmp(v, "https://", 8) == 0;
+    size_t n = host ? strspn(host + 3, HOST_CHARS) : 0, end = web ? (size_t)(host - v) + 3 + n : 0;
+    if (!n || !end || end >= cap || (v[end] && v[end] != '/') || v[strlen(v) - 1] == '/' ||
+        strpbrk(v, "\"?# \t"))
+        return ERR(e, ERR_CONFIG,
+                   "delivery = cdn needs cdn_base_url = https://host/path, without a slash at the "
+                   "end, but it is \"%s\"",
+                   v);
+    snprintf(out, cap, "%.*s", (int)end, v);
+    return 0;
+}
+
 static int open_http(struct worker *w, struct err *e)
 {
     struct http_conf c;
     http_conf_init(&c);
-    char addr[128];
+    char addr[128], origin[300];
     int port;
-    if (worker_listen(addr, sizeof addr, &port, e) < 0)
+    if (worker_listen(addr, sizeof addr, &port, e) < 0 ||
+        media_origin(origin, sizeof origin, e) < 0)
         return -1;
+    c.media_origin = origin;
     c.addr = w->kind == WORKER_SPEC ? "127.0.0.1" : addr;
     c.port = w->kind == WORKER_SPEC ? 0 : port;
     c.conn_max = (int)conf_int("http_max_connections");

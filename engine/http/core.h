@@ -108,7 +108,7 @@ struct http_server {
     int nproxies;
     struct peer_table *peers;
     struct linger_set *lingers;
-    char *hosts;
+    char *hosts, *policy;
     int listen_fd, port, nconns, active, sweeps;
     bool need_run, running, draining, started_now, stopped, hsts;
     unsigned char random[1024];
@@ -136,6 +136,8 @@ void msg_refuse(struct req *r, int status,
 void msg_fail(struct req *r, int status,
               enum err_code code); /* the same for a started one: gone() comes first */
 void msg_gone(struct req *r);      /* tells the handler, once */
+/* The Content-Security-Policy of our pages; films may also come from this origin. Heap. */
+char *msg_policy(const char *origin);
 void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h, int nh,
                   bool ready);
 enum MHD_Result msg_queue(struct req *r);

@@ -151,13 +151,20 @@ void http_deadline(struct http_req *pub, int64_t us)
 
 /* ---- headers every answer carries ---- */
 
+char *msg_policy(const char *origin)
+{
+    struct buf b = {0};
+    buf_printf(&b,
+               "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+               "media-src 'self' blob:%s%s; connect-src 'self'%s%s; font-src 'self'; "
+               "manifest-src 'self'; worker-src 'self' blob:; form-action 'self'; base-uri 'none'; "
+               "object-src 'none'; frame-ancestors 'none'; report-uri /csp",
+               *origin ? " " : "", origin, *origin ? " " : "", origin);
+    return b.p;
+}
+
 static const struct http_header defaults[] = {
-    {"Content-Security-Policy",
-     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src "
-     "'self' blob:; "
-     "connect-src 'self'; font-src 'self'; manifest-src 'self'; worker-src 'self' blob:; "
-     "form-action 'self'; "
-     "base-uri 'none'; object-src 'none'; frame-ancestors 'none'; report-uri /csp"},
+    {"Content-Security-Policy", NULL}, // the server's own
     {"X-Content-Type-Options", "nosniff"},
     {"X-Frame-Options", "DENY"},
     {"Referrer-Policy", "same-origin"},
@@ -203,6 +210,11 @@ static bool is_legal(const struct http_header *h)
     return *h->name && !is_framing(h->name);
 }
 
+static const char *default_value(const struct req *r, size_t i)
+{
+    return defaults[i].value ? defaults[i].value : r->s->policy;
+}
+
 static void default_header(struct MHD_Response *m, const struct http_header *h, int nh,
                            const char *name, const char *value)
 {
@@ -223,7 +235,7 @@ void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h
     }
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
         if (!(cached && strcmp(defaults[i].name, "Cache-Control") == 0))
-            default_header(m, h, nh, defaults[i].name, defaults[i].value);
+            default_header(m, h, nh, defaults[i].name, default_value(r, i));
     if (r->s->hsts)
         default_header(m, h, nh, "Strict-Transport-Security", hsts);
     if (!ready)
@@ -260,7 +272,7 @@ static void send_by_hand(struct req *r, int status, const struct http_header *h,
             put_header(&b, h[i].name, h[i].value);
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
         if (!is_given(h, nh, defaults[i].name))
-            put_header(&b, defaults[i].name, defaults[i].value);
+            put_header(&b, defaults[i].name, default_value(r, i));
     if (r->s->hsts && !is_given(h, nh, "Strict-Transport-Security"))
         put_header(&b, "Strict-Transport-Security", hsts);
     buf_puts(&b, "\r\n");

@@ -512,12 +512,13 @@ static void server_destroy(struct http_server *s)
     linger_free(s->lingers);
     free(s->proxies);
     free(s->hosts);
+    free(s->policy);
     s->files = NULL;
     s->ready = NULL;
     s->peers = NULL;
     s->lingers = NULL;
     s->proxies = NULL;
-    s->hosts = NULL;
+    s->hosts = s->policy = NULL;
 }
 
 int http_server_new(struct loop *l, const struct http_conf *c, const struct http_handler *h,
@@ -530,6 +531,7 @@ int http_server_new(struct loop *l, const struct http_conf *c, const struct http
     s->handler = *h;
     s->hsts = c->base_url && strncasecmp(c->base_url, "https://", 8) == 0;
     s->hosts = hosts_list(c);
+    s->policy = msg_policy(c->media_origin ? c->media_origin : "");
     s->files = files_new();
     s->ready = ready_set_new();
     s->peers = peer_table_new();
@@ -542,7 +544,7 @@ int http_server_new(struct loop *l, const struct http_conf *c, const struct http
     }
     s->port = bound_port(s->listen_fd);
     s->conf.addr = s->conf.base_url = s->conf.hosts = s->conf.trusted_proxies =
-        NULL; /* parsed; not ours to keep */
+        s->conf.media_origin = NULL; /* parsed; not ours to keep */
     if (start_daemon(s, e) < 0) {
         close(s->listen_fd);
         server_destroy(s);

@@ -5,6 +5,7 @@ import { storyboard } from "./storyboard.js";
 import { preferTracks, trackItems } from "./tracks.js";
 import { clock, fill, h, icon, sentence } from "./ui.js";
 
+const ASK_MS = 5000; // access is given up to 10 s
 const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 2];
 
 // The light build knows no separate audio or subtitle tracks.
@@ -46,7 +47,8 @@ function overlay(box, viewer) {
 }
 
 // options: playlist, viewer (whose name wanders; none = nobody's), poster, startAt (s), duration (s, a hint), onProgress(seconds, leaving, played), renew() -> new playlist address,
-// ended() -> why the session must not be renewed by itself (a sentence), or null; finished() -> what stands in the picture after the end;
+// ended() -> why the session must not be renewed by itself {text, action: text of a button that starts again, href: where it leads instead},
+// or null; finished() -> what stands in the picture after the end;
 // quiet: begin without sound where the browser allows no other beginning
 export function createPlayer(stage, options) {
   const video = h("video", { playsinline: true, preload: "auto", poster: options.poster, tabindex: "-1", "aria-label": options.title || "Video" });
@@ -86,6 +88,7 @@ export function createPlayer(stage, options) {
   function say(text) { live.textContent = text; }
 
   function toggle() {
+    if (dead) return;
     if (video.paused) video.play().catch(() => showPlay());
     else video.pause();
   }
@@ -274,15 +277,33 @@ export function createPlayer(stage, options) {
 
   // ---- loading and mending
 
-  function fail(text, action = "Try again") {
+  function fail(text, action = "Try again", href = null) {
     dead = true;
     video.pause();
     say(text);
     fill(center, h("div", { class: "failed", role: "alert" }, h("p", { class: "mb-3" }, text),
-      h("button", { type: "button", class: "btn btn-light", onclick: again }, action)));
+      href ? h("a", { class: "btn btn-light", href }, action) : h("button", { type: "button", class: "btn btn-light", onclick: again }, action)));
   }
-  async function again() {
+  // Nothing of what was loaded ahead stays playable.
+  function unload() {
+    hls?.destroy();
+    hls = api.hls = null;
+    if (!video.hasAttribute("src")) return;
+    video.removeAttribute("src");
+    video.load();
+  }
+  // While keys come their absence tells; when all is loaded ahead, or the browser itself loads, we have to ask.
+  let heard = 0;
+  const watcher = setInterval(async () => {
+    if (dead || video.paused || !options.ended || performance.now() - heard < ASK_MS) return;
+    heard = performance.now();
+    const why = await options.ended();
+    if (!why || dead) return;
     wanted = video.currentTime || wanted;
+    unload();
+    fail(why.text, why.action, why.href);
+  }, 1000);
+  async function again() {
     renewals = 0;
     dead = false;
     options.ended = null; // the viewer asked for it: no question of why
@@ -292,15 +313,13 @@ export function createPlayer(stage, options) {
   }
   // A new playback session at the same place: the old one ended or was refused.
   async function restart(play) {
-    const at = video.currentTime || wanted;
-    hls?.destroy();
-    hls = api.hls = null;
+    wanted = video.currentTime || wanted;
+    unload();
     fill(center, spinner);
     try {
       const why = options.ended && await options.ended();
-      if (why) return fail(why, "Watch here");
+      if (why) return fail(why.text, why.action, why.href);
       options.playlist = await options.renew();
-      wanted = at;
       await open();
       if (play) await video.play().catch(showPlay); else showPlay();
     } catch (error) { fail(sentence(error)); }
@@ -343,6 +362,7 @@ export function createPlayer(stage, options) {
         backBufferLength: 60, capLevelToPlayerSize: false, xhrSetup: (xhr) => { xhr.withCredentials = false; } });
       hls.on(Hls.Events.ERROR, (_, data) => onHlsError(Hls, data));
       const ready = new Promise((resolve) => { hls.once(Hls.Events.MANIFEST_PARSED, () => { preferred(); resolve(); }); });
+      hls.on(Hls.Events.KEY_LOADED, () => { heard = performance.now(); });
       for (const name of ["AUDIO_TRACKS_UPDATED", "SUBTITLE_TRACKS_UPDATED"]) {
         hls.once(Hls.Events[name], () => preferTracks(hls));
         hls.on(Hls.Events[name], showTracks);
@@ -377,6 +397,7 @@ export function createPlayer(stage, options) {
       report();
       dead = true;
       clearInterval(reporter);
+      clearInterval(watcher);
       clearTimeout(idleTimer);
       stopMark();
       for (const [name, fn] of [["keydown", onKey], ["pointerdown", outside], ["fullscreenchange", onFull]]) document.removeEventListener(name, fn);

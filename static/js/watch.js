@@ -63,8 +63,13 @@ async function start(button) {
       onProgress: remember,
       // Another place took over, access was taken back: starting again by itself would fight with that.
       ended: async () => {
-        const r = await get("/api/playback/state", { session: playing }).catch(() => null);
-        return r && !r.playing && r.reason !== "expired" && r.reason !== "closed" ? r.message : null;
+        try {
+          const r = await get("/api/playback/state", { session: playing });
+          if (r.playing || r.reason === "expired" || r.reason === "closed") return null;
+          return r.reason === "limit" ? { text: r.message, action: "Watch here" } : { text: r.message, action: "Back to the video", href: here() };
+        } catch (e) {
+          return e.needsSignIn ? { text: "You were signed out, so playback stopped.", action: "Sign in", href: signInUrl(here()) } : null;
+        }
       },
       renew: async () => {
         const fresh = await playback();

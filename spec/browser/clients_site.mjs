@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// One film in every kind of player: a strict playlist parser, FFmpeg, Shaka Player on another site, the browser's own HLS and
+// ours; then the same with the segments on a content delivery network, nginx as deploy/cdn-nginx.conf describes it.
+import { execFile, spawn } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import { createRequire } from "node:module";
+import net from "node:net";
+import { join } from "node:path";
+import { ROOT, Server, call, check, main, note, show, until } from "../live/lib.mjs";
+import { launch, make_film, open_page, shot, upload_film } from "./lib.mjs";
+
+const require = createRequire(import.meta.url);
+const HLS = require("hls-parser");
+const SHAKA = readFileSync(require.resolve("shaka-player/dist/shaka-player.compiled.js"));
+const SECONDS = 12;
+const exec = (file, ...args) => new Promise(done => execFile(file, args, { timeout: 60000, maxBuffer: 8 << 20 }, (e, out, err) => done({ code: e ? 1 : 0, out, err })));
+
+/** The addresses a playback session answers with: master and, parsed strictly, all it leads to. */
+async function strict(s, who, id, name) {
+  const token = (await who.get(`/api/request_play?video_id=${id}`)).json.session, dir = `/hls/${token}/`;
+  HLS.setOptions({ strictMode: true });
+  const read = async file => {
+    const r = await call(s.port, "GET", dir + file);
+    if (r.status !== 200) throw new Error(`${file}: ${r.status}`);
+    return HLS.parse(r.text);
+  };
+  const master = await read("master.m3u8"), media = [];
+  const uris = [...new Set(master.variants.flatMap(v => [v.uri, ...v.audio.map(a => a.uri), ...v.subtitles.map(t => t.uri)]))];
+  for (const uri of uris) media.push([uri, await read(uri)]);
+  check(`${name}: a strict parser takes the master and ${uris.length} renditions`, master.isMasterPlaylist && master.variants.length > 0 && uris.length > 1);
+  const total = list => list.segments.reduce((sum, x) => sum + x.duration, 0);
+  check(`${name}: each is complete, on the grid, with a key, an IV and a header for every segment`, media.every(([, l]) => l.endlist && l.playlistType === "VOD"
+    && Math.abs(total(l) - SECONDS) < 0.1 && l.segments.every(x => x.duration <= l.targetDuration + 0.5 && x.key.method === "AES-128" && x.key.iv.length === 16 && x.map.uri)),
+  show(media.map(([u, l]) => [u, total(l), l.segments.length])));
+  check(`${name}: what the master says of bit rates and codecs is said of every variant`, master.variants.every(v => v.bandwidth > 10000
+    && /^avc1\.[0-9a-f]{6},mp4a\.40\.2$/.test(v.codecs) && v.resolution.height > 0), show(master.variants.map(v => [v.bandwidth, v.codecs])));
+  return { url: s.url + dir + "master.m3u8", media };
+}
+
+async function decodes(url, name) {
+  const probe = await exec("ffprobe", "-v", "error", "-allowed_extensions", "ALL", "-show_entries", "stream=codec_name:format=duration", "-of", "json", url);
+  const found = JSON.parse(probe.out || "{}");
+  check(`${name}: ffprobe reads it with the keys of the session`, probe.code === 0 && Math.abs(found.format.duration - SECONDS) < 0.1
+    && found.streams.some(x => x.codec_name === "h264") && found.streams.some(x => x.codec_name === "aac"), probe.out + probe.err);
+  const r = await exec("ffmpeg", "-nostdin", "-v", "error", "-xerror", "-allowed_extensions", "ALL", "-i", url, "-map", "0", "-f", "null", "-");
+  check(`${name}: ffmpeg decodes all of it without a complaint`, r.code === 0 && !r.err.trim(), r.err.slice(0, 300));
+}
+
+/** Another site with a page for Shaka Player and one for the browser alone. */
+async function other_site() {
+  const pages = { "/shaka.js": ["text/javascript", SHAKA], "/shaka": ["text/html", "<!doctype html><title>Shaka</title><script src=/shaka.js></script><video muted controls></video>"],
+    "/native": ["text/html", "<!doctype html><title>Native</title><video muted controls></video>"] };
+  const server = http.createServer((req, res) => {
+    const [type, body] = pages[req.url] ?? ["text/plain", ""];
+    res.writeHead(pages[req.url] ? 200 : 404, { "content-type": type }).end(body);
+  });
+  await new Promise(done => server.listen(0, "127.0.0.1", done));
+  return server;
+}
+
+/** Plays on from where a page is to the end; what the browser says of it. */
+async function to_the_end(page) {
+  await page.waitForFunction(() => document.querySelector("video")?.currentTime > 0.5);
+  await page.evaluate(() => { const v = document.querySelector("video"); v.muted = true; v.playbackRate = 2; });
+  await page.waitForFunction(() => document.querySelector("video").ended, null, { timeout: 60000 });
+  return page.evaluate(() => { const v = document.querySelector("video"), q = v.getVideoPlaybackQuality();
+    return { at: v.currentTime, error: v.error?.message ?? null, corrupted: q.corruptedVideoFrames, frames: q.totalVideoFrames, size: v.videoHeight }; });
+}
+const is_played = r => r.error === null && r.corrupted === 0 && r.frames > SECONDS * 20 && Math.abs(r.at - SECONDS) < 0.2 && r.size > 0;
+
+async function foreign(browser, s, url, name, noise) {
+  const site = await other_site(), from = `http://localhost:${site.address().port}`;
+  try {
+    const page = await open_page(browser, s, null, noise);
+    await page.goto(from + "/shaka");
+    const version = await page.evaluate(async u => {
+      const player = new window.shaka.Player();
+      await player.attach(document.querySelector("video"));
+      await player.load(u);
+      document.querySelector("video").play();
+      return window.shaka.Player.version;
+    }, url);
+    const shaka = await to_the_end(page);
+    check(`${name}: Shaka Player ${version} on another site plays it to the end`, is_played(shaka), show(shaka));
+    await page.goto(from + "/native");
+    const can = await page.evaluate(u => { const v = document.querySelector("video"); v.src = u; v.play(); return v.canPlayType("application/vnd.apple.mpegurl"); }, url);
+    const native = await to_the_end(page);
+    check(`${name}: the browser's own HLS (it says "${can}") plays it to the end`, is_played(native), show(native));
+    await page.context().close();
+  } finally { site.close(); }
+}
+
+/** Our page with our player; without Media Source Extensions it leaves the film to the browser. */
+async function ours(browser, s, who, id, name, noise, mse = true) {
+  const page = await open_page(browser, s, who, noise), asked = [];
+  page.context().on("request", async r => asked.push({ url: r.url(), cookie: (await r.allHeaders().catch(() => ({}))).cookie }));
+  if (!mse) await page.addInitScript(() => { delete window.MediaSource; delete window.ManagedMediaSource; });
+  await page.goto(`${s.url}/public/watch.html?video_id=${id}`);
+  await page.click("#play");
+  const r = await to_the_end(page), hls = await page.evaluate(() => window.player.hls !== null);
+  check(`${name}: ${mse ? "our player with hls.js" : "our player with the browser's own HLS"} plays it to the end`, is_played(r) && hls === mse, show({ ...r, hls }));
+  await shot(page, `${name}-${mse ? "hls.js" : "native"}`);
+  await page.context().close();
+  return asked;
+}
+
+const free_port = () => new Promise(done => { const x = net.createServer().listen(0, "127.0.0.1", () => { const { port } = x.address(); x.close(() => done(port)); }); });
+
+/** nginx with the operator's example, between the browser and the site. */
+async function cdn(s, port) {
+  const dir = join(s.dir, "cdn"), log = join(dir, "log");
+  mkdirSync(dir);
+  const example = readFileSync(join(ROOT, "deploy/cdn-nginx.conf"), "utf8");
+  const conf = example.replace("443 ssl http2", `127.0.0.1:${port}`).replace("https://films.example.org", s.url).replace("/var/cache/nginx/films", join(dir, "cache"));
+  writeFileSync(join(dir, "nginx.conf"), `daemon off; master_process off; pid ${dir}/pid; error_log ${dir}/err; events {}\nhttp {
+    log_format line '$request_method $uri $status "$http_cookie" "$http_referer" $upstream_cache_status'; access_log ${log} line;
+    ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(k => `${k}_temp_path ${dir}/${k};`).join(" ")}\n${conf}\n}\n`);
+  const child = spawn("nginx", ["-p", dir, "-c", join(dir, "nginx.conf"), "-e", join(dir, "err")], { stdio: "ignore" });
+  await until("nginx answers", async () => (await call(port, "GET", "/none", { timeout: 1000 })).status === 404);
+  return { stop: () => child.kill(), lines: () => readFileSync(log, "utf8").trim().split("\n").filter(l => !l.includes("/none")) };
+}
+
+await main(async () => {
+  const s = await new Server().start(), maker = await s.user("maker"), viewer = await s.user("viewer");
+  const id = await upload_film(maker, make_film(s, SECONDS, "854x480"));
+  const browser = await launch(), noise = [];
+  let edge;
+  try {
+    const direct = await strict(s, viewer, id, "direct");
+    await decodes(direct.url, "direct");
+    await foreign(browser, s, direct.url, "direct", noise);
+    await ours(browser, s, viewer, id, "direct", noise, false);
+
+    await s.stop();
+    const port = await free_port();
+    s.sets = { ...s.sets, delivery: "cdn", cdn_base_url: `http://127.0.0.1:${port}` };
+    await s.start();
+    edge = await cdn(s, port);
+    const far = await strict(s, viewer, id, "cdn");
+    check("cdn: segments and headers are named there, keys here", far.media.every(([, l]) => l.segments.every(x => x.uri.startsWith(s.sets.cdn_base_url + "/")
+      && x.map.uri.startsWith(s.sets.cdn_base_url + "/") && !x.key.uri.includes(":"))));
+    await decodes(far.url, "cdn");
+    const asked = [...await ours(browser, s, viewer, id, "cdn", noise), ...await ours(browser, s, viewer, id, "cdn", noise, false)];
+    const there = asked.filter(r => r.url.startsWith(s.sets.cdn_base_url)), lines = edge.lines();
+    note(`${there.length} requests of the browser to the network, ${lines.length} lines in its log`);
+    check("cdn: every segment came from there and every key from here", there.length >= SECONDS / 2 && asked.every(r => !/\.m4s$|\/init_/.test(r.url) || r.url.startsWith(s.sets.cdn_base_url))
+      && asked.some(r => r.url.endsWith(".key")) && there.every(r => !r.url.endsWith(".key")), show(asked.map(r => r.url.slice(0, 90)).filter(u => /m4s|init/.test(u)).slice(0, 3)));
+    check("cdn: no cookie and no address of ours went there", lines.length >= there.length && lines.every(l => / 20[06] "-" "-" /.test(l)) && there.every(r => !r.cookie),
+      lines.find(l => !/ 20[06] "-" "-" /.test(l)));
+    check("cdn: it kept what it fetched", lines.some(l => l.endsWith("HIT")), lines.at(-1));
+    const [video, name] = new URL(there.find(r => r.url.endsWith(".m4s")).url).pathname.slice(1).split("/");
+    const cipher = (await call(port, "GET", `/${video}/${name}`)).body;
+    check("cdn: what it holds is the ciphertext on our disk and no film", cipher.equals(readFileSync(join(s.var, "media", video, name))) && !cipher.includes("moof"));
+    const policy = (await call(s.port, "GET", "/public/watch.html")).headers["content-security-policy"];
+    check("cdn: the policy names its origin for pictures, sound and requests alone", policy.match(/\S+-src[^;]*127\.0\.0\.1/g).map(x => x.split(" ")[0]).sort().join() === "connect-src,media-src", policy);
+    check("the pages raised no error", noise.length === 0, noise.join("; "));
+  } finally {
+    await browser.close();
+    edge?.stop();
+  }
+});
