@@ -311,7 +311,9 @@ static int start(struct err *e)
 {
     int web = count_workers(), job = (int)conf_int("job_workers");
     struct bundle *b;
-    if (master_prepare(e) < 0 || drop_prepare(e) < 0 || start_shared(web + job, e) < 0)
+    char origin[300]; /* a bad one is told now, not by each worker */
+    if (worker_media_origin(origin, sizeof origin, e) < 0 || master_prepare(e) < 0 ||
+        drop_prepare(e) < 0 || start_shared(web + job, e) < 0)
         return -1;
     fprintf(stderr, "ppv: starting the database ...\n");
     if (master_open_db(e) < 0 || master_migrate(m.o->root, e) < 0)

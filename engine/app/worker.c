@@ -240,8 +240,8 @@ static bool is_open_without_name(const char *addr, const char *base_url)
     return !local && strncmp(base_url, "http://localhost", 16) == 0;
 }
 
-/* The origin of cdn_base_url, "" without one. It goes into a header, so nothing but an origin may come of it. */
-static int media_origin(char *out, size_t cap, struct err *e)
+/* It goes into a header, so nothing but an origin may come of it. */
+int worker_media_origin(char *out, size_t cap, struct err *e)
 {
     const char *v = conf_str("cdn_base_url"), *host = strstr(v, "://");
     out[0] = 0;
@@ -266,7 +266,7 @@ static int open_http(struct worker *w, struct err *e)
     char addr[128], origin[300];
     int port;
     if (worker_listen(addr, sizeof addr, &port, e) < 0 ||
-        media_origin(origin, sizeof origin, e) < 0)
+        worker_media_origin(origin, sizeof origin, e) < 0)
         return -1;
     c.media_origin = origin;
     c.addr = w->kind == WORKER_SPEC ? "127.0.0.1" : addr;

@@ -32,6 +32,8 @@ struct worker {
 };
 /* The conf key `listen` taken apart. */
 int worker_listen(char *addr, size_t cap, int *port, struct err *e);
+/* The origin of cdn_base_url, "" with delivery = direct. */
+int worker_media_origin(char *out, size_t cap, struct err *e);
 /* The process's worker, NULL in the master. */
 struct worker *worker_self(void);
 /* jobworker.c: runners and ticks of a job worker. drain: no new jobs; idle when all runners stopped. */

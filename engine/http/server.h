@@ -14,7 +14,8 @@ struct http_conf {
     const char *base_url; /* https://... turns HSTS on; its host is an allowed Host; "" = unknown */
     const char
         *hosts; /* further allowed Host names, comma separated; both empty = any well-formed host */
-    const char *media_origin; /* where films may come from besides this site; NULL or "" = nowhere */
+    const char
+        *media_origin; /* where films may come from besides this site; NULL or "" = nowhere */
     const char *trusted_proxies; /* addresses or CIDR blocks, comma separated */
     int conn_max;                /* connections of this worker; requests above 95 % get 503 */
     int ip_max; /* connections per address (IPv6: per /64), 0 = off; trusted proxies are exempt */

@@ -6,6 +6,7 @@ import { preferTracks, trackItems } from "./tracks.js";
 import { clock, fill, h, icon, sentence } from "./ui.js";
 
 const ASK_MS = 5000; // access is given up to 10 s
+const NO_WAY = "This browser cannot play this kind of video. Please use a current one.";
 const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 2];
 
 // The light build knows no separate audio or subtitle tracks.
@@ -326,8 +327,9 @@ export function createPlayer(stage, options) {
     return undefined;
   }
   async function native() {
+    const unknown = video.error?.code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED;
     if (options.renew && renewals++ < 1) return restart(!video.paused);
-    return fail("This video cannot be played here right now.");
+    return fail(unknown ? NO_WAY : "This video cannot be played here right now.");
   }
 
   function onHlsError(Hls, data) {
@@ -373,10 +375,11 @@ export function createPlayer(stage, options) {
       await Promise.race([ready, new Promise((resolve) => { setTimeout(resolve, 15000); })]);
     } else if (canNative) {
       qualityButton.hidden = true;
+      video.crossOrigin = "anonymous"; // no cookie for a content delivery network
       video.src = options.playlist;
       video.addEventListener("loadedmetadata", () => { if (wanted > 1) video.currentTime = wanted; }, { once: true });
     } else {
-      throw Object.assign(new Error("This browser cannot play this kind of video. Please use a current one."), { name: "ApiError" });
+      throw Object.assign(new Error(NO_WAY), { name: "ApiError" });
     }
   }
 
