@@ -458,6 +458,10 @@ static int set_method(struct op *op, const struct fetch_req *r, struct err *e)
     }
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
         curl_easy_setopt(op->easy, CURLOPT_CUSTOMREQUEST, method);
+    /* The library repeats a request when a kept connection breaks before an answer. What was done may be done only
+     * once, so such a request gets a connection of its own. */
+    if (strcmp(method, "POST") == 0 || strcmp(method, "PATCH") == 0)
+        curl_easy_setopt(op->easy, CURLOPT_FRESH_CONNECT, 1L);
     return 0;
 }
 

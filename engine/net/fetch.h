@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Outgoing HTTP on the loop (libcurl multi). Loop thread only. http and https, no redirects, certificates verified, no proxy from
  * the environment; addresses that are private, loopback, link-local or otherwise not public are refused at connect time (so
- * also after DNS tricks) unless allowed. */
+ * also after DNS tricks) unless allowed. POST and PATCH are sent at most once; other methods may be repeated when a kept
+ * connection turns out to be dead. */
 #ifndef NET_FETCH_H
 #define NET_FETCH_H
 #include <stdbool.h>

@@ -7,7 +7,4 @@ function M.start(_, order)
   return { action = "settle", ref = order.id }
 end
 
--- There are no messages from outside.
-function M.webhook(ctx) return nil, ctx:err("payment.no_webhook", "the wallet has no webhook") end
-
 return M

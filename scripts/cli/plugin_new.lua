@@ -88,13 +88,20 @@ end)
 T.payment = { settings = [[ { key = "secret_key", type = "secret", required = true } ]], handler = [=[
 local M = {}
 
--- order: id, amount (minor units), currency, title. Answers {action = "redirect", url =, ref =} or nil, err.
+-- order: id, attempt, amount (minor units), currency, title, return_url, cancel_url, notify_url, expires_at.
+-- Answers {action = "redirect", url =, ref =} or nil, err.
 function M.start(ctx, order)
-  return nil, ctx:err("payment.gateway", "NAME cannot start order " .. order.id .. " yet")
+  return nil, ctx:err("payment.gateway_refused", "NAME cannot start order " .. order.id .. " yet")
 end
 
--- req: headers, body (raw). Verify first; answer a list of facts {id, order, state, amount, currency, ref}.
-function M.webhook(ctx)
+-- Reads the payment order.ref at the service: {state = "pending|paid|hold|failed|expired|cancelled", amount, currency, live, ref}.
+-- Only this decides what is paid.
+function M.fetch(ctx, order)
+  return nil, ctx:err("payment.gateway_down", "NAME cannot read order " .. order.id .. " yet", true)
+end
+
+-- req: headers, body (raw), now. Check the signature first; answer {key =, type =, order =, ref =}, which says where to look.
+function M.verify(ctx)
   return nil, ctx:err("payment.bad_signature", "NAME does not verify signatures yet")
 end
 
@@ -105,7 +112,7 @@ local ctx = { settings = {}, err = function(_, code) return { code = code } end 
 
 describe("payment plugin NAME", function()
   it("refuses messages it cannot verify", function()
-    local facts, err = payment.webhook(ctx, { headers = {}, body = "" })
+    local facts, err = payment.verify(ctx, { headers = {}, body = "", now = 0 })
     assert.is_nil(facts)
     assert.equal("payment.bad_signature", err.code)
   end)

@@ -19,7 +19,8 @@ local STATUS = {
   ["access.denied"] = 403, ["playback.limit"] = 409, ["video.not_ready"] = 409, ["upload.quota"] = 413,
   ["video.not_found"] = 404, ["preview.none"] = 404, ["video.not_yours"] = 404, ["deposit.not_found"] = 404, ["user.unknown"] = 404, ["auth.token"] = 400,
   ["approval.self"] = 403, ["wallet.transfer_disabled"] = 403, ["idempotency.required"] = 400, ["plugin.missing"] = 503,
-  ["payment.not_configured"] = 409, ["payment.gateway"] = 502, ["payment.bad_signature"] = 400,
+  ["payment.not_configured"] = 409, ["payment.gateway_down"] = 503, ["payment.gateway_refused"] = 502, ["payment.currency"] = 422,
+  ["payment.bad_signature"] = 401, ["payment.bad_event"] = 400,
 }
 
 -- Families: the part before the dot decides when the code itself is not listed.

@@ -37,8 +37,8 @@ function M.providers()
         end
       end
       out[#out + 1] = { provider = p.name, display_name = p.manifest.title, configured = #missing == 0, required = required,
-        missing = missing, environment = values.environment or "live", api_base_url = values.base_url or "",
-        currencies = p.manifest.currencies or {}, webhook = type(p.handler.webhook) == "function",
+        missing = missing, environment = values.environment or "live", api_base_url = registry.base_url(p.manifest, values) or "",
+        currencies = p.manifest.currencies or {}, webhook = type(p.handler.verify) == "function",
         enabled = #missing == 0 and settings.get("payment." .. p.name .. "_enabled", true) == true }
     end
   end

@@ -63,7 +63,7 @@ local function load_one(name)
     host.fail(name, "plugins/" .. name .. "/handler.lua", 1, "a route plugin needs the list routes")
     return nil
   end
-  return { name = name, kind = m.kind, manifest = m, handler = handler }
+  return { name = name, kind = m.kind, manifest = m, handler = handler, own_caps = m.caps and #m.caps or 0 }
 end
 
 local function summary(name, m, state)
@@ -105,10 +105,29 @@ function M.chosen(kind, default)
   return errors.fail("plugin.missing", ("no %s plugin named %s is active"):format(kind, tostring(name)))
 end
 
+-- Where a plugin's service is: what the operator set, else the manifest's address for the environment. nil when neither says.
+function M.base_url(manifest, values)
+  local set = values.base_url
+  if set and set ~= "" then return (set:gsub("/+$", "")) end
+  return manifest.base_urls and manifest.base_urls[values.environment]
+end
+
+-- A plugin may fetch from the hosts that the operator wrote into its url settings.
+local function allow_hosts(p, values)
+  local caps = p.manifest.caps
+  for i = caps and #caps or 0, p.own_caps + 1, -1 do caps[i] = nil end
+  for _, s in ipairs(caps and p.manifest.settings or {}) do
+    local where = s.type == "url" and tostring(values[s.key]):match("^https?://([%w%.%-]+:?%d*)")
+    if where then caps[#caps + 1] = "fetch:" .. where:lower() end
+  end
+end
+
 -- {settings = read-only} for a call into the plugin.
 function M.context(p, ctx)
   local values, err = settings.plugin(p.manifest)
   if not values then return nil, err end
+  allow_hosts(p, values)
+  values.base_url = M.base_url(p.manifest, values)
   local out = { settings = host.readonly(values), now = ctx and ctx.now or os.time() }
   function out.err(_, code, message, retry) return errors.new(code, message, { retry = retry or false }) end
   if ctx then function out.url(_, path, query) return ctx:url(path, query) end end

@@ -4,7 +4,7 @@ local host = require "ppv.host"
 local registry = require "lib.registry"
 local settings = require "lib.settings"
 
-local REQUIRED = { affiliate = { "split" }, rate = { "quote" }, payment = { "start", "webhook" },
+local REQUIRED = { affiliate = { "split" }, rate = { "quote" }, payment = { "start" },
   storage = { "put", "get", "delete", "stat" }, route = {} }
 
 -- A default that the settings page would accept.
@@ -211,26 +211,43 @@ for _, p in ipairs(of_kind "storage") do
   end)
 end
 
+local NEEDS = { verify = "fetch", refund_fetch = "refund", payout_fetch = "payout" }
+
 for _, p in ipairs(of_kind "payment") do
   describe("payment plugin " .. p.name, function()
-    local order = { id = "0190-order", amount = 1000, currency = "USD", title = "A film", buyer = 1 }
+    local h, m = p.handler, p.manifest
+    local order = { id = "0190-order", attempt = 1, amount = 150000, currency = (m.currencies or { "USD" })[1], title = "A film", buyer = 1,
+      return_url = "https://shop.example/r", cancel_url = "https://shop.example/c", notify_url = "https://shop.example/n",
+      expires_at = os.time() + 3600, ids = {} }
 
-    it("starts with an action the engine knows, and a reference", function()
-      local r, err = registry.call(p.handler.start, context(p), order)
+    it("starts with an action the engine knows, and a reference; without its settings it says so", function()
+      local r, err = registry.call(h.start, context(p), order)
       if not r then
-        assert.is_string(err.code) -- not set up
+        assert.equal("payment.not_configured", err.code)
         return
       end
       assert.is_true(({ settle = 1, redirect = 1, qr = 1, instructions = 1 })[r.action] ~= nil, tostring(r.action))
       assert.is_string(r.ref)
-      if r.action == "redirect" then assert.truthy(r.url:find "^https://") end
+      if r.action == "redirect" then assert.truthy(r.url:find "^https?://") end
     end)
 
-    it("refuses a message it cannot prove", function()
-      local facts, err = registry.call(p.handler.webhook, context(p), { headers = {}, body = "{}", query = {}, ip = "192.0.2.1" })
-      assert.is_nil(facts)
-      assert.is_string(err.code)
+    it("offers what its other functions need, and says what it can do", function()
+      for name, other in pairs(NEEDS) do if h[name] then assert.is_function(h[other], other) end end
+      for _, name in ipairs { "refund", "payout", "evidence" } do
+        assert.equal(h[name] ~= nil, (m.features or {})[name] or false, name)
+      end
+      for _, code in ipairs(m.currencies or {}) do assert.is_number(require("ppv.money").exponent(code), code) end
     end)
+
+    if h.verify then
+      it("refuses a message while its secret is not set, and one that it cannot prove", function()
+        for _, body in ipairs { "", "{}", "[]", "null", "\0", "{", ("["):rep(100000) } do
+          local event, err = registry.call(h.verify, context(p), { headers = {}, body = body, now = os.time() })
+          assert.is_nil(event)
+          assert.truthy(err.code:find "^payment%.")
+        end
+      end)
+    end
   end)
 end
 

@@ -5,10 +5,4 @@ describe("payment plugin wallet", function()
   it("settles at once under the order's id", function()
     assert.same({ action = "settle", ref = "o1" }, wallet.start({}, { id = "o1" }))
   end)
-
-  it("accepts no webhook", function()
-    local facts, err = wallet.webhook { err = function(_, code) return { code = code } end }
-    assert.is_nil(facts)
-    assert.equal("payment.no_webhook", err.code)
-  end)
 end)
