@@ -174,8 +174,8 @@ function M.cancel() return true end
 local REFUND = { COMPLETED = "done", PENDING = "pending", FAILED = "failed", CANCELLED = "failed" }
 
 local function refund_of(ctx, r)
-  if not gateway.id(r.id) or not REFUND[r.status] then return paypal:unreadable(ctx, "refund") end
-  return { ref = r.id, state = REFUND[r.status] }
+  if not gateway.id(r.id) then return paypal:down(ctx, "no readable refund") end -- it may have been made
+  return { ref = r.id, state = REFUND[r.status] or "pending" }
 end
 
 function M.refund(ctx, order, refund)
@@ -222,7 +222,7 @@ function M.payout(ctx, item)
   if not r then return nil, err end
   if r.status < 300 then
     local batch = str(at(r.json, "batch_header", "payout_batch_id"))
-    if not batch then return paypal:unreadable(ctx, "payout") end
+    if not batch then return paypal:down(ctx, "no readable payout") end
     return { ref = batch, state = "sent" }
   end
   -- The batch is there already: PayPal links to the first one.

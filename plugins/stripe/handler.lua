@@ -125,8 +125,8 @@ local REFUND = { succeeded = "done", pending = "pending", requires_action = "pen
 local REASON = { duplicate = "duplicate", fraudulent = "fraudulent" }
 
 local function refund_of(ctx, r)
-  if not gateway.id(r.id) or not REFUND[r.status] then return stripe:unreadable(ctx, "refund") end
-  return { ref = r.id, state = REFUND[r.status] }
+  if not gateway.id(r.id) then return stripe:down(ctx, "no readable refund") end -- it may have been made
+  return { ref = r.id, state = REFUND[r.status] or "pending" }
 end
 
 function M.refund(ctx, order, refund)

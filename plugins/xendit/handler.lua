@@ -123,8 +123,8 @@ end
 -- Refunds -------------------------------------------------------------------------------------------------------------
 
 local function refund_of(ctx, r)
-  if not gateway.id(r.id) or not REFUND[r.status] then return xendit:unreadable(ctx, "refund") end
-  return { ref = r.id, state = REFUND[r.status] }
+  if not gateway.id(r.id) then return xendit:down(ctx, "no readable refund") end -- it may have been made
+  return { ref = r.id, state = REFUND[r.status] or "pending" }
 end
 
 function M.refund(ctx, order, refund)
@@ -155,7 +155,7 @@ local PAYOUT = { SUCCEEDED = "paid", FAILED = "failed", CANCELLED = "failed", CO
   REVERSED = "reversed" }
 
 local function payout_of(ctx, p)
-  if not gateway.id(p.id) or not str(p.status) then return xendit:unreadable(ctx, "payout") end
+  if not gateway.id(p.id) then return xendit:down(ctx, "no readable payout") end -- it may have been made
   return { ref = p.id, state = PAYOUT[p.status] or "sent", failure = str(p.failure_code) }
 end
 
