@@ -1,71 +1,98 @@
 #!/usr/bin/env bash
-# Runs the tests: spec/run.sh [c|lua|media|live|browser]... [file]; without arguments all of them. The last line is `N passed, N failed`.
+# Runs the tests: spec/run.sh [c|lua|media|live|browser]... [file]...; without arguments all of them. The last line is `N passed, N failed`.
+# As many at a time as there are processors, at most 4 (LANES=1 one after the other); each line tells seconds of wall and of CPU.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-BUILD=${BUILD:-build}
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
-passed=0 failed=0
+self=$PWD/spec/run.sh
+export BUILD=${BUILD:-build}
+export PPV="$PWD/$BUILD/ppv"
 
-add() { passed=$((passed + $1)) failed=$((failed + $2)); }
-
-# Adds the counts of the last "N passed, N failed" line of a file; a run without one has failed.
-count_file() {
-  local line
-  line=$(grep -Eo '[0-9]+ passed, [0-9]+ failed' "$1" | tail -1)
-  if [ -n "$line" ]; then add "${line%% *}" "$(echo "$line" | cut -d' ' -f3)"; else add 0 1; echo "not ok - $2 ended without a result"; fi
+# Counts the last "N passed, N failed" of a log; a run without one has failed.
+count() {
+  grep -Eo '[0-9]+ passed, [0-9]+ failed' "$1" | tail -1 | grep . || { echo "not ok - $2 ended without a result" >>"$1"; echo "0 passed, 1 failed"; }
 }
 
 run_c() {
-  echo "== C tests"
-  for t in "$BUILD"/ctest/test_*; do
-    [ -x "$t" ] && [[ $t != *.d ]] || continue
-    if "$t" >"$out/c" 2>&1; then add 1 0; else add 0 1; echo "not ok - $(basename "$t")"; tail -20 "$out/c"; fi
+  local t passed=0 failed=0
+  for t in "$@"; do
+    if "$t" >"$log.c" 2>&1; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "not ok - $(basename "$t")"; tail -20 "$log.c"; fi
   done
+  echo "$passed passed, $failed failed"
 }
 
 run_lua() {
-  echo "== specifications in the engine"
-  local files=("$@")
-  [ ${#files[@]} -gt 0 ] || mapfile -t files < <(ls -d spec/unit spec/bind spec/http spec/plugins plugins/*/spec 2>/dev/null)
-  "$BUILD"/ppv spec "${files[@]}" >"$out/lua" 2>&1
+  "$PPV" spec "$@" >"$log.lua" 2>&1
   local line
-  line=$(grep -Eo '[0-9]+ success(es)? / [0-9]+ failures? / [0-9]+ errors?' "$out/lua" | tail -1)
-  if [ -z "$line" ]; then add 0 1; tail -40 "$out/lua"; return; fi
-  set -- $line
-  add "$1" $(($4 + $7))
-  [ $(($4 + $7)) -eq 0 ] || grep -v '^[-+*{]' "$out/lua" | tail -150
+  line=$(grep -Eo '[0-9]+ success(es)? / [0-9]+ failures? / [0-9]+ errors?' "$log.lua" | tail -1)
+  if [ -z "$line" ]; then echo "not ok - $* ended without a result"; tail -40 "$log.lua"; echo "0 passed, 1 failed"; return; fi
+  read -r ok _ _ bad _ _ err _ <<<"$line"
+  [ $((bad + err)) -eq 0 ] || { echo "not ok - $*"; grep -v '^[-+*{]' "$log.lua" | tail -150; }
+  echo "$ok passed, $((bad + err)) failed"
 }
 
-run_scripts() {
-  local kind=$1 f
-  if [ -e "spec/$kind/package.json" ] && [ ! -d "spec/$kind/node_modules" ]; then
-    echo "Fetching the packages named in spec/$kind/package-lock.json (once, some seconds) ..."
-    npm ci --prefix "spec/$kind" --silent --ignore-scripts --no-audit --no-fund
-  fi
-  for f in spec/"$kind"/*.mjs; do
-    [ -f "$f" ] && [ "$(basename "$f")" != lib.mjs ] || continue
-    echo "== $f"
-    timeout 420 node "$f" >"$out/s" 2>&1
-    grep -E '^not ok' "$out/s" || true
-    count_file "$out/s" "$f"
-    grep -qE '[0-9]+ passed, 0 failed' "$out/s" || tail -30 "$out/s"
-  done
+# One task: kind and files. What it has to say is printed at once when it has ended.
+run_task() {
+  local kind=$1 result spent
+  shift
+  log=$(mktemp "$OUT/XXXXXX")
+  TIMEFORMAT='%0R s, CPU %0U + %0S s'
+  spent=$( { time case $kind in
+    c) run_c "$@" ;;
+    lua) run_lua "$@" ;;
+    *) timeout 420 node "$1" ;;
+  esac >"$log" 2>&1; } 2>&1)
+  result=$(count "$log" "$*")
+  {
+    flock 9
+    local name="$kind $*"
+    [ ${#name} -le 70 ] || name="$kind $1 ... ($#)"
+    echo "== $name: $result ($spent)"
+    grep -E '^not ok' "$log"
+    [[ $result == *" 0 failed" ]] || tail -150 "$log" | grep -vE '^(not )?ok '
+    echo "$result" >>"$OUT/results"
+  } 9>"$OUT/lock"
 }
 
-want=("$@")
-case "${1:-all}" in
-  all) want=(c lua media live browser) ;;
-  lua) shift; run_lua "$@"; want=() ;;
-esac
-for part in "${want[@]}"; do
-  case $part in
-    c) run_c ;;
-    lua) run_lua ;;
-    media) PPV="$PWD/$BUILD/ppv" run_scripts media ;;
-    live) PPV="$PWD/$BUILD/ppv" run_scripts live ;;
-    browser) PPV="$PWD/$BUILD/ppv" run_scripts browser ;;
+if [ "${1:-}" = --task ]; then shift; run_task "$@"; exit 0; fi
+
+OUT=$(mktemp -d)
+export OUT
+trap 'rm -rf "$OUT"' EXIT
+LANES=${LANES:-$(nproc 2>/dev/null || echo 1)}
+[ "$LANES" -le 4 ] || LANES=4
+
+# Packages before the first test that needs them.
+packages() {
+  [ -e "$1/package.json" ] && [ ! -d "$1/node_modules" ] || return 0
+  echo "Fetching the packages named in $1/package-lock.json (once, some seconds) ..."
+  npm ci --prefix "$1" --silent --ignore-scripts --no-audit --no-fund
+}
+
+# The tasks of a part, one a line.
+tasks() {
+  case $1 in
+    c) echo c $(find "$BUILD"/ctest -name 'test_*' -perm -u+x ! -name '*.d' | sort) ;;
+    # A process has its own database, made in two seconds: enough files for one to be worth it.
+    lua) echo lua spec/unit spec/bind spec/plugins $(ls -d plugins/*/spec 2>/dev/null)
+      ls spec/http/*_spec.lua | xargs -n 7 echo lua ;;
+    *) ls spec/"$1"/*.mjs | grep -v '/lib\.mjs$' | sed "s/^/$1 /" ;;
   esac
-done
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+}
+
+if [ "${1:-}" = lua ] && [ $# -gt 1 ]; then
+  echo "$@" >"$OUT/tasks"
+elif [ $# -gt 1 ] && [ -f "$2" ]; then
+  printf "$1 %s\n" "${@:2}" >"$OUT/tasks"
+else
+  [ $# -gt 0 ] || set -- browser live media lua c
+  for part in "$@"; do tasks "$part"; done >"$OUT/tasks"
+fi
+for kind in live browser media; do ! grep -q "^$kind " "$OUT/tasks" || packages "spec/$kind"; done
+# The longest first, so that no lane waits for one at the end; sources.mjs looks at what ingest.mjs has made by then; what
+# measures time has the machine for itself.
+export MADE=$OUT/made
+mkdir "$MADE"
+long='/(ingest|sidedoor|media|journey_site|crash)\.mjs' late='/sources\.mjs' alone='/reload\.mjs'
+{ grep -E "$long" "$OUT/tasks"; grep -vE "$long|$late|$alone" "$OUT/tasks"; grep -E "$late" "$OUT/tasks"; } | xargs -r -P "$LANES" -L1 "$self" --task
+grep -E "$alone" "$OUT/tasks" | xargs -r -L1 "$self" --task
+awk '{ p += $1; f += $3 } END { print p + 0 " passed, " f + 0 " failed"; exit f > 0 || p == 0 }' "$OUT/results"

@@ -3,7 +3,7 @@
 // frame worth mentioning, the name is in the decoded picture, and the creator sets all this in the page for editing.
 // OUT=dir keeps screenshots.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 import { Server, check, main, note, until } from "../live/lib.mjs";
@@ -13,16 +13,10 @@ if (OUT) mkdirSync(OUT, { recursive: true });
 const SECONDS = 24;
 
 async function upload(s, who) {
-  const file = join(s.dir, "grey.mp4"), edge = "edge7d1";
+  const file = join(s.dir, "grey.mp4");
   execFileSync("ffmpeg", ["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", `color=c=gray:size=640x360:rate=25:duration=${SECONDS}`,
     "-f", "lavfi", "-i", `sine=duration=${SECONDS}`, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", file]);
-  const part = (name, v) => `--${edge}\r\ncontent-disposition: form-data; name="${name}"\r\n\r\n${v}\r\n`;
-  const body = Buffer.concat([Buffer.from(part("title", "Grey") + part("price_cents", 0) + `--${edge}\r\ncontent-disposition: form-data; name="file"; ` +
-    `filename="grey.mp4"\r\ncontent-type: video/mp4\r\n\r\n`), readFileSync(file), Buffer.from(`\r\n--${edge}--\r\n`)]);
-  const r = await who.request("POST", "/api/upload", { body, headers: { "content-type": `multipart/form-data; boundary=${edge}` }, timeout: 60000 });
-  if (r.status !== 201) throw new Error(`upload: ${r.status} ${r.text}`);
-  await until("the film is ready", async () => (await who.get(`/api/videos/${r.json.video_id}/status`)).json.status === "ready", 120);
-  return r.json.video_id;
+  return s.film(who, file, { title: "Grey" });
 }
 
 async function signed_in(browser, s, who, noise) {

@@ -17,17 +17,7 @@ async function encoded(s, who) {
   const path = join(s.dir, "film.mp4");
   execFileSync("ffmpeg", ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=16", "-f", "lavfi", "-i",
     "sine=frequency=440:duration=16", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", path]);
-  const edge = "----ppv-preview", part = (name, value) => `--${edge}\r\ncontent-disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`;
-  const body = Buffer.concat([Buffer.from(part("title", "A long way home") + part("price_cents", 500) + `--${edge}\r\ncontent-disposition: form-data; ` +
-    `name="file"; filename="film.mp4"\r\ncontent-type: video/mp4\r\n\r\n`), readFileSync(path), Buffer.from(`\r\n--${edge}--\r\n`)]);
-  const r = await who.request("POST", "/api/upload", { body, headers: { "content-type": `multipart/form-data; boundary=${edge}` }, timeout: 60000 });
-  if (r.status !== 201) throw new Error(`upload: ${r.status} ${r.text}`);
-  await until("the film is ready", async () => {
-    const st = (await who.get(`/api/videos/${r.json.video_id}/status`)).json;
-    if (st.status === "failed") throw Object.assign(new Error(JSON.stringify(st)), { fatal: true });
-    return st.status === "ready";
-  }, 240);
-  return r.json.video_id;
+  return s.film(who, path, { title: "A long way home", price_cents: 500 });
 }
 
 /** A site that shows one page with a frame. */

@@ -2,32 +2,19 @@
 // A film with subtitles of its own: the viewer sees their text in the player, the creator adds and removes others.
 // OUT=dir keeps screenshots, SAMPLES=dir the made clips.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
-import { ROOT, Server, check, main, show, until } from "../live/lib.mjs";
+import { ROOT, Server, check, main, until } from "../live/lib.mjs";
 
 const OUT = process.env.OUT, samples = process.env.SAMPLES ?? join(tmpdir(), "ppv-samples");
 if (OUT) mkdirSync(OUT, { recursive: true });
 execFileSync("sh", [join(ROOT, "spec/support/samples.sh"), samples], { stdio: ["ignore", "inherit", "inherit"] });
 
-async function upload(who, file) {
-  const head = '--mark\r\ncontent-disposition: form-data; name="title"\r\n\r\nA film\r\n--mark\r\ncontent-disposition: form-data; name="file"; filename="film.mkv"\r\n\r\n';
-  const r = await who.request("POST", "/api/upload", { body: Buffer.concat([Buffer.from(head), readFileSync(file), Buffer.from("\r\n--mark--\r\n")]),
-    headers: { "content-type": "multipart/form-data; boundary=mark" } });
-  const id = r.json?.video_id;
-  await until("the film is ready", async () => {
-    const s = (await who.get(`/api/videos/${id}/status`)).json;
-    if (s.status === "failed") throw Object.assign(new Error(show(s)), { fatal: true });
-    return s.status === "ready";
-  }, 120);
-  return id;
-}
-
 await main(async () => {
   const s = await new Server({ web_workers: 1, job_workers: 1 }).start();
-  const maker = await s.user("maker"), id = await upload(maker, join(samples, "subs.mkv"));
+  const maker = await s.user("maker"), id = await s.film(maker, join(samples, "subs.mkv"));
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
   const noise = [];

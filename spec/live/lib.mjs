@@ -6,7 +6,7 @@ import { accessSync, chmodSync, constants, cpSync, existsSync, mkdtempSync, open
 import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../..");
@@ -98,6 +98,15 @@ export class Client {
   }
   get(path, o) { return this.request("GET", path, o); }
   post(path, json = {}, o = {}) { return this.request("POST", path, { ...o, json }); }
+}
+
+/** A form with fields and a file (its path or its bytes), from an address of its own. */
+export function send(who, url, file, fields = {}, name = typeof file === "string" ? basename(file) : "film.mp4") {
+  const edge = "----ppv" + Math.random().toString(36).slice(2);
+  const parts = Object.entries(fields).map(([k, v]) => `--${edge}\r\ncontent-disposition: form-data; name="${k}"\r\n\r\n${v}\r\n`);
+  const head = `--${edge}\r\ncontent-disposition: form-data; name="file"; filename="${name}"\r\ncontent-type: video/mp4\r\n\r\n`;
+  const body = Buffer.concat([Buffer.from(parts.join("") + head), typeof file === "string" ? readFileSync(file) : file, Buffer.from(`\r\n--${edge}--\r\n`)]);
+  return who.request("POST", url, { body, ip: fresh_ip(), timeout: 60000, headers: { "content-type": `multipart/form-data; boundary=${edge}` } });
 }
 
 // ---- packages ----
@@ -227,6 +236,17 @@ export class Server {
     if (r.status !== 200) throw new Error(`deposit: ${r.status} ${r.text}`);
     r = await admin.post(`/admin/wallet/transactions/${r.json.txn_id}/approve`);
     if (r.status !== 200) throw new Error(`approve: ${r.status} ${r.text}`);
+  }
+  /** Uploads a film through the form and waits until it can be played: its id. path: also the bytes themselves. */
+  async film(who, path, fields = {}, seconds = 240) {
+    const r = await send(who, "/api/upload", path, { title: "A film", price_cents: 0, ...fields });
+    if (r.status !== 201) throw new Error(`upload: ${r.status} ${r.text}`);
+    await until("the film is ready", async () => {
+      const state = (await who.get(`/api/videos/${r.json.video_id}/status`)).json;
+      if (state.status === "failed") throw Object.assign(new Error(show(state)), { fatal: true });
+      return state.status === "ready";
+    }, seconds);
+    return r.json.video_id;
   }
   /** Films that are on sale but have no files. */
   async films(owner, price, count) {

@@ -10,17 +10,6 @@ import { Server, check, fresh_ip, main, until } from "./lib.mjs";
 const exec = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 120000 },
   (e, out, err) => resolve({ code: e ? e.code ?? 1 : 0, out, err })));
 
-async function upload(s, who, path) {
-  const mark = "----ppv" + Math.random().toString(36).slice(2);
-  const head = `--${mark}\r\ncontent-disposition: form-data; name="title"\r\n\r\nA film\r\n--${mark}\r\ncontent-disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n`;
-  const r = await who.request("POST", "/api/upload", { body: Buffer.concat([Buffer.from(head), readFileSync(path), Buffer.from(`\r\n--${mark}--\r\n`)]),
-    ip: fresh_ip(), timeout: 60000, headers: { "content-type": `multipart/form-data; boundary=${mark}` } });
-  if (r.status !== 201) throw new Error(r.text);
-  const id = r.json.video_id ?? r.json.id;
-  await until("the film is ready", async () => (await s.sql(`select state from videos where id = '${id}'`))[0][0] === "ready", 120);
-  return id;
-}
-
 /** A viewer who has just asked for the playlists: every address they name. */
 async function session(who, id) {
   const { playlist } = (await who.get(`/api/request_play?video_id=${id}`)).json;
@@ -45,7 +34,7 @@ await main(async () => {
   const s = await new Server({ web_workers: 1, job_workers: 1 }).start();
   const maker = await s.user("maker"), clip = join(s.dir, "clip.mp4");
   execFileSync("ffmpeg", ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=426x240:r=25:d=7", "-f", "lavfi", "-i", "sine=d=7", "-pix_fmt", "yuv420p", clip]);
-  const id = await upload(s, maker, clip), dir = join(s.var, "media", id);
+  const id = await s.film(maker, clip), dir = join(s.var, "media", id);
   const encoded = () => s.sql(`select coalesce(max(id), 0) from jobs where kind = 'media.reencode' and state = 'done'`).then(r => Number(r[0][0]));
   const again = async (...args) => {
     const r = await s.ppv("media", "rebuild", ...args), before = Number(/job (\d+)/.exec(r.out)?.[1] ?? Infinity);

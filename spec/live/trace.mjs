@@ -5,7 +5,7 @@ import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Server, check, fresh_ip, main, note, show, until } from "./lib.mjs";
+import { Server, check, fresh_ip, main, note, send, show, until } from "./lib.mjs";
 
 const dir = mkdtempSync(join(tmpdir(), "ppv-trace-"));
 const SECONDS = 52;
@@ -16,14 +16,6 @@ const ffmpeg = async (...args) => {
   const r = await run("ffmpeg", ["-nostdin", "-v", "error", "-y", ...args]);
   if (r.code) throw new Error(r.err);
 };
-
-function send(who, url, path, fields = {}) {
-  const mark = "----ppv" + Math.random().toString(36).slice(2);
-  const head = Object.entries(fields).map(([k, v]) => `--${mark}\r\ncontent-disposition: form-data; name="${k}"\r\n\r\n${v}\r\n`).join("")
-    + `--${mark}\r\ncontent-disposition: form-data; name="file"; filename="clip.mp4"\r\ncontent-type: video/mp4\r\n\r\n`;
-  return who.request("POST", url, { body: Buffer.concat([Buffer.from(head), readFileSync(path), Buffer.from(`\r\n--${mark}--\r\n`)]),
-    ip: fresh_ip(), timeout: 60000, headers: { "content-type": `multipart/form-data; boundary=${mark}` } });
-}
 
 async function play(s, who, id, to) {
   const start = await who.get(`/api/request_play?video_id=${id}`);

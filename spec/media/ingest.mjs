@@ -5,7 +5,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { child, plain, root, samples } from './lib.mjs';
+import { child, made, plain, root, samples } from './lib.mjs';
 
 const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'ppv-media-'));
 
@@ -76,13 +76,15 @@ function check(clip) {
     return fs.existsSync(path.join(out, 'index.json')) ? ['an index in spite of the error'] : [];
   }
   if (r.code !== 0 || !r.last.result) return [`failed: ${JSON.stringify(r.last)} ${r.log}`];
-  return [...titleFaults(out)];
+  const faults = [...titleFaults(out)];
+  if (made) fs.cpSync(out, path.join(made, `part.${name}`), { recursive: true }), fs.renameSync(path.join(made, `part.${name}`), path.join(made, name));
+  return faults;
 }
 
 let clips = process.argv.slice(2);
 if (!clips.length) {
   execFileSync('sh', [path.join(root, 'spec/support/samples.sh'), samples], { stdio: 'inherit' });
-  clips = fs.readdirSync(samples).filter(n => !n.startsWith('part.')).map(n => path.join(samples, n));
+  clips = fs.readdirSync(samples).filter(n => !/^part\.|^\./.test(n)).map(n => path.join(samples, n));
 }
 let failed = 0;
 for (const clip of clips) {

@@ -9,6 +9,8 @@ import path from 'node:path';
 export const root = path.resolve(path.dirname(new URL(import.meta.url).pathname), '../..');
 export const ppv = path.resolve(process.env.PPV ?? path.join(root, 'build/ppv'));
 export const samples = process.env.SAMPLES ?? path.join(os.tmpdir(), 'ppv-samples');
+/** Where ingest.mjs leaves what it made of each sample for sources.mjs of the same run; undefined: nobody shares. */
+export const made = process.env.MADE;
 export const secret = Buffer.from([...Array(32).keys()]);
 
 /** Runs the child on a clip. out: directory for what it makes (ingest, still). */

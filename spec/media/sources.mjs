@@ -5,13 +5,15 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { child, plain, root, samples } from './lib.mjs';
+import { child, made, plain, root, samples } from './lib.mjs';
 
 const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'ppv-sources-'));
 execFileSync('sh', [path.join(root, 'spec/support/samples.sh'), samples], { stdio: 'inherit' });
 
 /** Ingests a sample; the index with the directory as `dir`. */
 function ingest(name, more) {
+  const there = made && path.join(made, name);
+  if (there && !more && fs.existsSync(there)) return { ...JSON.parse(fs.readFileSync(path.join(there, 'index.json'))), dir: there };
   const dir = fs.mkdtempSync(path.join(tmp, 'out-'));
   const r = child('ingest', path.join(samples, name), dir, more);
   if (!r.last.result) throw new Error(`${name}: ${JSON.stringify(r.last)} ${r.log}`);

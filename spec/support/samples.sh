@@ -7,6 +7,7 @@ set -eu
 dir=${1:?usage: samples.sh DIRECTORY}
 mkdir -p "$dir"
 cd "$dir"
+exec 8>.lock && flock 8 # tests that run at one time share a directory
 
 # make NAME FFMPEG-ARGUMENTS... : written under another name first, so that a broken run leaves nothing behind.
 make() {
