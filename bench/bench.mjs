@@ -2,51 +2,19 @@
 // The cases of `make bench`, started by run.sh. Every ratio is to a peer of the same round, in changing order; figures are
 // medians of the rounds. CPU is utime + stime of the server's processes (and of postgres where marked) from /proc, per request.
 import { execFile } from "node:child_process";
-import { appendFileSync, cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import net from "node:net";
 import { join } from "node:path";
 import { ROOT, Server, pause } from "../spec/live/lib.mjs";
+import { cpu, median, rss } from "./proc.mjs";
 
 const { WORK, NGINX_PID, NGINX_PORT, PEER } = process.env;
 const num = (name, dflt) => Number(process.env[name] ?? dflt);
 const ROUNDS = num("ROUNDS", 3), SECS = num("SECS", 3), CONNS = num("CONNS", 9500), UPLOAD_MB = num("UPLOAD_MB", 512);
-const USERS = 10000, PLUGINS = 60, TICK = 1e6 / 100;
+const USERS = 10000, PLUGINS = 60;
 const wanted = name => new RegExp(process.env.ONLY ?? "").test(name);
 
-// ---- /proc ----
-function processes() {
-  const all = new Map();
-  for (const pid of readdirSync("/proc").filter(d => d >= "0" && d <= "9:")) {
-    let text = "";
-    try { text = readFileSync(`/proc/${pid}/stat`, "latin1"); } catch { continue; }
-    const f = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    all.set(pid, { pid, ppid: f[1], comm: text.slice(text.indexOf("(") + 1, text.lastIndexOf(")")), own: +f[11] + +f[12],
-      reaped: +f[13] + +f[14], rss: +f[21] * 4096 });
-  }
-  return all;
-}
-
-/** The tree below pid, the postmaster and what is below it apart. */
-function tree(pid) {
-  const all = processes(), servers = [], databases = [];
-  const walk = (p, db) => {
-    if (!p) return;
-    db ||= p.comm === "postgres";
-    (db ? databases : servers).push(p);
-    for (const c of all.values()) if (c.ppid === p.pid) walk(c, db);
-  };
-  walk(all.get(String(pid)), false);
-  return { servers, databases };
-}
-
-/** CPU microseconds so far. Backends that ended are in the postmaster's reaped time. */
-function cpu(pid) {
-  const t = tree(pid), sum = (list, f) => list.reduce((n, p) => n + f(p), 0) * TICK;
-  return { server: sum(t.servers, p => p.own), db: sum(t.databases, p => p.own) + (t.databases[0]?.reaped ?? 0) * TICK };
-}
-
-const rss = pid => tree(pid).servers.reduce((n, p) => n + p.rss, 0);
 // ---- loads ----
 const run = (file, args, o = {}) => new Promise(resolve =>
   execFile(file, args, { maxBuffer: 16 << 20, timeout: 120000 + UPLOAD_MB * 50, ...o }, (e, out, err) => resolve({ code: e ? e.code || 1 : 0, out, err })));
@@ -76,7 +44,6 @@ async function pgbench(s, script, clients) {
 
 // ---- the table ----
 let missed = 0, shown = 0;
-const median = list => list.sort((a, b) => a - b)[(list.length - 1) >> 1];
 function line(name, value, target, good) {
   shown++;
   if (good === false) missed++;

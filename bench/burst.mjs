@@ -4,14 +4,14 @@
 // medians. Viewers for each core = length of a segment / CPU of a segment, at a share of 100 % and of 20 %.
 //   SECONDS=30 HEIGHT=480 ROUNDS=3 node bench/burst.mjs        PPV = program
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Server, until } from "../spec/live/lib.mjs";
+import { encoder_seconds, median } from "./proc.mjs";
 
 const num = (name, dflt) => Number(process.env[name] ?? dflt);
 const SECONDS = num("SECONDS", 30), HEIGHT = num("HEIGHT", 480), ROUNDS = num("ROUNDS", 3), LEN = 2;
 const SAMPLE = process.env.FILM ?? "/usr/share/forensics-samples/original-files/movie2/movie-hello.mp4";
-const median = v => v.sort((a, b) => a - b)[v.length >> 1];
 
 function make_film(file) {
   const from = existsSync(SAMPLE) ? ["-stream_loop", "-1", "-i", SAMPLE] : ["-f", "lavfi", "-i", `testsrc2=size=1280x720:rate=25,noise=alls=6:allf=t`];
@@ -19,34 +19,9 @@ function make_film(file) {
     "-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p", file]);
 }
 
-async function upload(s, who, file) {
-  const edge = "edge7d1", part = (name, v) => `--${edge}\r\ncontent-disposition: form-data; name="${name}"\r\n\r\n${v}\r\n`;
-  const body = Buffer.concat([Buffer.from(part("title", "bench") + part("price_cents", 0) + `--${edge}\r\ncontent-disposition: form-data; name="file"; ` +
-    `filename="film.mp4"\r\ncontent-type: video/mp4\r\n\r\n`), readFileSync(file), Buffer.from(`\r\n--${edge}--\r\n`)]);
-  const r = await who.request("POST", "/api/upload", { body, headers: { "content-type": `multipart/form-data; boundary=${edge}` }, timeout: 60000 });
-  if (r.status !== 201) throw new Error(`upload: ${r.status} ${r.text}`);
-  await until("the film is ready", async () => (await who.get(`/api/videos/${r.json.video_id}/status`)).json.status === "ready", 300);
-  return r.json.video_id;
-}
-
-/** CPU seconds so far of the site's burst encoders. */
-function encoders(s) {
-  let ticks = 0;
-  for (const pid of readdirSync("/proc").filter(d => d >= "0" && d <= "9:")) {
-    try {
-      if (!readFileSync(`/proc/${pid}/cmdline`, "latin1").startsWith("ppv\0media\0burst\0")) continue;
-      const f = t => t.slice(t.lastIndexOf(")") + 2).split(" "), own = f(readFileSync(`/proc/${pid}/stat`, "latin1"));
-      const up = f(readFileSync(`/proc/${own[1]}/stat`, "latin1"));
-      if (Number(up[1]) !== s.child.pid) continue;
-      ticks += Number(own[11]) + Number(own[12]);
-    } catch { /* it ended meanwhile */ }
-  }
-  return ticks / 100;
-}
-
 async function ours(s, id, round) {
   const v = await s.user("v" + round), base = (await v.get("/api/request_play?video_id=" + id)).json.playlist.replace("master.m3u8", "");
-  const list = (await v.get(`${base}${HEIGHT}.m3u8`)).text.match(/k-\d+-\d+\.key/g), a = encoders(s), waits = [];
+  const list = (await v.get(`${base}${HEIGHT}.m3u8`)).text.match(/k-\d+-\d+\.key/g), a = encoder_seconds(s.child.pid), waits = [];
   for (const k of list) {
     const t = performance.now();
     const r = await v.get(base + k);
@@ -54,7 +29,7 @@ async function ours(s, id, round) {
     waits.push(performance.now() - t);
   }
   await until("the queue is empty", async () => /ppv_burst_queue 0/.test((await v.get("/metrics")).text), 60);
-  return { cpu: (encoders(s) - a) / (list.length - 2), wait: median(waits.slice(2)) };
+  return { cpu: (encoder_seconds(s.child.pid) - a) / (list.length - 2), wait: median(waits.slice(2)) };
 }
 
 function theirs(file, out) {
@@ -68,7 +43,7 @@ const s = await new Server({ web_workers: 1, burst_workers: 1 }).start();
 try {
   const file = join(s.dir, "film.mp4"), maker = await s.user("maker");
   make_film(file);
-  const id = await upload(s, maker, file);
+  const id = await s.film(maker, file);
   await maker.post("/api/video_update", { id, mark_visible: 100, mark_fail: "wait" });
   await ours(s, id, "warm");
   const a = [], b = [], waits = [];

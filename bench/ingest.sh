@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Ingest against one ffmpeg process that makes the same ladder: interleaved rounds, medians, ratios.
+# Ingest against one ffmpeg process that makes the same ladder: interleaved rounds, medians, ratios; then the likeness to the
+# source and the size of each rung (bench/likeness.mjs).
 #   bench/ingest.sh [CLIP] [ROUNDS]        PPV = program (build/ppv), TMPDIR = scratch
 # Both decode once, encode x264 veryfast crf 23 with the same rate caps, GOP and AAC; ours also encrypts, syncs every file to
 # disk and makes posters. A ratio below 1 means ours is faster. On a busy machine trust the CPU column.
@@ -10,7 +11,7 @@ set -euo pipefail
 clip=${1:+$(realpath "$1")}
 cd "$(dirname "$0")/.."
 
-rounds=${2:-3}
+rounds=${2:-5}
 ppv=$(realpath "${PPV:-build/ppv}")
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -26,15 +27,16 @@ probe() { ffprobe -v error -select_streams "$1" -show_entries "stream=$2" -of cs
 height=$(probe v:0 height)
 audio=$(probe a:0 codec_name)
 
+secret=$(printf %02x $(seq 0 31)) # that of spec/media/lib.mjs, which opens the segments
 plain() { ours 0; }
 pair() { ours 0.75; }
 ours() { # STRENGTH
-    mkdir "$tmp/out"
-    printf 'id=bench\ntitle_secret=%064d\nsegment_s=2\nstrength=%s\n\n' 0 "$1" |
-        "$ppv" media ingest 3<"$clip" 4<"$tmp/out" >"$tmp/log" 2>"$tmp/err" || { tail -2 "$tmp/log" "$tmp/err" >&2; exit 1; }
+    out=$tmp/out$1
+    rm -rf "$out"
+    mkdir "$out"
+    printf 'id=bench\ntitle_secret=%s\nsegment_s=2\nstrength=%s\n\n' "$secret" "$1" |
+        "$ppv" media ingest 3<"$clip" 4<"$out" >"$tmp/log" 2>"$tmp/err" || { tail -2 "$tmp/log" "$tmp/err" >&2; exit 1; }
     rate=$(sed -n 's/.*"fps_num":\([0-9]*\),"fps_den":\([0-9]*\).*/\1\/\2/p' "$tmp/log")
-    [ "$1" != 0 ] || bytes=$(cat "$tmp"/out/*.m4s | wc -c)
-    rm -rf "$tmp/out"
 }
 
 theirs() {
@@ -54,8 +56,6 @@ theirs() {
     [ -z "$audio" ] || args+=(-map 0:a:0 -c:a aac -b:a 128k -ac 2 -ar 48000 -movflags empty_moov+default_base_moof
         -frag_duration 2000000 -f mp4 "$tmp/cli_audio.mp4")
     ffmpeg -nostdin -v error -y -i "$clip" -filter_complex "$graph" "${args[@]}"
-    clibytes=$(cat "$tmp"/cli_*.mp4 | wc -c)
-    rm -f "$tmp"/cli_*
 }
 
 # measure FUNCTION -> wall and CPU seconds of it and its children
@@ -91,4 +91,4 @@ for col in 1 2; do
         awk -v what="$([ $col = 1 ] && echo wall || echo cpu)" '{
             printf "median %-4s  ffmpeg %.2f  plain %.2f (%.2f of ffmpeg)  pair %.2f (%.2f of plain)\n", what, $1, $2, $2 / $1, $3, $3 / $2 }'
 done
-echo "bytes        ffmpeg $clibytes  plain $bytes  ratio $(awk "BEGIN { printf \"%.3f\", $bytes / $clibytes }")"
+PPV=$ppv node bench/likeness.mjs "$clip" "$tmp/out0" "$tmp"

@@ -347,6 +347,8 @@ static int child_start(struct loop *l, struct child *c, struct err *e)
     }
     if (rc == 0)
         rc = proc_spawn(l, &p, &c->proc, e);
+    if (rc == 0)
+        board_count("media_children_total{kind=\"burst\"}", 1);
     if (fd >= 0)
         close(fd);
     if (in[0] >= 0)

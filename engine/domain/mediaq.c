@@ -14,6 +14,7 @@
 #include "base/conf.h"
 #include "base/log.h"
 #include "blob/blob.h"
+#include "run/board.h"
 #include "run/loop.h"
 #include "run/proc.h"
 #include "run/threads.h"
@@ -249,7 +250,12 @@ static int spawn(struct mediaq *m, const struct mediaq_spec *s, const int fds[FD
     p.arg = m;
     if (mediaq_user(&p, m->part ? fds[1] : -1, e) < 0)
         return -1;
-    return proc_spawn(m->loop, &p, &m->proc, e);
+    if (proc_spawn(m->loop, &p, &m->proc, e) < 0)
+        return -1;
+    char name[64];
+    snprintf(name, sizeof name, "media_children_total{kind=\"%.20s\"}", m->kind);
+    board_count(name, 1);
+    return 0;
 }
 
 /* ---- start ---- */
