@@ -109,6 +109,7 @@ create table ledger_txns (
 );
 create unique index ledger_txns_sale on ledger_txns (order_id) where kind = 'sale';
 create index ledger_txns_order on ledger_txns (order_id);
+create index ledger_txns_transfer on ledger_txns (actor_id, created_at) where kind = 'transfer';
 
 create table ledger_entries (
     id bigint primary key default nextval('wallet_line_seq'),
@@ -162,13 +163,19 @@ create table holds (
     id bigint generated always as identity primary key,
     account_id bigint not null references ledger_accounts,
     amount bigint not null check (amount > 0),
-    cause text not null,                   -- 'payout:12'
+    cause text not null,                   -- 'payout:12', 'sale:7:creator', 'dispute:3:affiliate'
+    reason text not null default '',       -- for the owner to read
+    until timestamptz,                     -- released by itself then; null = somebody decides
+    evidence jsonb not null default '{}',
+    order_id bigint references orders,
     state text not null default 'open' check (state in ('open', 'released', 'captured')),
     created_at timestamptz not null default now(),
     closed_at timestamptz,
     unique (cause)
 );
 create index holds_open on holds (account_id) where state = 'open';
+create index holds_order on holds (order_id) where state = 'open';
+create index holds_due on holds (until) where state = 'open';
 
 -- Key, effect and stored reply commit together.
 create table idempotency (

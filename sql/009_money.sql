@@ -253,6 +253,8 @@ create function ppv_transfer(p_from bigint, p_to bigint, p_amount bigint, p_curr
     returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v_scope text := 'transfer:' || p_from;
+    v_limit bigint := ppv_setting_int('wallet.transfer_day', 1000000);
+    v_day bigint;
     v_reply jsonb;
     v_txn bigint;
 begin
@@ -271,6 +273,14 @@ begin
     v_txn := ppv_post('transfer', null, p_from, left(p_note, 500), '{}', jsonb_build_array(
         jsonb_build_array(ppv_account('user', p_from, 'wallet', p_currency), -p_amount, left(coalesce(p_note, ''), 500)),
         jsonb_build_array(ppv_account('user', p_to, 'wallet', p_currency), p_amount, left(coalesce(p_note, ''), 500))));
+    -- Looked at with the sender's wallet locked, so parallel transfers count each other.
+    select -sum(e.amount) into v_day from ledger_txns t join ledger_entries e on e.txn_id = t.id and e.amount < 0
+        join ledger_accounts a on a.id = e.account_id and a.owner_id = p_from and a.currency = p_currency
+        where t.kind = 'transfer' and t.actor_id = p_from and t.created_at > now() - interval '1 day';
+    if v_day > v_limit then
+        perform ppv_refuse('wallet.limit', format('You can send at most %s %s within 24 hours.',
+            ppv_money_text(v_limit, p_currency), p_currency));
+    end if;
     return ppv_idem_end(v_scope, p_idem, jsonb_build_object('txn_id', v_txn, 'amount', p_amount, 'currency', p_currency,
         'balance', (ppv_balance(p_from, p_currency) ->> 'balance')::bigint));
 end $$;
@@ -286,6 +296,9 @@ begin
     v_reply := ppv_idem_begin(v_scope, p_idem, p_hash);
     if v_reply is not null then
         return v_reply;
+    end if;
+    if not ppv_setting_bool('payment.wallet_deposit_enabled', true) then
+        perform ppv_refuse('wallet.deposit_disabled', 'Top-ups that an administrator approves are switched off.');
     end if;
     perform ppv_amount_check(p_amount, ppv_setting_int('wallet.min_deposit', 1000));
     perform ppv_active_user(p_user);
@@ -322,6 +335,7 @@ begin
     return d;
 end $$;
 
+-- Above wallet.four_eyes_above the first call only notes the first administrator (state stays 'pending'), a second one decides.
 -- Reply: {deposit_id, state, txn_id, user_id, amount, currency, balance (the user's)}.
 create function ppv_deposit_approve(p_admin bigint, p_id bigint, p_note text, p_idem text, p_hash text)
     returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
@@ -337,6 +351,17 @@ begin
         return v_reply;
     end if;
     d := ppv_deposit_pending(p_admin, p_id);
+    if d.amount > ppv_setting_int('wallet.four_eyes_above', 1000000) then
+        if d.first_by = p_admin then
+            perform ppv_refuse('approval.second', 'A second administrator has to approve this amount.');
+        elsif d.first_by is null then
+            update deposits set first_by = p_admin where id = d.id;
+            perform ppv_audit(p_admin, 'deposit.approve_first', 'deposit:' || d.id,
+                jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id));
+            return ppv_idem_end(v_scope, p_idem, jsonb_build_object('deposit_id', d.id, 'state', 'pending', 'user_id', d.user_id,
+                'amount', d.amount, 'currency', d.currency, 'balance', (ppv_balance(d.user_id, d.currency) ->> 'balance')::bigint));
+        end if;
+    end if;
     v_txn := ppv_post('deposit', null, p_admin, left(p_note, 500), jsonb_build_object('deposit_id', d.id), jsonb_build_array(
         jsonb_build_array(ppv_account('clearing', null, 'deposits', d.currency), -d.amount, 'Deposit ' || d.id),
         jsonb_build_array(ppv_account('user', d.user_id, 'wallet', d.currency), d.amount, 'Deposit')));
@@ -394,9 +419,11 @@ create view wallet_lines as
         d.balance_after, d.state, null, d.note, d.admin_note, d.created_at
     from deposits d
     union all
-    select p.id, p.user_id, p.currency, 'withdrawal', p.amount, case when p.state = 'rejected' then 0 else -p.amount end,
-        null, case p.state when 'paid' then 'completed' when 'rejected' then 'rejected' else 'pending' end, null, p.note,
-        p.admin_note, p.created_at
+    select p.id, p.user_id, p.currency, 'withdrawal', p.amount,
+        case when p.state in ('rejected', 'failed') then 0 else -p.amount end,
+        (select e.balance_after from ledger_entries e where e.txn_id = p.txn_id and e.balance_after is not null limit 1),
+        case when p.state in ('paid', 'reversed') then 'completed' when p.state in ('rejected', 'failed') then 'rejected'
+            else 'pending' end, null, p.note, p.admin_note, p.created_at
     from payouts p;
 
 grant select on wallet_lines to ppv_app, ppv_ro;

@@ -74,6 +74,18 @@ create function ppv_invariants() returns table (name text, detail text)
         from ledger_accounts a left join holds h on h.account_id = a.id and h.state = 'open'
         group by a.id having a.held <> coalesce(sum(h.amount), 0)
     union all
+    select 'M16 holds', format('payout %s is %s, its hold %s', p.id, p.state, h.state)
+        from payouts p join holds h on h.id = p.hold_id
+        where h.state <> case when p.state in ('paid', 'reversed') then 'captured' when p.state in ('rejected', 'failed') then 'released'
+            else 'open' end or h.amount <> p.amount
+    union all
+    select 'M17 payouts', format('payout %s: %s left the wallet, %s were to', p.id, coalesce(-sum(e.amount), 0), p.amount)
+        from payouts p left join e on e.txn_id = p.txn_id and e.akind = 'user'
+        where p.txn_id is not null group by p.id, p.amount having coalesce(-sum(e.amount), 0) <> p.amount
+    union all
+    select 'M17 payouts', format('posting %s belongs to no payout', t.id)
+        from ledger_txns t where t.kind = 'payout' and not exists (select from payouts p where p.txn_id = t.id)
+    union all
     select 'M22 amounts', format('entry %s is zero', id) from ledger_entries where amount = 0
     union all
     select 'M22 amounts', format('txn %s goes from an account to itself', txn_id)

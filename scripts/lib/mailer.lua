@@ -24,6 +24,11 @@ M.templates = {
   sale = { "You sold %(title)", "%(title) was bought for %(amount). Your share is %(share)." },
   deposit = { "Your deposit was approved", "%(amount) were added to your wallet." },
   deposit_rejected = { "Your deposit was rejected", "Your deposit of %(amount) was rejected. %(note)" },
+  destination = { "The account for your payouts was changed", "Money from your account %(username) will go to %(hint) from %(date) on. If it was not you, "
+    .. "change your password at once and tell the operator; nothing is sent there before that date: %(url)" },
+  payout_paid = { "%(amount) were paid out", "%(amount) were sent to %(hint). Reference: %(reference)" },
+  payout_refused = { "A payout was not made", "Your payout of %(amount) was not made; the money is in your wallet again. %(note)" },
+  payout_reversed = { "A payout came back", "Your payout of %(amount) came back; the money is in your wallet again. %(note)" },
   video_ready = { "%(title) is ready", "Your video %(title) has been prepared and can be watched: %(url)" },
   test = { "Test mail", "The mail server works. %(username) sent this mail from the settings." },
   video_failed = { "%(title) could not be prepared", "Your video %(title) could not be prepared: %(reason)" },

@@ -18,7 +18,7 @@ function M.fee_bp()
 end
 
 function M.enabled(name)
-  local default = name == "wallet_payment" or name == "wallet_transfer"
+  local default = name:find("^wallet_") ~= nil
   return settings.get("payment." .. name .. "_enabled", default) == true
 end
 

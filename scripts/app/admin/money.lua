@@ -4,9 +4,11 @@ local db = require "ppv.db"
 local json = require "ppv.json"
 local ledger = require "ppv.ledger"
 local display = require "lib.display"
+local errors = require "lib.errors"
 local idempotency = require "lib.idempotency"
 local iso = require "lib.iso"
 local mailer = require "lib.mailer"
+local payout = require "lib.payout"
 
 local function transactions(ctx, input)
   local rows, err = db.read([[select w.id, w.user_id, u.username::text as username, w.txn_type, w.amount as amount_cents,
@@ -22,7 +24,7 @@ local function transactions(ctx, input)
   end
   local totals
   totals, err = db.read_one([[select (select count(*) from wallet_lines) as all,
-    (select count(*) from deposits where state = 'pending') as pending]])
+    (select count(*) from deposits where state = 'pending') + (select count(*) from payouts where state = 'pending') as pending]])
   if not totals then return nil, err end
   return ctx:ok { totals = { all = totals.all, pending = totals.pending }, items = json.array(rows) }
 end
@@ -32,23 +34,47 @@ local function mail_user(user_id, template, values)
   if row then mailer.queue(nil, row.email, template, values) end
 end
 
-local function approve(ctx, input)
-  local key, hash = idempotency.read(ctx, { input.id, input.admin_note })
-  if not key then return nil, hash end
-  local r, err = ledger.deposit_approve(key, { admin = ctx.user.id, id = input.id, note = input.admin_note, hash = hash })
-  if not r then return nil, err end
-  mail_user(r.user_id, "deposit", { amount = display.money(r.amount, r.currency) })
-  return ctx:ok { new_balance_cents = r.balance, txn_id = r.txn_id }
+-- Deposits and withdrawals share one id space.
+local function is_payout(id)
+  local row, err = db.read_one("select id from payouts where id = $1", id)
+  if row == nil then return nil, err end
+  return row ~= false
 end
 
-local function reject(ctx, input)
-  local key, hash = idempotency.read(ctx, { input.id, input.admin_note })
-  if not key then return nil, hash end
+-- Answers for a withdrawal by the rules of payouts, else does what is for deposits.
+local function either(what, deposit)
+  return function(ctx, input)
+    local out, err = is_payout(input.id)
+    if out == nil then return nil, err end
+    local key, hash = idempotency.read(ctx, { input.id, input.admin_note })
+    if not key then return nil, hash end
+    if not out then return deposit(ctx, input, key, hash) end
+    local r
+    r, err = payout.call("ppv_payout_decide($1, $2, $3, null, $4, $5, $6)", ctx.user.id, input.id, what, input.admin_note, key, hash)
+    if not r then return nil, err end
+    payout.tell(r, input.admin_note)
+    return ctx:ok { status = r.state, refunded = r.state == "rejected" or r.state == "failed" }
+  end
+end
+
+local function approve(ctx, input, key, hash)
+  local r, err = ledger.deposit_approve(key, { admin = ctx.user.id, id = input.id, note = input.admin_note, hash = hash })
+  if not r then return nil, err end
+  if r.state == "pending" then
+    return ctx:ok { new_balance_cents = r.balance, status = "pending", message = "A second administrator has to approve this amount." }
+  end
+  mail_user(r.user_id, "deposit", { amount = display.money(r.amount, r.currency) })
+  return ctx:ok { new_balance_cents = r.balance, txn_id = r.txn_id, status = r.state }
+end
+
+local function reject(ctx, input, key, hash)
   local r, err = ledger.deposit_reject(key, { admin = ctx.user.id, id = input.id, note = input.admin_note, hash = hash })
   if not r then return nil, err end
   mail_user(r.user_id, "deposit_rejected", { amount = display.money(r.amount, r.currency), note = input.admin_note })
   return ctx:ok { refunded = false }
 end
+
+local function complete() return errors.fail("payout.not_found", "This withdrawal does not exist.") end
 
 local function payments(ctx, input)
   local rows, err = db.read([[select o.uid::text as invoice_uid, o.method as provider, o.state as status, o.price as amount,
@@ -77,6 +103,8 @@ local function stats(ctx)
     (select coalesce(sum(platform), 0)::bigint from orders where state = 'paid') as revenue_cents,
     (select coalesce(sum(balance), 0)::bigint from ledger_accounts where kind = 'user') as wallets_cents,
     (select count(*) from deposits where state = 'pending') as pending_deposits,
+    (select count(*) from payouts where state = 'pending') as pending_payouts,
+    (select count(*) from payouts where state = 'unknown') as unknown_payouts,
     (select count(*) from jobs where state = 'dead') as dead_jobs,
     (select count(*) from jobs where state in ('ready', 'running')) as live_jobs,
     (select count(*) from audit_log where action = 'affiliate.refused') as affiliate_refused,
@@ -93,10 +121,12 @@ return { routes = {
   { method = "GET", path = "/admin/wallet/transactions", auth = "admin", summary = "Wallet lines of everybody",
     input = { txn_type = { type = "string", max = 40 }, status = { type = "string", max = 40 },
       limit = { type = "int", min = 1, max = 1000, default = 100 } }, handler = transactions },
-  { method = "POST", path = "/admin/wallet/transactions/:id/approve", auth = "admin", step_up = true, summary = "Approve a deposit",
-    input = DECIDE, handler = approve },
-  { method = "POST", path = "/admin/wallet/transactions/:id/reject", auth = "admin", step_up = true, summary = "Reject a deposit",
-    input = DECIDE, handler = reject },
+  { method = "POST", path = "/admin/wallet/transactions/:id/approve", auth = "admin", step_up = true, summary = "Approve a deposit or withdrawal",
+    input = DECIDE, handler = either("approve", approve) },
+  { method = "POST", path = "/admin/wallet/transactions/:id/complete", auth = "admin", step_up = true, summary = "Note that a withdrawal was paid",
+    input = DECIDE, handler = either("pay", complete) },
+  { method = "POST", path = "/admin/wallet/transactions/:id/reject", auth = "admin", step_up = true, summary = "Reject a deposit or withdrawal",
+    input = DECIDE, handler = either("reject", reject) },
   { method = "GET", path = "/admin/payments", auth = "admin", summary = "Orders", handler = payments,
     input = { provider = { type = "string", max = 40 }, status = { type = "string", max = 40 },
       limit = { type = "int", min = 1, max = 1000, default = 100 } } },

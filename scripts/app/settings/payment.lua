@@ -6,11 +6,12 @@ local audit = require "lib.audit"
 local config = require "lib.config"
 local errors = require "lib.errors"
 local payments = require "lib.payments"
+local payout = require "lib.payout"
 local registry = require "lib.registry"
 local settings = require "lib.settings"
 local totp = require "lib.totp"
 
-local SWITCHES = { "wallet_payment", "wallet_transfer", "paypal", "stripe", "xendit", "midtrans", "x402" }
+local SWITCHES = { "wallet_payment", "wallet_transfer", "wallet_deposit", "wallet_withdraw", "paypal", "stripe", "xendit", "midtrans", "x402" }
 
 local function provider_table()
   local list, err = payments.providers()
@@ -73,6 +74,17 @@ local SITE = {
   ["payment.platform_fee_bp"] = { type = "int", min = 0, max = 10000, default = config.int("platform_fee_bp", 1000) },
   ["wallet.min_deposit"] = { type = "int", min = 1, max = 100000000, default = 1000 },
   ["wallet.min_transfer"] = { type = "int", min = 1, max = 100000000, default = 100 },
+  ["wallet.min_withdraw"] = { type = "int", min = 1, max = 100000000, default = 5000 },
+  ["wallet.transfer_day"] = { type = "int", min = 0, max = 100000000000, default = 1000000 },
+  ["wallet.withdraw_day"] = { type = "int", min = 0, max = 100000000000, default = 10000000 },
+  ["wallet.four_eyes_above"] = { type = "int", min = 0, max = 100000000000, default = 1000000 },
+  ["payout.four_eyes_above"] = { type = "int", min = 0, max = 100000000000, default = 50000 },
+  ["payout.destination_hold_hours"] = { type = "int", min = 0, max = 8760, default = 72 },
+  ["payout.new_payee_days"] = { type = "int", min = 0, max = 365, default = 7 },
+  ["payout.minimum"] = { type = "int", min = 1, max = 100000000, default = 5000 },
+  ["payout.schedule"] = { type = "enum", values = { "off", "daily", "weekly", "monthly" }, default = "off" },
+  ["payout.auto_approve"] = { type = "bool", default = false },
+  ["payout.provider"] = { type = "string", max = 60, default = "" },
   ["playback.max_streams"] = { type = "int", min = 1, max = 100, default = 3 },
   ["playback.max_devices"] = { type = "int", min = 0, max = 100, default = 0 },
   ["playback.over_limit"] = { type = "enum", values = { "oldest", "refuse" }, default = "oldest" },
@@ -99,6 +111,7 @@ local function show_site(ctx)
   for _, p in ipairs(registry.by_kind.affiliate or {}) do rules[#rules + 1] = p.name end
   for _, p in ipairs(registry.by_kind.rate or {}) do rates[#rates + 1] = p.name end
   return ctx:ok { settings = out, affiliate_rules = json.array(rules), rate_sources = json.array(rates),
+    payout_providers = json.array(payout.providers()),
     site_name = config.get("site_name", "PPV"), currency = payments.currency() }
 end
 
@@ -109,6 +122,10 @@ local function save_site(ctx, input)
     local name = values[kind .. ".plugin"]
     local p = name and registry.by_name[name]
     if name and not (p and p.kind == kind) then return errors.invalid("there is no active " .. kind .. " plugin named " .. name) end
+  end
+  local payer = values["payout.provider"]
+  if payer and payer ~= "" and not payout.provider(payer) then
+    return errors.invalid("there is no active payment plugin named " .. payer .. " that can pay out")
   end
   local ok, err = db.tx(function(tx)
     local done, e = settings.set(tx, values, ctx.user.id)
