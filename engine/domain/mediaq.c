@@ -80,10 +80,21 @@ static void set_error(struct mediaq *m, const char *code, const char *message)
 
 /* ---- the end: output moves to its place or goes ---- */
 
+/* Half a film that another attempt can go on with. */
+static bool is_resumable(const struct mediaq *m)
+{
+    static const char fault[] = "{\"error\":{\"code\":\"media.internal\"";
+    if (strcmp(m->kind, "ingest") != 0 || m->cancelled)
+        return false;
+    return m->final == MEDIAQ_NONE ||
+           (m->final == MEDIAQ_ERROR && m->last.n >= sizeof fault - 1 &&
+            memcmp(m->last.p, fault, sizeof fault - 1) == 0);
+}
+
 static void close_work(void *p)
 {
     struct mediaq *m = p;
-    if (!m->part)
+    if (!m->part || is_resumable(m))
         return;
     if (m->keep) {
         if (blob_remove_tree(m->out_root, m->out_path, &m->err) == 0 &&
@@ -315,7 +326,9 @@ static int open_all(const struct mediaq *m, const struct mediaq_spec *s, int fds
     if (blob_open(s->in_root, s->in_path, O_RDONLY | O_CLOEXEC, 0, &fds[0], e) < 0)
         return -1;
     if (m->part) {
-        if (blob_remove_tree(m->out_root, m->part, e) < 0 ||
+        // An ingest sorts out itself what it can use.
+        bool again = strcmp(m->kind, "ingest") == 0;
+        if ((!again && blob_remove_tree(m->out_root, m->part, e) < 0) ||
             blob_mkdirs(m->out_root, m->part, e) < 0 ||
             blob_open(m->out_root, m->part, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, &fds[1], e) < 0)
             return -1;
@@ -347,7 +360,7 @@ int mediaq_start(struct loop *l, struct threads *t, const struct mediaq_spec *s,
             close(fds[i]);
     if (rc < 0) {
         struct err ignored;
-        if (m->part && blob_remove_tree(m->out_root, m->part, &ignored) < 0)
+        if (m->part && !is_resumable(m) && blob_remove_tree(m->out_root, m->part, &ignored) < 0)
             log_err(LOG_WARN, "media.cleanup", &ignored);
         destroy(m);
         return -1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One media job in a sandboxed child (`ppv media <kind>`, see media/child.h): start, events,
  * cancel, clean-up. Loop thread. The output grows in <out_path>.part and takes its name only when
- * the child reported a result; any other end removes it. */
+ * the child reported a result. An ingest that died, was let go or met a fault of the machine leaves it for the next attempt
+ * (media/journal.h); any other end removes it. */
 #ifndef DOMAIN_MEDIAQ_H
 #define DOMAIN_MEDIAQ_H
 #include <stdbool.h>

@@ -12,6 +12,7 @@ enum {
     SLACK = AUDIO_RATE / 10, // jitter that is not a gap
     AHEAD = 30 * AUDIO_RATE, // sound this far beyond the picture is a damaged time line
     MAX_CHANNELS = 16,
+    WARM_UP = 8, // frames that a new encoder gets before the first one that counts
 };
 
 static int open_encoder(struct audio *a, struct err *e)
@@ -34,7 +35,7 @@ static int open_encoder(struct audio *a, struct err *e)
 }
 
 int audio_open(struct audio *a, const char *name, AVCodecContext *decoder, struct group *g,
-               struct store *s, struct err *e)
+               struct store *s, struct journal *j, struct err *e)
 {
     struct buf init = {0};
     a->decoder = decoder;
@@ -56,7 +57,12 @@ int audio_open(struct audio *a, const char *name, AVCodecContext *decoder, struc
     a->skip = a->codec->initial_padding;
     frag_init_audio(&init, AUDIO_RATE, 2, BITRATE, a->codec->extradata,
                     (size_t)a->codec->extradata_size);
-    int rc = store_put(s, a->track.init, init.p, init.n, e);
+    int rc = 0;
+    if (journal_take(j, &a->track, init.p, init.n, UNIT, false, s))
+        a->kept = (int64_t)a->track.time / UNIT;
+    else
+        rc = track_put_init(&a->track, s, init.p, init.n, e);
+    a->packets = a->kept > WARM_UP ? a->kept - WARM_UP : 0;
     buf_fini(&init);
     return rc;
 }
@@ -114,6 +120,11 @@ static int drain_encoder(struct audio *a, struct err *e)
             return 0;
         if (rc < 0)
             return fail_av(e, rc, "encode sound");
+        if (a->packets < a->kept) {
+            a->packets++;
+            av_packet_unref(a->packet);
+            continue;
+        }
         if (a->units == a->units_cap) {
             a->units_cap = a->units_cap ? 2 * a->units_cap : 256;
             a->unit = realloc(a->unit, (size_t)a->units_cap * sizeof *a->unit);
@@ -140,7 +151,7 @@ static int encode_fifo(struct audio *a, struct err *e)
         if (rc >= 0 && av_audio_fifo_read(a->fifo, (void **)f->data, UNIT) != UNIT)
             rc = AVERROR_EXTERNAL;
         f->pts = a->sent++ * UNIT;
-        if (rc >= 0)
+        if (rc >= 0 && f->pts >= (a->kept - WARM_UP) * UNIT)
             rc = avcodec_send_frame(a->codec, f);
         av_frame_unref(f);
         if (rc < 0)

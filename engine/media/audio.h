@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include "media/group.h"
+#include "media/journal.h"
 #include "media/ladder.h"
 #include "media/queue.h"
 #include "media/track.h"
@@ -41,6 +42,7 @@ struct audio {
     int64_t pos;  /* next sample of the time line to be laid out */
     int64_t skip; /* samples still to drop: those that the encoder's priming covers */
     int64_t sent, packets;
+    int64_t kept; /* AAC frames that an earlier attempt has sealed */
     bool any;
     int errors;
     struct audio_unit {
@@ -54,7 +56,7 @@ struct audio {
 
 /* Takes the decoder over. name: of the rendition. rate and gop are set later, before audio_origin. */
 int audio_open(struct audio *a, const char *name, AVCodecContext *decoder, struct group *g,
-               struct store *s, struct err *e);
+               struct store *s, struct journal *j, struct err *e);
 int audio_start(struct audio *a, struct err *e);
 /* Demuxer's side. Takes the packet over; -1 when the group failed or nothing but sound comes. */
 int audio_feed(struct audio *a, AVPacket *p);

@@ -34,7 +34,8 @@ enum {
     TRACE_JOB_MAX = 8 << 20,
     LOG_LINES = 40,
     MAX_THREADS = 16,
-    EXIT_CANCELLED = 3
+    EXIT_CANCELLED = 3,
+    ENCODER_VERSION = 1 // raised when segments of before do not go with those of now
 };
 
 static volatile sig_atomic_t stopped; // the signal's number
@@ -232,6 +233,19 @@ static void settle(void)
     av_log_set_level(AV_LOG_ERROR);
 }
 
+/* Everything that decides what the output is; another one is no continuation. */
+static int open_journal(struct journal *log, const struct ingest_job *j, struct err *e)
+{
+    char what[256];
+    struct stat st;
+    if (fstat(j->fd, &st))
+        return err_errno(e, "look at the input");
+    snprintf(what, sizeof what, "%d|%s|%lld|%lld.%09ld|%.3f|%d|%d|%d", ENCODER_VERSION, j->id,
+             (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, j->strength,
+             j->segment_s, j->max_height, j->max_duration_s);
+    return journal_open(log, j->dirfd, j->secret, what, j->strength > 0, e);
+}
+
 static int prepare(struct ingest_job *j, bool ingest, struct err *e)
 {
     char text[JOB_MAX], layers[64];
@@ -255,7 +269,13 @@ static int prepare(struct ingest_job *j, bool ingest, struct err *e)
     av_get_cpu_flags();
     if (!j->threads)
         j->threads = cores(); // asks /sys, which is out of reach later
-    if (probe_guard(e) || store_warm(e) || sandbox_enter(ingest ? OUTPUT_FD : -1, false, layers, e))
+    static struct journal journal;
+    if (probe_guard(e) || store_warm(e))
+        return -1;
+    if (ingest && open_journal(&journal, j, e))
+        return -1;
+    j->journal = &journal;
+    if (sandbox_enter(ingest ? OUTPUT_FD : -1, false, layers, e))
         return -1;
     dprintf(STDERR_FILENO, "media: sandbox %s\n", layers);
     return 0;

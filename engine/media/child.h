@@ -3,7 +3,7 @@
  * (`ppv media burst` serves many: burstjob.h.)
  *
  * Start:  argv = {"ppv","media","probe"|"ingest"}; fd 3 = input file (read only, regular), fd 4 = output directory (ingest
- *         only; empty; the parent makes and removes it). rlimits and uid are the parent's; suggested: as 4 GiB,
+ *         only; empty or left by an attempt that was cut off, media/journal.h; the parent makes and removes it). rlimits and uid are the parent's; suggested: as 4 GiB,
  *         cpu 60 s + 30 x max_duration_s at most, fsize 2 GiB, nofile 64, nproc 256 (threads count), nice 10.
  * stdin:  key=value lines ended by an empty line; unknown or repeated keys are refused, values hold no newline.
  *         id=<[A-Za-z0-9_-]{1,64}>                 required; echoed in index.json
@@ -18,7 +18,8 @@
  * stdout: JSON lines, each flushed; the last one is the result or the error:
  *         {"progress":0.42,"eta_s":12.5,"stage":"encode"}        at most two a second (stages: open, encode, finish)
  *         {"result":{...}}   probe:  {"duration","width","height","fps","rotated","container","video","audio","hdr","size"}
- *                            ingest: index.json without the segment arrays ("segment_count" instead); always < 16 KiB
+ *                            ingest: index.json without the segment arrays ("segment_count" instead) and how many segments,
+ *                            of all variants, are an earlier attempt's or new: "kept", "encoded"; always < 16 KiB
  *         {"error":{"code":"media.truncated","message":"<sentence for the creator>"}}
  * Codes:  media.truncated media.unsupported_container media.unsupported_codec media.no_video media.too_long
  *         media.timestamps media.too_many_pixels media.hdr media.disk_full media.cancelled media.bad_job media.internal

@@ -34,7 +34,7 @@ static int open_mark(struct encode *v, struct err *e)
 }
 
 int encode_open(struct encode *v, const struct ladder_rung *rung, const struct encode_plan *plan,
-                struct group *g, struct store *s, struct err *e)
+                struct group *g, struct store *s, struct journal *j, struct err *e)
 {
     struct buf init = {0};
     v->rung = *rung;
@@ -58,8 +58,12 @@ int encode_open(struct encode *v, const struct ladder_rung *rung, const struct e
     int rc = frag_init_video(
         &init, rung->w, rung->h, v->track.timescale, (uint32_t)c->delay * coder_ticks(plan->rate),
         plan->color, c->codec->extradata, (size_t)c->codec->extradata_size, v->track.codecs);
-    rc = rc ? fail_av(e, AVERROR_EXTERNAL, "encoder headers")
-            : store_put(s, v->track.init, init.p, init.n, e);
+    uint64_t ticks = (uint64_t)plan->gop * coder_ticks(plan->rate);
+    if (rc)
+        fail_av(e, AVERROR_EXTERNAL, "encoder headers");
+    else if (!journal_take(j, &v->track, init.p, init.n, ticks, true, s))
+        rc = track_put_init(&v->track, s, init.p, init.n, e);
+    v->skip = (int64_t)v->track.count * plan->gop;
     buf_fini(&init);
     return rc;
 }
@@ -109,6 +113,10 @@ static int encode_one(struct encode *v, AVFrame *f, int times, struct err *e)
         if (v->fp)
             fp_maker_add(v->fp, v->plan.rate.num, v->plan.rate.den, f->data[0], f->linesize[0],
                          f->width, f->height);
+        if (v->sent < v->skip) {
+            v->sent++;
+            continue;
+        }
         if (v->pen && (!pair[0] || v->sent / v->plan.gop != v->segment))
             rc = draw(v, f, pair, e);
         for (int i = 0; !rc && i < v->track.variants; i++)

@@ -8,6 +8,7 @@
 #include "media/coder.h"
 #include "media/fp.h"
 #include "media/group.h"
+#include "media/journal.h"
 #include "media/ladder.h"
 #include "media/mark.h"
 #include "media/pixels.h"
@@ -52,13 +53,14 @@ struct encode {
     AVBufferPool *luma; /* planes of marked pictures */
     int stride;
     int64_t sent, segment; /* frames; whose grid that is */
+    int64_t skip;          /* frames that an earlier attempt has encoded */
     pthread_t thread;
     bool started;
 };
 
-/* Opens the encoder and writes the init segment. */
+/* Opens the encoder and writes the init segment, or goes on where the journal's attempt ended. */
 int encode_open(struct encode *v, const struct ladder_rung *rung, const struct encode_plan *plan,
-                struct group *g, struct store *s, struct err *e);
+                struct group *g, struct store *s, struct journal *j, struct err *e);
 int encode_start(struct encode *v, struct err *e);
 /* Takes the picture over. -1 when the group failed. */
 int encode_feed(struct queue *q, AVFrame *f, int times);

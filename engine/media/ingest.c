@@ -84,7 +84,7 @@ static int open_output(struct ingest *in, const struct ladder_rung *rung, int i,
     plan.k_pattern = in->k_pattern;
     if (reference)
         in->reference = v;
-    return encode_open(v, &rung[i], &plan, &in->group, in->store, e);
+    return encode_open(v, &rung[i], &plan, &in->group, in->store, in->job->journal, e);
 }
 
 /* Everything that depends on what the first decoded picture really is. */
@@ -335,10 +335,22 @@ static int seal_fingerprint(struct ingest *in, struct store_segment out[2], stru
     const struct buf *all = &in->fp.cells;
     for (size_t i = 0; i + FP_CELLS <= all->n; i += FP_COARSE * FP_CELLS)
         buf_put(&coarse, all->p + i, FP_CELLS);
-    int rc = store_seal(in->store, "fp", "a", 0, all->p, all->n, &out[0], e) ||
-             store_seal(in->store, "fp", "a", 1, coarse.p, coarse.n, &out[1], e);
+    int rc = store_seal(in->store, "fp", "a", 0, 0, all->p, all->n, &out[0], e) ||
+             store_seal(in->store, "fp", "a", 1, 0, coarse.p, coarse.n, &out[1], e);
     buf_fini(&coarse);
     return rc ? -1 : 0;
+}
+
+static void report_kept(const struct ingest *in, struct buf *out)
+{
+    int kept = 0, all = 0;
+    for (int i = 0; i < in->n + in->naudio; i++) {
+        const struct track *t = i < in->n ? &in->encode[i].track : &in->audio[i - in->n].track;
+        kept += t->kept * t->variants;
+        all += t->count * t->variants;
+    }
+    out->n--; // the closing brace
+    buf_printf(out, ",\"kept\":%d,\"encoded\":%d}", kept, all - kept);
 }
 
 static int publish(struct ingest *in, struct buf *out, struct err *e)
@@ -371,6 +383,7 @@ static int publish(struct ingest *in, struct buf *out, struct err *e)
         x.audio[x.naudio++] = &in->audio[i].track;
     index_json(&x, true, &file);
     index_json(&x, false, out);
+    report_kept(in, out);
     // The index is the promise that all the rest is there.
     int rc = store_finish(in->store, "index.json", file.p, file.n, e);
     buf_fini(&file);
@@ -389,7 +402,7 @@ static int open_sound(struct ingest *in, int i, struct err *e)
         return main ? -1 : 0;
     in->sound[in->naudio] = in->src.audio[i];
     struct audio *a = &in->audio[in->naudio++];
-    if (audio_open(a, name, decoder, &in->group, in->store, e))
+    if (audio_open(a, name, decoder, &in->group, in->store, in->job->journal, e))
         return -1;
     a->track.main = main;
     lang_tag(s->metadata, a->track.language);
@@ -412,6 +425,7 @@ static int open_all(struct ingest *in, struct err *e)
         return -1;
     if (!(in->store = store_new(job->dirfd, job->secret, e)))
         return -1;
+    store_journal(in->store, job->journal->fd);
     if (mark_key(job->secret, in->k_pattern))
         return fail_set(e, "media.internal", "The server's crypto library does not work.");
     subs_open(&in->subs, in->src.format);

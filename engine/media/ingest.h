@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "base/str.h"
+#include "media/journal.h"
 
 struct ingest_job {
     char id[65], ext[17];
@@ -14,10 +15,11 @@ struct ingest_job {
     double strength; /* of the mark, 0 .. MARK_STRENGTH_MAX; 0 = none */
     int segment_s, threads, max_duration_s, max_height;
     int fd, dirfd;
+    struct journal *journal; /* open */
     const volatile sig_atomic_t *cancel;
     void (*progress)(const char *stage, double part);
 };
 
-/* out gets index.json without segment arrays. */
+/* out gets index.json without segment arrays, and how many segments are an earlier attempt's: "kept", "encoded". */
 int ingest_run(const struct ingest_job *job, struct buf *out, struct err *e);
 #endif

@@ -105,7 +105,7 @@ int poster_jpeg(const AVFrame *in, struct store *s, const char *name, struct err
     if ((rc = avcodec_open2(c, codec, NULL)) < 0 || (rc = avcodec_send_frame(c, f)) < 0 ||
         (rc = avcodec_receive_packet(c, pkt)) < 0)
         goto out;
-    rc = store_put(s, name, pkt->data, (size_t)pkt->size, e) ? 1 : 0;
+    rc = store_put(s, name, NULL, pkt->data, (size_t)pkt->size, e) ? 1 : 0;
 out:
     av_frame_free(&f);
     av_packet_free(&pkt);

@@ -9,17 +9,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/str.h"
 #include "media/fail.h"
 #include "media/group.h"
+#include "media/journal.h"
 #include "media/key.h"
 #include "media/queue.h"
 
-enum { BATCH = 24 };
+enum { BATCH = 24, BATCH_S = 1 };
 
 struct item {
-    char name[48]; /* empty = sync everything before this */
+    char name[48];  /* empty = sync everything before this */
+    char note[192]; /* for the journal, empty = none */
+    char sum[65];
     int fd;        /* open until it is published */
     struct buf data;
 };
@@ -36,7 +40,9 @@ struct store {
     struct err err;
     struct item *batch[BATCH]; /* the writer's: written, to be synced */
     int nbatch;
-    struct buf sums; /* the writer's until everything is synced */
+    time_t since;     /* of the batch's first file */
+    struct buf sums;  /* under lock */
+    int journal;      /* -1 = none */
 };
 
 static int encrypt(const uint8_t key[16], const uint8_t iv[16], const void *p, size_t n,
@@ -85,13 +91,27 @@ static int write_all(int fd, const char *p, size_t n)
     return 0;
 }
 
-static int add_sum(struct store *s, const char *name, const void *p, size_t n, struct err *e)
+static void hex(char *out, const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        snprintf(out + 2 * i, 3, "%02x", p[i]);
+}
+
+void store_keep(struct store *s, const char *name, const char *sum)
+{
+    pthread_mutex_lock(&s->lock);
+    buf_printf(&s->sums, "%.64s  %s\n", sum, name);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static int add_sum(struct store *s, const char *name, const void *p, size_t n, char text[65],
+                   struct err *e)
 {
     uint8_t sum[32];
     if (EVP_Digest(p, n, sum, NULL, EVP_sha256(), NULL) != 1)
         return fail_set(e, "media.internal", "The server's crypto library does not work.");
-    buf_put_hex(&s->sums, sum, sizeof sum);
-    buf_printf(&s->sums, "  %s\n", name);
+    hex(text, sum, sizeof sum);
+    store_keep(s, name, text);
     return 0;
 }
 
@@ -103,7 +123,7 @@ static int write_item(struct store *s, struct item *it, struct err *e)
     it->fd = openat(s->dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (it->fd < 0)
         return err_errno(e, "create media file");
-    if (add_sum(s, it->name, it->data.p, it->data.n, e))
+    if (add_sum(s, it->name, it->data.p, it->data.n, it->sum, e))
         return -1;
     if (write_all(it->fd, it->data.p, it->data.n))
         return err_errno(e, "write media file");
@@ -148,13 +168,19 @@ static void done(struct store *s, int n, const struct err *e)
 static void flush_batch(struct store *s)
 {
     struct err e = {0};
+    struct buf lines = {0};
     int rc = s->failed ? -1 : 0, n = s->nbatch;
     for (int i = 0; i < n; i++) {
         if (!rc)
             rc = publish(s, s->batch[i], &e);
+        if (!rc && s->batch[i]->note[0])
+            buf_printf(&lines, "%s %s\n", s->batch[i]->note, s->batch[i]->sum);
         item_free(s->batch[i]);
     }
     s->nbatch = 0;
+    if (s->journal >= 0 && lines.n && write_all(s->journal, lines.p, lines.n) && !rc)
+        rc = err_errno(&e, "write the journal");
+    buf_fini(&lines);
     done(s, n, rc && !s->failed ? &e : NULL);
 }
 
@@ -173,8 +199,12 @@ static void *writer(void *arg)
             item_free(it);
             done(s, 1, s->failed ? NULL : &e);
         } else {
+            time_t now = time(NULL);
+            if (!s->nbatch)
+                s->since = now;
             s->batch[s->nbatch++] = it;
-            if (s->nbatch == BATCH)
+            // Slow encodes too get their segments out soon: somebody may be watching them already.
+            if (s->nbatch == BATCH || now - s->since >= BATCH_S)
                 flush_batch(s);
         }
     }
@@ -187,6 +217,7 @@ struct store *store_new(int dirfd, const uint8_t secret[32], struct err *e)
     struct store *s = calloc(1, sizeof *s);
     must(s != NULL);
     s->dirfd = dirfd;
+    s->journal = -1;
     memcpy(s->secret, secret, sizeof s->secret);
     queue_init(&s->queue, 32);
     pthread_mutex_init(&s->lock, NULL);
@@ -210,12 +241,19 @@ void store_free(struct store *s)
     free(s);
 }
 
+void store_journal(struct store *s, int fd)
+{
+    s->journal = fd;
+}
+
 /* Takes data over, also on failure. */
-static int enqueue(struct store *s, const char *name, struct buf *data, struct err *e)
+static int enqueue(struct store *s, const char *name, const char *note, struct buf *data,
+                   struct err *e)
 {
     struct item *it = calloc(1, sizeof *it);
     must(it != NULL);
     snprintf(it->name, sizeof it->name, "%s", name);
+    snprintf(it->note, sizeof it->note, "%s", note ? note : "");
     it->fd = -1;
     it->data = *data;
     pthread_mutex_lock(&s->lock);
@@ -231,17 +269,12 @@ static int enqueue(struct store *s, const char *name, struct buf *data, struct e
     return -1;
 }
 
-int store_put(struct store *s, const char *name, const void *p, size_t n, struct err *e)
+int store_put(struct store *s, const char *name, const char *note, const void *p, size_t n,
+              struct err *e)
 {
     struct buf b = {0};
     buf_put(&b, p, n);
-    return enqueue(s, name, &b, e);
-}
-
-static void hex(char *out, const uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        snprintf(out + 2 * i, 3, "%02x", p[i]);
+    return enqueue(s, name, note, &b, e);
 }
 
 int store_random_name(char out[40], const char *suffix, struct err *e)
@@ -255,10 +288,10 @@ int store_random_name(char out[40], const char *suffix, struct err *e)
 }
 
 int store_seal(struct store *s, const char *rendition, const char *variant, int number,
-               const void *p, size_t n, struct store_segment *out, struct err *e)
+               uint64_t ticks, const void *p, size_t n, struct store_segment *out, struct err *e)
 {
     uint8_t rnd[32], key[16];
-    char info[64];
+    char info[64], note[192] = "";
     struct buf b = {0};
     key_info(info, rendition, variant, number);
     if (RAND_bytes(rnd, sizeof rnd) != 1 || key_derive(s->secret, info, key, sizeof key) ||
@@ -271,13 +304,16 @@ int store_seal(struct store *s, const char *rendition, const char *variant, int 
     snprintf(out->name + 32, sizeof out->name - 32, ".m4s");
     hex(out->iv, rnd + 16, 16);
     out->size = (int64_t)b.n;
-    return enqueue(s, out->name, &b, e);
+    if (ticks)
+        snprintf(note, sizeof note, "seg %s %s %d %s %s %lld %llu", rendition, variant, number,
+                 out->name, out->iv, (long long)out->size, (unsigned long long)ticks);
+    return enqueue(s, out->name, note, &b, e);
 }
 
 int store_sync(struct store *s, struct err *e)
 {
     struct buf nothing = {0};
-    if (enqueue(s, "", &nothing, e))
+    if (enqueue(s, "", NULL, &nothing, e))
         return -1;
     pthread_mutex_lock(&s->lock);
     while (s->pending && !s->failed)
@@ -295,11 +331,16 @@ int store_sync(struct store *s, struct err *e)
 
 int store_finish(struct store *s, const char *name, const void *p, size_t n, struct err *e)
 {
-    if (store_sync(s, e) || add_sum(s, name, p, n, e))
+    char text[65];
+    if (store_sync(s, e) || add_sum(s, name, p, n, text, e))
         return -1;
     struct buf sums = s->sums; // the writer is idle; what follows is not listed
     s->sums = (struct buf){0};
-    int rc = store_put(s, "SHA256SUMS", sums.p, sums.n, e);
+    int rc = store_put(s, "SHA256SUMS", NULL, sums.p, sums.n, e);
     buf_fini(&sums);
-    return rc || store_sync(s, e) || store_put(s, name, p, n, e) || store_sync(s, e) ? -1 : 0;
+    if (rc || store_sync(s, e) || store_put(s, name, NULL, p, n, e) || store_sync(s, e))
+        return -1;
+    if (s->journal >= 0)
+        unlinkat(s->dirfd, JOURNAL_NAME, 0);
+    return 0;
 }

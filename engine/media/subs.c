@@ -137,7 +137,7 @@ int subs_write(struct subs *s, int64_t origin_ms, int64_t length_ms, struct stor
             buf_puts(&b, "\"]");
         }
         buf_puts(&b, "]");
-        rc = store_put(st, name, b.p, b.n, e);
+        rc = store_put(st, name, NULL, b.p, b.n, e);
         buf_fini(&b);
     }
     return rc ? -1 : 0;

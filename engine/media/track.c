@@ -29,10 +29,8 @@ void track_fini(struct track *t)
     memset(t, 0, sizeof *t);
 }
 
-static void grow(struct track *t)
+static void make_room(struct track *t)
 {
-    if (t->count < t->cap)
-        return;
     t->cap = t->cap ? t->cap * 2 : 64;
     for (int v = 0; v < t->variants; v++) {
         t->segment[v] = realloc(t->segment[v], (size_t)t->cap * sizeof *t->segment[v]);
@@ -40,11 +38,25 @@ static void grow(struct track *t)
     }
 }
 
+/* The next segment is complete in every variant. */
+static void advance(struct track *t, uint64_t ticks)
+{
+    int64_t size = t->segment[0][t->count].size;
+    double seconds = (double)ticks / t->timescale;
+    t->count++;
+    t->time += ticks;
+    t->bytes += size;
+    // A last segment of one frame would make a meaningless peak.
+    if (seconds >= 0.5 || t->count == 1)
+        t->peak = fmax(t->peak, 8 * (double)size / seconds);
+}
+
 static int seal(struct track *t, struct store *s, struct buf *half, uint64_t ticks, struct err *e)
 {
     static const char *const name[] = {"a", "b"};
     double seconds = (double)ticks / t->timescale;
-    grow(t);
+    if (t->count == t->cap)
+        make_room(t);
     if (t->variants == 2) {
         // The length of a file must not tell which variant it is.
         size_t n = (half[0].n > half[1].n ? half[0].n : half[1].n) + 8;
@@ -53,18 +65,36 @@ static int seal(struct track *t, struct store *s, struct buf *half, uint64_t tic
     }
     for (int v = 0; v < t->variants; v++) {
         struct store_segment *seg = &t->segment[v][t->count];
-        if (store_seal(s, t->name, name[v], t->count, half[v].p, half[v].n, seg, e))
+        if (store_seal(s, t->name, name[v], t->count, ticks, half[v].p, half[v].n, seg, e))
             return -1;
         seg->seconds = seconds;
     }
-    int64_t size = t->segment[0][t->count].size;
-    t->count++;
-    t->time += ticks;
-    t->bytes += size;
-    // A last segment of one frame would make a meaningless peak.
-    if (seconds >= 0.5 || t->count == 1)
-        t->peak = fmax(t->peak, 8 * (double)size / seconds);
+    advance(t, ticks);
     return 0;
+}
+
+void track_keep(struct track *t, int variant, int number, const struct store_segment *file,
+                uint64_t ticks)
+{
+    // Of a pair, a and b may come in any order: the segment counts when the second one is there.
+    while (number >= t->cap)
+        make_room(t);
+    struct store_segment *seg = &t->segment[variant][number];
+    *seg = *file;
+    seg->seconds = (double)ticks / t->timescale;
+    t->next[variant] += ticks;
+    if (t->variants == 2 && t->next[!variant] < t->next[variant])
+        return;
+    advance(t, ticks);
+    t->kept = t->count;
+}
+
+int track_put_init(const struct track *t, struct store *s, const void *p, size_t n, struct err *e)
+{
+    char note[192];
+    snprintf(note, sizeof note, "init %s %s %u %d %d %s", t->name, t->init, t->timescale, t->w,
+             t->h, t->codecs);
+    return store_put(s, t->init, note, p, n, e);
 }
 
 int track_add(struct track *t, struct store *s, int variant, const struct frag_sample *sample,

@@ -19,6 +19,7 @@ struct track {
     uint64_t time; /* decode time of the next segment, in timescale */
     struct store_segment *segment[2]; /* by variant */
     int count, cap;
+    int kept;      /* of count: from an earlier attempt */
     int64_t bytes; /* of one variant */
     double peak;   /* bits/s of the fattest segment */
     /* private: muxed segments of the variant that is ahead, until the other has them too */
@@ -29,6 +30,11 @@ struct track {
 
 void track_init(struct track *t, const char *name, bool audio, uint32_t timescale);
 void track_fini(struct track *t);
+/* Puts the init segment into the store, with its line for the journal. codecs and size are known. */
+int track_put_init(const struct track *t, struct store *s, const void *p, size_t n, struct err *e);
+/* A segment that an earlier attempt finished; per variant in order, before the first track_add. */
+void track_keep(struct track *t, int variant, int number, const struct store_segment *file,
+                uint64_t ticks);
 /* Muxes, seals and stores the next segment of a variant (0 = a, 1 = b). Both variants must have the same durations. */
 int track_add(struct track *t, struct store *s, int variant, const struct frag_sample *sample,
               int count, const void *data, size_t n, struct err *e);

@@ -37,9 +37,17 @@ local function reporter(job, id)
   end
 end
 
--- The child writes beside the film's directory; what is complete moves in, the index last. A film that is being watched keeps
--- its old files until `ppv media gc`: the new ones have other names.
+-- The child writes beside the film's directory (<id>.new.part, where an attempt after a crash goes on; <id>.new when it is
+-- complete); that moves in, the index last. A film that is being watched keeps its old files until `ppv media gc`: the new
+-- ones have other names.
 local function beside(id) return id .. ".new" end
+
+local function clear(id)
+  for _, dir in ipairs { beside(id), beside(id) .. ".part" } do
+    local ok, err = blob.remove_tree("media", dir)
+    if not ok then log.warn("ingest.leftover", { video = id, code = err.code }) end
+  end
+end
 
 -- width and height are absent for audio.
 local function insert_rendition(tx, id, kind, r)
@@ -117,25 +125,63 @@ local function tell(owner_id, template, values)
   if row then mailer.queue(nil, row.email, template, values) end
 end
 
-local function encode(job, id, v, state)
-  local secret = crypto.open(v.title_secret or "")
-  if not secret then return nil, { code = "media.internal", message = "the title's secret cannot be opened", retry = false } end
-  local ext = v.upload_path:match("%.(%w+)$")
-  local probed, err = media.run("probe", { id = id, input = v.upload_path, ext = ext })
-  if not probed then return nil, err end
-  local ok
-  ok, err = blob.remove_tree("media", beside(id)) -- of an earlier attempt
-  if not ok then return nil, err end
-  local result
-  result, err = media.run("ingest", { id = id, input = v.upload_path, output = beside(id), title_secret = secret, ext = ext,
-    duration = probed.duration, strength = v.strength }, reporter(job, id))
-  if not result then return nil, err end
-  local text
-  text, err = blob.read("media", beside(id) .. "/index.json", INDEX_MAX)
+local function read_index(id)
+  local text, err = blob.read("media", beside(id) .. "/index.json", INDEX_MAX)
   if not text then return nil, err end
   local index = json.decode(text)
   if type(index) ~= "table" or type(index.renditions) ~= "table" or #index.renditions == 0 then
     return nil, { code = "media.internal", message = "the encoder's index is broken", retry = true }
+  end
+  return index
+end
+
+-- A film that this job's last attempt encoded to the end but did not publish: index, and what the child would have answered.
+local function complete(job, id)
+  if job.attempt < 2 or not blob.exists("media", beside(id) .. "/index.json") then return nil end
+  local index, err = read_index(id)
+  if not index then return nil, nil, err end
+  local result = {}
+  for k, value in pairs(index) do result[k] = value end
+  for _, group in ipairs { "renditions", "audio" } do
+    local list = {}
+    for i, r in ipairs(index[group] or {}) do
+      list[i] = {}
+      for k, value in pairs(r) do if k ~= "segments" and k ~= "segments_b" then list[i][k] = value end end
+    end
+    result[group] = json.array(list)
+  end
+  result.reference = nil
+  return index, result
+end
+
+-- Probe and encode in the child -> its result.
+local function film(job, id, v, secret)
+  local ext = v.upload_path:match("%.(%w+)$")
+  local probed, err = media.run("probe", { id = id, input = v.upload_path, ext = ext })
+  if not probed then return nil, err end
+  local ok
+  ok, err = blob.remove_tree("media", beside(id)) -- of another job
+  if not ok then return nil, err end
+  local result
+  result, err = media.run("ingest", { id = id, input = v.upload_path, output = beside(id), title_secret = secret, ext = ext,
+    duration = probed.duration, strength = v.strength }, reporter(job, id))
+  if result and result.kept > 0 then
+    log.info("video.resumed", { video = id, kept = result.kept, encoded = result.encoded })
+    metrics.count("ingest_segments_kept_total", result.kept)
+  end
+  return result, err
+end
+
+local function encode(job, id, v, state)
+  local secret = crypto.open(v.title_secret or "")
+  if not secret then return nil, { code = "media.internal", message = "the title's secret cannot be opened", retry = false } end
+  local index, result, err = complete(job, id)
+  if err then return nil, err end
+  if not index then
+    result, err = film(job, id, v, secret)
+    if not result then return nil, err end
+    index, err = read_index(id)
+    if not index then return nil, err end
   end
   local texts
   texts, err = read_subtitles(id, index)
@@ -184,6 +230,7 @@ local function run(job)
   if err.code == "job.lost" then return nil, err end
   local final = is_final(job, err)
   if final then
+    clear(id)
     metrics.count("ingest_failures_total", 1)
     local reason = tostring(err.code):find("^media%.") and tostring(err.message) or "The preparation failed. Please try again."
     local n = db.exec([[update videos set state = 'failed', error_code = $2, error = $3
@@ -210,7 +257,10 @@ local function again(job)
     log.info("video.reencoded", { video = id })
     return { video_id = id }
   end
-  return nil, { code = err.code, message = tostring(err.message), retry = err.code ~= "job.lost" and not is_final(job, err) }
+  if err.code == "job.lost" then return nil, err end
+  local final = is_final(job, err)
+  if final then clear(id) end
+  return nil, { code = err.code, message = tostring(err.message), retry = not final }
 end
 
 return { jobs = { ["media.reencode"] = { run = again, timeout = TIMEOUT_S }, ["media.ingest"] = { run = run, timeout = TIMEOUT_S } } }
