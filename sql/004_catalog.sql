@@ -25,6 +25,7 @@ create table videos (
     poster text,                           -- relative to the media root
     index jsonb,                           -- what ingest wrote (index.json) without the segment lists
     preview_ms bigint not null default 0 check (preview_ms >= 0), -- of the beginning, free for everybody
+    chapters jsonb check (jsonb_typeof(chapters) = 'array'), -- [[ms, "title"], ...]; null until the first preparation or its creator says
     embed_origins text not null default '' check (length(embed_origins) <= 2000), -- who may frame /embed/:id, as in a CSP
     mark jsonb not null default '{}',      -- {"strength": 0..1.2 of the invisible mark, ...}, absent = default; visible mark options of this title
     created_at timestamptz not null default now(),

@@ -86,9 +86,8 @@ static bool is_resumable(const struct mediaq *m)
     static const char fault[] = "{\"error\":{\"code\":\"media.internal\"";
     if (strcmp(m->kind, "ingest") != 0 || m->cancelled)
         return false;
-    return m->final == MEDIAQ_NONE ||
-           (m->final == MEDIAQ_ERROR && m->last.n >= sizeof fault - 1 &&
-            memcmp(m->last.p, fault, sizeof fault - 1) == 0);
+    return m->final == MEDIAQ_NONE || (m->final == MEDIAQ_ERROR && m->last.n >= sizeof fault - 1 &&
+                                       memcmp(m->last.p, fault, sizeof fault - 1) == 0);
 }
 
 static void close_work(void *p)

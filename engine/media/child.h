@@ -3,8 +3,9 @@
  * (`ppv media burst` serves many: burstjob.h.)
  *
  * Start:  argv = {"ppv","media","probe"|"ingest"}; fd 3 = input file (read only, regular), fd 4 = output directory (ingest
- *         only; empty or left by an attempt that was cut off, media/journal.h; the parent makes and removes it). rlimits and uid are the parent's; suggested: as 4 GiB,
- *         cpu 60 s + 30 x max_duration_s at most, fsize 2 GiB, nofile 64, nproc 256 (threads count), nice 10.
+ *         only; empty or left by an attempt that was cut off, media/journal.h; the parent makes and removes it).
+ *         rlimits and uid are the parent's; suggested: as 4 GiB, cpu 60 s + 30 x max_duration_s at most,
+ *         fsize 2 GiB, nofile 64, nproc 256 (threads count), nice 10.
  * stdin:  key=value lines ended by an empty line; unknown or repeated keys are refused, values hold no newline.
  *         id=<[A-Za-z0-9_-]{1,64}>                 required; echoed in index.json
  *         title_secret=<64 hex digits>             required for ingest (32 bytes)
@@ -41,6 +42,7 @@
  *            "reference":{"name":"ref",... like a rendition without segments_b},
  *            "subtitles":[{"file":"subs_1.json","codec":"mov_text"|"subrip"|"ass"|"webvtt"|"text","language":"de","label":"",
  *                          "forced":false,"default":true,"cues":12}],
+ *            "chapters":[[start ms,"title"],...],
  *            "storyboard":{"w":160,"h":90,"columns":10,"rows":10,"count":7,"interval":2.0,"sheets":["<32 hex>.jpg"]}}
  *           renditions ascend by height; "name" is the short side. "segments" is variant a (picture + mark), "segments_b"
  *           variant b (picture - mark): same count, durations and, one by one, the same file sizes. At strength 0

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "media/index.h"
 #include <math.h>
+#include "media/chapters.h"
 #include "media/code.h"
 
 static int target(const struct index_info *x)
@@ -49,6 +50,8 @@ void index_json(const struct index_info *x, bool segments, struct buf *out)
     }
     buf_puts(out, ",\"subtitles\":");
     subs_json(x->subs, out);
+    buf_puts(out, ",\"chapters\":");
+    chapters_json(x->format, x->origin_ms, llround(x->seconds * 1000), out);
     buf_puts(out, ",\"storyboard\":");
     sprite_json(x->sprite, x->gop_seconds, out);
     buf_puts(out, "}");

@@ -21,6 +21,8 @@ struct index_info {
     double strength;               /* of the mark; 0 = none */
     const struct track *reference; /* NULL without a mark */
     const struct subs *subs;
+    const AVFormatContext *format; /* for its chapters */
+    int64_t origin_ms;             /* of the first picture, by the container's clock */
     const struct sprite *sprite;
     double gop_seconds;         /* between two offers to sprite */
     struct store_segment fp[2]; /* fingerprint: whole, coarse */

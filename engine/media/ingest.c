@@ -369,6 +369,8 @@ static int publish(struct ingest *in, struct buf *out, struct err *e)
     if (subs_write(&in->subs, origin, llround(x.seconds * 1000), in->store, e))
         return -1;
     x.subs = &in->subs;
+    x.format = in->src.format;
+    x.origin_ms = origin;
     x.sprite = &in->sprite;
     x.gop_seconds = in->encode[0].plan.gop * (double)x.rate.den / x.rate.num;
     x.posters = in->poster.written;

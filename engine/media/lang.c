@@ -54,27 +54,32 @@ void lang_tag(const AVDictionary *meta, char out[LANG_TAG])
     memcpy(out + head, v + main, n - main + 1);
 }
 
-void lang_label(const AVDictionary *meta, char out[LANG_LABEL])
+void lang_clean(const char *text, char *out, size_t max)
 {
-    static const char *const machine[] = {"andler", "Media", "GPAC", "ISO", "Core"};
-    const AVDictionaryEntry *t = av_dict_get(meta, "title", NULL, 0);
     size_t n = 0;
-    out[0] = '\0';
-    if (!t && (t = av_dict_get(meta, "handler_name", NULL, 0)))
-        for (size_t i = 0; i < sizeof machine / sizeof *machine; i++)
-            if (strstr(t->value, machine[i]))
-                return;
-    if (!t || !str_is_utf8(str_from(t->value)))
-        return;
-    for (const unsigned char *p = (const unsigned char *)t->value; *p; p++) {
+    if (!str_is_utf8(str_from(text)))
+        text = "";
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
         if (*p < 32 || *p == 127 || *p == '"' || *p == '\\' || *p == '<' || *p == '>')
             continue;
         size_t width = *p < 0x80 ? 1 : *p >= 0xf0 ? 4 : *p >= 0xe0 ? 3 : 2;
-        if (n + width >= LANG_LABEL)
+        if (n + width >= max)
             break;
         memcpy(out + n, p, width);
         n += width;
         p += width - 1;
     }
     out[n] = '\0';
+}
+
+void lang_label(const AVDictionary *meta, char out[LANG_LABEL])
+{
+    static const char *const machine[] = {"andler", "Media", "GPAC", "ISO", "Core"};
+    const AVDictionaryEntry *t = av_dict_get(meta, "title", NULL, 0);
+    out[0] = '\0';
+    if (!t && (t = av_dict_get(meta, "handler_name", NULL, 0)))
+        for (size_t i = 0; i < sizeof machine / sizeof *machine; i++)
+            if (strstr(t->value, machine[i]))
+                return;
+    lang_clean(t ? t->value : "", out, LANG_LABEL);
 }

@@ -24,7 +24,7 @@ struct item {
     char name[48];  /* empty = sync everything before this */
     char note[192]; /* for the journal, empty = none */
     char sum[65];
-    int fd;        /* open until it is published */
+    int fd; /* open until it is published */
     struct buf data;
 };
 
@@ -40,9 +40,9 @@ struct store {
     struct err err;
     struct item *batch[BATCH]; /* the writer's: written, to be synced */
     int nbatch;
-    time_t since;     /* of the batch's first file */
-    struct buf sums;  /* under lock */
-    int journal;      /* -1 = none */
+    time_t since;    /* of the batch's first file */
+    struct buf sums; /* under lock */
+    int journal;     /* -1 = none */
 };
 
 static int encrypt(const uint8_t key[16], const uint8_t iv[16], const void *p, size_t n,

@@ -8,6 +8,7 @@ local log = require "ppv.log"
 local media = require "ppv.media"
 local metrics = require "ppv.metrics"
 local time = require "ppv.time"
+local chapters = require "lib.chapters"
 local context = require "lib.ctx"
 local mailer = require "lib.mailer"
 local subtitles = require "lib.subtitles"
@@ -111,9 +112,10 @@ local function publish(job, id, index, result, state, texts)
     n, e = tx.exec("delete from renditions where video_id = $1::uuid and name <> all($2::text[])", id, db.array(names))
     if not n then return nil, e end
     n, e = tx.exec([[update videos set state = 'ready', ready_at = now(), duration_ms = $2, width = $3, height = $4, poster = $5,
-      index = $6::jsonb, error = null, error_code = null where id = $1::uuid and state = $7]], id,
+      index = $6::jsonb, chapters = coalesce(chapters, $8::jsonb), error = null, error_code = null where id = $1::uuid and state = $7]], id,
       math.max(1, math.floor(index.duration * 1000 + 0.5)), index.width, index.height,
-      index.poster and (id .. "/" .. index.poster) or nil, json.encode(result), state)
+      index.poster and (id .. "/" .. index.poster) or nil, json.encode(result), state,
+      json.encode(json.array(chapters.from_film(index.chapters))))
     if not n then return nil, e end
     if n == 0 then return lost() end
     return true
@@ -186,6 +188,7 @@ local function encode(job, id, v, state)
   local texts
   texts, err = read_subtitles(id, index)
   if not texts then return nil, err end
+  local ok
   ok, err = blob.merge("media", beside(id), id, "index.json")
   if not ok then return nil, err end
   return publish(job, id, index, result, state, texts)

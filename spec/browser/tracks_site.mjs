@@ -43,6 +43,16 @@ await main(async () => {
     await page.click(`.player .menu button:has-text("${text}")`);
   };
   try {
+    const edit = await open(`/public/edit.html?video_id=${id}`, { width: 360, height: 740 });
+    await edit.fill("#chapters [name=text]", "0:00 First\n0:99 Bad");
+    await edit.click("#chapters [type=submit]");
+    await edit.waitForSelector('#chapters .invalid-feedback:has-text("Line 2")');
+    await edit.fill("#chapters [name=text]", " 0:00 First\n\n00:02 Second <part>\n");
+    await edit.click("#chapters [type=submit]");
+    await edit.waitForSelector('.toast:has-text("2 chapters")');
+    check("the creator writes chapters", await edit.inputValue("#chapters [name=text]") === "0:00 First\n0:02 Second <part>");
+    if (OUT) await edit.locator("#chapters").screenshot({ path: join(OUT, "chapters-edit.png") });
+    await edit.close();
     const w = await watch();
     await w.waitForSelector("#tracks:not([hidden])");
     await at(w, 1);
@@ -60,6 +70,17 @@ await main(async () => {
     await choose(w, "Off");
     await until("off is off", async () => await shown(w) === "");
     check("the viewer chooses subtitles and sees their text at its time", true);
+
+    await w.hover(".player");
+    await w.click("#chapters");
+    await w.click('.player .menu button:has-text("0:02 Second <part>")');
+    check("the viewer goes to a chapter", await w.evaluate(() => document.querySelector("video").currentTime) === 2);
+    const ticks = await w.evaluate(() => [...document.querySelectorAll(".chapter-marks i")].map((i) => parseFloat(i.style.left)));
+    check("the seek bar shows where chapters begin", ticks.length === 1 && Math.abs(ticks[0] - 50) < 2, show(ticks));
+    check("the seek bar says in which one it is", (await w.getAttribute(".player .seek", "aria-valuetext")).endsWith("Second <part>"));
+    const vtt = await w.evaluate(() => fetch(window.player.hls.url.replace(/[^/]*$/, "chapters.vtt")).then((r) => r.text()));
+    check("the session has them as WebVTT", vtt.startsWith("WEBVTT\n\n00:00:00.000 --> 00:00:02.000\nFirst\n\n00:00:02.000 --> 00:00:0") && vtt.includes("Second &lt;part&gt;"), vtt);
+    await shot(w, "chapters");
 
     const bar = await w.locator(".player .seek").boundingBox();
     const answer = w.waitForResponse((r) => /\/[0-9a-f]{32}\.jpg$/.test(r.url()));

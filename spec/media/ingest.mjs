@@ -9,7 +9,7 @@ import { child, made, plain, root, samples } from './lib.mjs';
 
 const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'ppv-media-'));
 
-const refused = { 'subs.srt': 'unsupported_container', 'subs.ass': 'unsupported_container',
+const refused = { 'chapters.txt': 'unsupported_container', 'subs.srt': 'unsupported_container', 'subs.ass': 'unsupported_container',
   'bad_audio_only.mp4': 'no_video', 'bad_huge.mkv': 'too_many_pixels', 'bad_mjpeg.avi': 'unsupported_codec',
   'bad_gap.mp4': 'timestamps', 'bad_long.mp4': 'too_long', 'bad_empty.mp4': 'truncated', 'bad_random.mp4': 'unsupported_container',
   'bad_moov.mp4': 'truncated', 'bad_cut.mp4': 'truncated', 'bad_playlist.mp4': 'unsupported_container',

@@ -99,6 +99,14 @@ const checks = {
     const p = ingest('portrait.mp4').storyboard;
     same([p.w, p.h], [90, 160], 'portrait');
   },
+  'chapters leave with their moments and clean titles'() {
+    for (const name of ['chapters.mp4', 'chapters.mkv']) {
+      const found = ingest(name).chapters;
+      same(found.map(c => c[1]).slice(0, 2), ['The start', 'bÜber/b zwei'], `titles of ${name}`);
+      if (!found.every((c, i) => Math.abs(c[0] - [0, 1500, 3000][i]) <= 45) || found.length !== 3) throw new Error(`${name}: ${JSON.stringify(found)}`);
+    }
+    same(ingest('silent.mp4').chapters, [], 'none');
+  },
   'a silent film has no sound'() {
     same(ingest('silent.mp4').audio, [], 'tracks');
   },

@@ -66,6 +66,11 @@ make subs.mkv -f lavfi -i "$(pic 320x240 25 4)" -f lavfi -i "$tone:duration=4" -
     -disposition:s:0 0 -output_ts_offset 1
 make subs.mp4 -f lavfi -i "$(pic 320x240 25 4)" -f lavfi -i "$tone:duration=4" -i subs.srt -map 0 -map 1 -map 2 $x264 -c:a aac -c:s mov_text \
     -metadata:s:s:0 language=deu
+# Chapters of both containers; the Matroska one starts at 1 s. Titles with what does not belong into one.
+[ -e chapters.txt ] || printf ';FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1500\ntitle=The "start"\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=1500\nEND=3000\ntitle=<b>\303\234ber</b> zwei\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=3000\nEND=4000\n' >chapters.txt
+for kind in mp4 mkv; do
+    make chapters.$kind -f lavfi -i "$(pic 320x240 25 4)" -f lavfi -i "$tone:duration=4" -i chapters.txt -map 0 -map 1 -map_chapters 2 $x264 -c:a aac
+done
 # Frames dropped at random: a phone in the dark.
 make vfr.mp4 -f lavfi -i "$(pic 1280x720 30 8)" -f lavfi -i "$tone:duration=8" -vf "select='gt(random(1),0.35)'" -fps_mode vfr $x264 -c:a aac
 # Sound that starts later, and sound that ends earlier.

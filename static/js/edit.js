@@ -5,6 +5,7 @@
 import { get, post, requireUser } from "./api.js";
 import "./nav.js";
 import { film } from "./film.js";
+import chapters from "./edit/chapters.js";
 import details from "./edit/details.js";
 import embed from "./edit/embed.js";
 import marks from "./edit/marks.js";
@@ -15,7 +16,7 @@ import strength from "./edit/strength.js";
 import subtitles from "./edit/subtitles.js";
 import { $, empty, fill, h, load, params, skeletonLines } from "./ui.js";
 
-const SECTIONS = [details, poster, subtitles, preview, embed, marks, strength, removal];
+const SECTIONS = [details, poster, subtitles, chapters, preview, embed, marks, strength, removal];
 const box = $("#sections"), id = params.get("video_id") || "";
 
 const page = {

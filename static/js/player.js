@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Our own small player: hls.js (light build where it suffices), native HLS otherwise. The viewer's name and the date
 // wander over the picture; the keys of the film carry the real mark.
+import { chapters } from "./chapters.js";
 import { storyboard } from "./storyboard.js";
 import { preferTracks, trackItems } from "./tracks.js";
 import { clock, fill, h, icon, sentence } from "./ui.js";
@@ -47,7 +48,7 @@ function overlay(box, viewer) {
   return () => { clearTimeout(timer); mark.remove(); };
 }
 
-// options: playlist, viewer (whose name wanders; none = nobody's), poster, startAt (s), duration (s, a hint), onProgress(seconds, leaving, played), renew() -> new playlist address,
+// options: playlist, viewer (whose name wanders; none = nobody's), poster, chapters ([[ms, title], ...]), startAt (s), duration (s, a hint), onProgress(seconds, leaving, played), renew() -> new playlist address,
 // ended() -> why the session must not be renewed by itself {text, action: text of a button that starts again, href: where it leads instead},
 // or null; finished() -> what stands in the picture after the end;
 // quiet: begin without sound where the browser allows no other beginning
@@ -62,6 +63,8 @@ export function createPlayer(stage, options) {
   const qualityButton = h("button", { type: "button", class: "ctl", id: "quality", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": "Quality" }, icon("gear", 22));
   const tracksButton = h("button", { type: "button", class: "ctl", id: "tracks", hidden: true, "aria-haspopup": "menu", "aria-expanded": "false",
     "aria-label": "Sound and subtitles", title: "Sound and subtitles" }, icon("speech", 22));
+  const chaptersButton = h("button", { type: "button", class: "ctl", id: "chapters", hidden: !options.chapters?.length, "aria-haspopup": "menu", "aria-expanded": "false",
+    "aria-label": "Chapters", title: "Chapters" }, icon("list", 22));
   const pipButton = control("pip", "Picture in picture (i)", pip);
   const fullButton = control("full", "Full screen (f)", fullscreen);
   const spinner = h("span", { class: "spinner-border", role: "status", "aria-label": "Loading" });
@@ -69,10 +72,11 @@ export function createPlayer(stage, options) {
   const live = h("div", { class: "visually-hidden", role: "status", "aria-live": "polite" });
   const menu = h("div", { class: "menu", role: "menu", hidden: true });
   const controls = h("div", { class: "controls" }, seek, h("div", { class: "row1" }, playButton, times, h("span", { class: "flex-grow-1" }),
-    muteButton, volume, speedButton, tracksButton, qualityButton, document.pictureInPictureEnabled && pipButton, fullButton));
+    muteButton, volume, speedButton, chaptersButton, tracksButton, qualityButton, document.pictureInPictureEnabled && pipButton, fullButton));
   const box = h("div", { class: "player", role: "group", "aria-label": "Video player" }, video, center, controls, menu, live);
   fill(stage, box);
-  storyboard(seek, controls, () => options.playlist);
+  const parts = chapters(options.chapters || [], controls, seek);
+  storyboard(seek, controls, () => options.playlist, parts.name);
 
   const ended = options.ended;
   let hls = null, wanted = options.startAt || 0, dragging = false, renewals = 0, recoveries = 0, dead = false, idleTimer = 0, quality = -1;
@@ -164,6 +168,7 @@ export function createPlayer(stage, options) {
     const [first, ...rest] = trackItems(hls, video, say);
     openMenu(tracksButton, first.head, rest);
   });
+  chaptersButton.addEventListener("click", () => openMenu(chaptersButton, "Chapters", parts.items(video, jump)));
   const showTracks = () => { tracksButton.hidden = trackItems(hls, video, say).length === 0; };
   video.textTracks.addEventListener?.("addtrack", showTracks);
   video.audioTracks?.addEventListener?.("addtrack", showTracks);
@@ -199,9 +204,10 @@ export function createPlayer(stage, options) {
     const length = isFinite(video.duration) && video.duration > 0 ? video.duration : options.duration || 0;
     const at = dragging ? Number(seek.value) : video.currentTime;
     if (length && Number(seek.max) !== length) seek.max = length;
+    parts.draw(length);
     if (!dragging) seek.value = at;
     times.textContent = length ? `${clock(at)} / ${clock(length)}` : clock(at);
-    seek.setAttribute("aria-valuetext", `${clock(at)} of ${clock(length)}`);
+    seek.setAttribute("aria-valuetext", [`${clock(at)} of ${clock(length)}`, parts.name(at)].filter(Boolean).join(", "));
   }
   // Seconds really shown since the last report: small steps of the clock count, jumps do not.
   let reported = -1, played = 0, before = 0;

@@ -19,6 +19,7 @@ const ICONS = {
   upload: "M11 15V8.8L8.4 11.4 7 10l5-5 5 5-1.4 1.4L13 8.8V15zM5 17h14v2H5z",
   copy: "M8 3h11v13h-2V5H8zM5 7h10v14H5z",
   lock: "M7 10V8a5 5 0 0 1 10 0v2h1v11H6V10zm2 0h6V8a3 3 0 0 0-6 0z",
+  list: "M4 5h2v2H4zm4 0h12v2H8zM4 11h2v2H4zm4 0h12v2H8zM4 17h2v2H4zm4 0h12v2H8z",
   film: "M3 4h18v16H3zm2 2v2h2V6zm0 5v2h2v-2zm0 5v2h2v-2zM17 6v2h2V6zm0 5v2h2v-2zm0 5v2h2v-2zM9 6v12h6V6z",
   warn: "M12 3 1.5 21h21zm-1 7h2v6h-2zm0 7.5h2v2h-2z",
 };

@@ -58,7 +58,7 @@ async function start(button) {
     const at = (session.resume_ms || 0) / 1000;
     playing = session.session;
     player = createPlayer(stage, {
-      playlist: session.playlist, title: video.title, poster: video.poster, viewer: session.viewer || user.username, duration: video.seconds,
+      playlist: session.playlist, title: video.title, chapters: video.chapters, poster: video.poster, viewer: session.viewer || user.username, duration: video.seconds,
       startAt: from ?? (nearEnd(at) ? 0 : at),
       onProgress: remember,
       // Another place took over, access was taken back: starting again by itself would fight with that.
@@ -134,7 +134,26 @@ function locked() {
   else cover(h("a", { class: "bigplay", href: signInUrl(here()), "aria-label": "Sign in to watch" }, icon("play", 44)));
 }
 
+// The creator sees what is encoded so far, as it grows.
+async function early() {
+  const playlist = `/api/videos/${id}/early/master.m3u8`;
+  for (;;) {
+    const response = await fetch(playlist, { credentials: "same-origin" }).catch(() => null);
+    if (response?.ok) break;
+    if (response && response.status !== 409) return;
+    await new Promise((resolve) => { setTimeout(resolve, 2000); });
+  }
+  player = createPlayer(stage, { playlist, title: video.title, viewer: user.username, duration: video.seconds, finished: () => h("p", {}, "The end"),
+    renew: async () => playlist });
+  const note = badge("Still being prepared", "dark preview-badge");
+  player.box.append(note);
+  window.player = player;
+  await player.start(false);
+  player.hls?.on("hlsLevelUpdated", (_, { details }) => { if (!details.live) note.remove(); });
+}
+
 function notReady() {
+  if (user && video.owner_id === user.id && video.state !== "failed") early().catch((error) => console.debug("early", error));
   cover(h("div", {}, h("span", { class: "spinner-border mb-3", "aria-hidden": "true" }), h("p", { class: "mb-0" },
     video.state === "failed" ? "This video could not be prepared." : "This video is being prepared. Come back in a few minutes.")));
 }

@@ -99,7 +99,7 @@ local function absent(ctx, id)
 end
 
 local function one(ctx, input)
-  local row, err = db.read_one("select " .. COLUMNS .. ", v.visibility, v.error, v.error_code, "
+  local row, err = db.read_one("select " .. COLUMNS .. ", v.visibility, coalesce(v.chapters, '[]')::text as chapters, v.error, v.error_code, "
     .. "v.state = 'failed' and v.upload_path is not null as can_retry" .. FROM
     .. "where v.id = $1::uuid and v.state <> 'deleted'", input.id)
   if row == nil then return nil, err end
@@ -117,6 +117,7 @@ local function one(ctx, input)
     return errors.not_found("video")
   end
   if not mine then row.error, row.error_code, row.visibility, row.can_retry = nil, nil, nil, nil end
+  row.chapters = json.array(json.decode(row.chapters))
   local video = shape(row)
   video.access = access
   return ctx:ok { video = video }

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
--- What a playback session gets beside picture and sound: subtitles, and small pictures of every moment.
+-- What a playback session gets beside picture and sound: subtitles, chapters, and small pictures of every moment.
 local db = require "ppv.db"
 local json = require "ppv.json"
+local chapters = require "lib.chapters"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
 
@@ -15,7 +16,7 @@ function M.master(video_id, text)
 end
 
 -- Whether a file of a session is ours.
-function M.is_mine(file) return file == "tiles.vtt" or file:find("^sub%-%d+%.") ~= nil end
+function M.is_mine(file) return file == "tiles.vtt" or file == "chapters.vtt" or file:find("^sub%-%d+%.") ~= nil end
 
 local function storyboard(video_id)
   local row, err = db.read_one("select duration_ms, (index->'storyboard')::text as text from videos where id = $1::uuid", video_id)
@@ -23,6 +24,14 @@ local function storyboard(video_id)
   local b = row and row.text and json.decode(row.text)
   if not b then return errors.not_found("storyboard") end
   return hls.storyboard(b, row.duration_ms / 1000)
+end
+
+local function chapter_marks(video_id)
+  local row, err = db.read_one("select duration_ms, chapters::text as text from videos where id = $1::uuid", video_id)
+  if row == nil then return nil, err end
+  local list = row and row.text and json.decode(row.text) or {}
+  if #list == 0 then return errors.not_found("chapters") end
+  return chapters.vtt(list, row.duration_ms)
 end
 
 -- Whether a picture is a sheet of the title's storyboard.
@@ -36,6 +45,7 @@ end
 -- Its text.
 function M.file(video_id, file)
   if file == "tiles.vtt" then return storyboard(video_id) end
+  if file == "chapters.vtt" then return chapter_marks(video_id) end
   local id, ext = file:match("^sub%-(%d+)%.(%w+)$")
   if not id or #id > 15 or (ext ~= "m3u8" and ext ~= "vtt") then return errors.not_found("subtitles") end
   local row, err = db.read_one("select v.duration_ms" .. (ext == "vtt" and ", s.vtt" or "")
