@@ -187,8 +187,11 @@ static int silence(struct audio *a, int64_t n, struct err *e)
 static int open_resampler(struct audio *a, const AVFrame *f, struct err *e)
 {
     AVChannelLayout in = {0};
-    if (f->ch_layout.nb_channels < 1 || f->ch_layout.nb_channels > MAX_CHANNELS ||
-        f->sample_rate < 1000)
+    if (f->sample_rate < 1000)
+        return fail_set(e, "media.unsupported_codec",
+                        "The sound has only %d samples a second; please use 48000.",
+                        f->sample_rate);
+    if (f->ch_layout.nb_channels < 1 || f->ch_layout.nb_channels > MAX_CHANNELS)
         return fail_set(e, "media.unsupported_codec",
                         "The sound has an unusual number of channels; please use stereo.");
     if (f->ch_layout.order == AV_CHANNEL_ORDER_UNSPEC)

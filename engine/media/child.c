@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -92,8 +93,8 @@ static int fail(const struct err *e)
         code = "media.cancelled";
         text = "The job was cancelled.";
     } else if (stopped == SIGXCPU) {
-        code = "media.internal";
-        text = "The video needs more computing time than allowed here.";
+        code = "media.too_costly";
+        text = "The video needs more computing time than a video of its length gets here.";
     } else if (e->code != ERR_MEDIA) {
         fprintf(stderr, "media: %s\n", e->msg);
         text = e->code == ERR_DISK_FULL ? "There is no space left on the server; try again later."
@@ -366,6 +367,18 @@ static int run_trace(bool reads, struct buf *out, struct err *e)
     return rc ? -1 : 0;
 }
 
+/* For whoever sets the limits. */
+static void say_cost(void)
+{
+    struct rusage r;
+    if (getrusage(RUSAGE_SELF, &r))
+        return;
+    fprintf(stderr, "media: took %.2f s of computing time and %ld MiB\n",
+            (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+                (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6,
+            r.ru_maxrss / 1024);
+}
+
 int child_main(int argc, char **argv)
 {
     struct ingest_job job;
@@ -389,6 +402,7 @@ int child_main(int argc, char **argv)
                 "usage: ppv media probe|ingest|burst|sign|trace   (started by the workers)\n");
         return 2;
     }
+    say_cost();
     if (rc) {
         rc = fail(&e);
     } else {

@@ -24,8 +24,9 @@
  *         {"error":{"code":"media.truncated","message":"<sentence for the creator>"}}
  * Codes:  media.truncated media.unsupported_container media.unsupported_codec media.no_video media.too_long
  *         media.timestamps media.too_many_pixels media.hdr media.disk_full media.cancelled media.bad_job media.internal
+ *         media.too_costly (after SIGXCPU)
  * Exit:   0 after a result, 1 after an error, 3 after SIGTERM (error media.cancelled). The output directory of a failed job
- *         is left to the parent. A child that dies without a last line (SIGKILL, SIGSYS, SIGXCPU) is media.internal.
+ *         is left to the parent. A child that dies without a last line (SIGKILL, SIGSYS) is media.internal.
  *
  * Output directory (all names flat):
  *         index.json      written last, after everything else is synced:

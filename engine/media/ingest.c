@@ -181,7 +181,10 @@ static int picture(struct ingest *in, AVFrame *f, struct err *e)
                         in->job->max_duration_s / 60);
     // Many pictures in no time: work without output, so bounded by its own rule.
     if ((double)in->pictures > MAX_SOURCE_FPS * (in->cadence.last + PROBE_MAX_GAP_S))
-        return jumps(e);
+        return fail_set(e, "media.timestamps",
+                        "The video has more than %d pictures in a second; please export it with "
+                        "60 at most.",
+                        MAX_SOURCE_FPS);
     if (in->held && emit(in, times, e))
         return -1;
     in->held = av_frame_alloc();

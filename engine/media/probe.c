@@ -16,7 +16,7 @@ enum { IO_SIZE = 128 << 10, MAX_ALLOC = 512 << 20 };
 static const char formats[] = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,ogg,mpeg";
 // Decoder names; libavcodec compares these. magicyuv, and everything else nobody needs, stays out.
 static const char decoders[] = "h264,hevc,vp8,vp9,libdav1d,mpeg4,mpeg2video,mpeg1video,theora,aac,"
-                               "mp3float,mp3,mp2float,mp2,opus,vorbis,ac3,flac,"
+                               "mp3float,mp3,mp2float,mp2,opus,vorbis,ac3,eac3,flac,alac,"
                                "pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_u8,"
                                "pcm_s8,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,"
                                "pcm_alaw,pcm_mulaw,pcm_dvd,pcm_bluray";
@@ -104,10 +104,9 @@ static int open_container(struct probe *p, const char *ext, struct err *e)
         return fail_set(e, "media.unsupported_container",
                         "This file is not a video that we know; %s.", advice);
     if (av_match_list(in->name, formats, ',') <= 0)
-        return fail_set(
-            e, "media.unsupported_container",
-            "This file%s%.12s is really of the kind \"%s\", which cannot be uploaded; %s.",
-            *ext ? " ." : "", ext, in->long_name ? in->long_name : in->name, advice);
+        return fail_set(e, "media.unsupported_container",
+                        "This%s%.12s file is of the kind \"%s\", which cannot be uploaded; %s.",
+                        *ext ? " ." : "", ext, in->long_name ? in->long_name : in->name, advice);
     AVFormatContext *f = avformat_alloc_context();
     if (!f)
         return fail_av(e, AVERROR(ENOMEM), "open");
@@ -131,8 +130,11 @@ static int open_container(struct probe *p, const char *ext, struct err *e)
     p->format = f;
     if (rc == AVERROR_EXIT)
         return fail_set(e, "media.cancelled", "The job was cancelled.");
-    if (rc == AVERROR(ENOMEM))
-        return fail_av(e, rc, "open");
+    if (rc == AVERROR(ENOMEM)) // this is how too many tracks look, too
+        return fail_set(e, "media.unsupported_container",
+                        "The file has more than %d tracks or needs too much memory to be read; "
+                        "please upload one with picture and sound alone.",
+                        PROBE_MAX_STREAMS);
     if (rc < 0)
         return fail_set(e, "media.truncated",
                         "The file is damaged or incomplete (its table of contents is missing); "
@@ -331,8 +333,10 @@ int probe_decoder(const struct probe *p, int stream, int threads, AVCodecContext
     if (rc < 0) {
         avcodec_free_context(&c);
         return fail_set(
-            e, "media.unsupported_codec", "The %s coding (%s) is of a kind that we cannot read.",
-            s->codecpar->codec_type == AVMEDIA_TYPE_VIDEO ? "picture" : "sound", codec->name);
+            e, "media.unsupported_codec",
+            "The %s is coded in a way of \"%s\" that we cannot read; please use H.264 and AAC-LC.",
+            s->codecpar->codec_type == AVMEDIA_TYPE_VIDEO ? "picture" : "sound",
+            avcodec_get_name(codec->id));
     }
     *out = c;
     return 0;

@@ -18,7 +18,7 @@
 
 #include "run/loop.h"
 
-enum { TAIL = 4096, MAX_FDS = 32 };
+enum { TAIL = 4096, MAX_FDS = 32, CPU_GRACE_S = 5 };
 
 struct proc {
     struct loop *loop;
@@ -46,7 +46,9 @@ static void child_fail(int report, int step)
 
 static void child_limit(int report, int which, int64_t value)
 {
-    struct rlimit r = {.rlim_cur = (rlim_t)value, .rlim_max = (rlim_t)value};
+    /* SIGXCPU first, for a last word. */
+    int64_t most = which == RLIMIT_CPU ? value + CPU_GRACE_S : value;
+    struct rlimit r = {.rlim_cur = (rlim_t)value, .rlim_max = (rlim_t)most};
     if (value > 0 && setrlimit((__rlimit_resource_t)which, &r))
         child_fail(report, 1);
 }

@@ -9,7 +9,8 @@ local errors = require "lib.errors"
 local payments = require "lib.payments"
 
 local M = {}
-local EXTENSIONS = { mp4 = true, m4v = true, mov = true, mkv = true, webm = true, ts = true, mts = true, m2ts = true }
+local EXTENSIONS = { mp4 = true, m4v = true, mov = true, mkv = true, webm = true, ts = true, mts = true, m2ts = true, ["3gp"] = true,
+  avi = true, mpg = true, mpeg = true, ogv = true, ogg = true }
 
 -- Input of an upload besides the file.
 M.FIELDS = {
@@ -39,7 +40,8 @@ function M.check_head(path)
   local head, err = blob.read("upload", path, M.HEAD)
   if not head then return nil, err end
   if head:sub(5, 8) == "ftyp" or head:sub(5, 8) == "moov" or head:sub(5, 8) == "wide" or head:sub(5, 8) == "mdat"
-    or head:sub(1, 4) == "\26\69\223\163" or head:byte(1) == 0x47 or head:byte(5) == 0x47 then
+    or head:sub(1, 4) == "\26\69\223\163" or head:byte(1) == 0x47 or head:byte(5) == 0x47
+    or head:sub(1, 4) == "RIFF" and head:sub(9, 12) == "AVI " or head:sub(1, 4) == "OggS" or head:sub(1, 4) == "\0\0\1\186" then
     return true
   end
   return M.refuse("the file is not a film")
