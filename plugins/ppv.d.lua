@@ -592,7 +592,7 @@ function ledger.transfer(key, transfer) end
 ---@return ppv.err? err
 function ledger.deposit_request(key, deposit) end
 
----decision: admin, id, note?. Reply: {deposit_id, state, txn_id, user_id, amount, currency, balance}.
+---decision: admin, id, note?, ip? (for the audit log). Reply: {deposit_id, state, txn_id, user_id, amount, currency, balance}.
 ---Phases: request webhook job tick. Yields. Errors: deposit.* approval.self auth.forbidden idempotency.mismatch db.*
 ---@param key string
 ---@param decision table

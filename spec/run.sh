@@ -61,10 +61,10 @@ trap 'rm -rf "$OUT"' EXIT
 LANES=${LANES:-$(nproc 2>/dev/null || echo 1)}
 [ "$LANES" -le 4 ] || LANES=4
 
-# Packages before the first test that needs them.
+# Packages before the first test that needs them, and again when the lock file has changed.
 packages() {
-  [ -e "$1/package.json" ] && [ ! -d "$1/node_modules" ] || return 0
-  echo "Fetching the packages named in $1/package-lock.json (once, some seconds) ..."
+  [ -e "$1/package.json" ] && ! [ "$1/node_modules/.package-lock.json" -nt "$1/package-lock.json" ] || return 0
+  echo "Fetching the packages named in $1/package-lock.json (some seconds) ..."
   npm ci --prefix "$1" --silent --ignore-scripts --no-audit --no-fund
 }
 

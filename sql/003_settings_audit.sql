@@ -58,7 +58,8 @@ create trigger audit_chain_frozen before update or delete or truncate on audit_c
 create function ppv_audit(p_actor bigint, p_action text, p_target text, p_detail jsonb default '{}', p_ip inet default null)
     returns bigint language sql volatile security definer set search_path = public, pg_temp as $$
     insert into audit_log (actor_id, action, target, detail, ip)
-    values (p_actor, p_action, coalesce(p_target, ''), coalesce(p_detail, '{}'), p_ip) returning id
+    values (p_actor, p_action, coalesce(p_target, ''), coalesce(p_detail, '{}'),
+        coalesce(p_ip, nullif(current_setting('ppv.ip', true), '')::inet)) returning id
 $$;
 
 create function ppv_audit_text(a audit_log) returns text language sql immutable set search_path = public, pg_temp as $$

@@ -83,7 +83,7 @@ begin
 end $$;
 
 -- Admin: takes any access back at once (purchases too; a refund is another matter). True when there was one.
-create function ppv_revoke(p_admin bigint, p_user bigint, p_video uuid, p_reason text)
+create function ppv_revoke(p_admin bigint, p_user bigint, p_video uuid, p_reason text, p_ip inet default null)
     returns boolean language plpgsql security definer set search_path = public, pg_temp as $$
 begin
     if not exists (select from users where id = p_admin and is_admin and disabled_at is null) then
@@ -94,7 +94,7 @@ begin
     if not found then
         return false;
     end if;
-    perform ppv_audit(p_admin, 'access.revoke', 'video:' || p_video, jsonb_build_object('user_id', p_user, 'reason', p_reason));
+    perform ppv_audit(p_admin, 'access.revoke', 'video:' || p_video, jsonb_build_object('user_id', p_user, 'reason', p_reason), p_ip);
     return true;
 end $$;
 
@@ -102,4 +102,4 @@ grant select on entitlements, allowlist, purchases to ppv_app, ppv_worker;
 grant select on allowlist, purchases to ppv_ro;
 grant execute on function ppv_access(bigint, uuid) to ppv_app, ppv_worker;
 grant execute on function ppv_grant(bigint, bigint, uuid, timestamptz), ppv_ungrant(bigint, bigint, uuid),
-    ppv_revoke(bigint, bigint, uuid, text) to ppv_app;
+    ppv_revoke(bigint, bigint, uuid, text, inet) to ppv_app;

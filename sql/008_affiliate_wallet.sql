@@ -159,3 +159,4 @@ create trigger payouts_guard before update on payouts for each row execute funct
 grant select, insert, update on affiliate_programs to ppv_app;
 grant select, insert, delete on affiliate_clicks to ppv_app;
 grant select on commissions, deposits, payouts, payout_batches, payout_destinations to ppv_app;
+grant update (sealed) on payout_destinations to ppv_app; -- the same account under a new master key

@@ -337,7 +337,7 @@ end $$;
 
 -- Above wallet.four_eyes_above the first call only notes the first administrator (state stays 'pending'), a second one decides.
 -- Reply: {deposit_id, state, txn_id, user_id, amount, currency, balance (the user's)}.
-create function ppv_deposit_approve(p_admin bigint, p_id bigint, p_note text, p_idem text, p_hash text)
+create function ppv_deposit_approve(p_admin bigint, p_id bigint, p_note text, p_idem text, p_hash text, p_ip inet default null)
     returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     d deposits;
@@ -357,7 +357,7 @@ begin
         elsif d.first_by is null then
             update deposits set first_by = p_admin where id = d.id;
             perform ppv_audit(p_admin, 'deposit.approve_first', 'deposit:' || d.id,
-                jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id));
+                jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id), p_ip);
             return ppv_idem_end(v_scope, p_idem, jsonb_build_object('deposit_id', d.id, 'state', 'pending', 'user_id', d.user_id,
                 'amount', d.amount, 'currency', d.currency, 'balance', (ppv_balance(d.user_id, d.currency) ->> 'balance')::bigint));
         end if;
@@ -369,13 +369,13 @@ begin
     update deposits set state = 'approved', decided_by = p_admin, decided_at = now(), txn_id = v_txn,
         admin_note = left(coalesce(p_note, ''), 500), balance_after = v_balance where id = d.id;
     perform ppv_audit(p_admin, 'deposit.approve', 'deposit:' || d.id,
-        jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id, 'txn_id', v_txn));
+        jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id, 'txn_id', v_txn), p_ip);
     return ppv_idem_end(v_scope, p_idem, jsonb_build_object('deposit_id', d.id, 'state', 'approved', 'txn_id', v_txn,
         'user_id', d.user_id, 'amount', d.amount, 'currency', d.currency, 'balance', v_balance));
 end $$;
 
 -- Reply: {deposit_id, state, user_id, amount, currency}.
-create function ppv_deposit_reject(p_admin bigint, p_id bigint, p_note text, p_idem text, p_hash text)
+create function ppv_deposit_reject(p_admin bigint, p_id bigint, p_note text, p_idem text, p_hash text, p_ip inet default null)
     returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     d deposits;
@@ -390,7 +390,7 @@ begin
     update deposits set state = 'rejected', decided_by = p_admin, decided_at = now(),
         admin_note = left(coalesce(p_note, ''), 500) where id = d.id;
     perform ppv_audit(p_admin, 'deposit.reject', 'deposit:' || d.id,
-        jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id));
+        jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id), p_ip);
     return ppv_idem_end(v_scope, p_idem, jsonb_build_object('deposit_id', d.id, 'state', 'rejected',
         'user_id', d.user_id, 'amount', d.amount, 'currency', d.currency));
 end $$;
@@ -432,4 +432,4 @@ grant execute on function ppv_idem_begin(text, text, text), ppv_idem_end(text, t
     ppv_sale(bigint, uuid, bigint, integer, bigint, bigint, integer, text, text, text),
     ppv_transfer(bigint, bigint, bigint, text, text, text, text),
     ppv_deposit_request(bigint, bigint, text, text, text, text),
-    ppv_deposit_approve(bigint, bigint, text, text, text), ppv_deposit_reject(bigint, bigint, text, text, text) to ppv_app;
+    ppv_deposit_approve(bigint, bigint, text, text, text, inet), ppv_deposit_reject(bigint, bigint, text, text, text, inet) to ppv_app;

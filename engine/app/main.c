@@ -279,6 +279,42 @@ static int cmd_jobs(void)
     return run_lua("scripts/cli/jobs.lua", true, true);
 }
 
+/* A key that the running site does not know would make what is sealed with it unreadable there. */
+static int site_knows_key(void)
+{
+    char kid[64];
+    struct err e = {0};
+    if (load_conf())
+        return 1;
+    if (token_init(conf_str("secret_file"), &e) < 0)
+        return fail(&e);
+    if (ask("conninfo", "kid", kid, sizeof kid) && strcmp(kid, token_kid()) != 0) {
+        fprintf(stderr,
+                "ppv: the running site does not know the newest key yet. Restart it first.\n");
+        return 1;
+    }
+    return 0;
+}
+
+static int cmd_secret(void)
+{
+    struct err e = {0};
+    const char *what = cl.argc > 0 ? cl.argv[0] : "";
+    if (strcmp(what, "reseal") == 0 && site_knows_key())
+        return 1;
+    if (strcmp(what, "rotate") != 0)
+        return run_lua("scripts/cli/secret.lua", true, true);
+    if (load_conf())
+        return 1;
+    if (token_rotate(conf_str("secret_file"), &e) < 0 ||
+        token_init(conf_str("secret_file"), &e) < 0)
+        return fail(&e);
+    printf("%s is the newest key of %s. Back the file up, restart the site, then run `ppv secret "
+           "reseal`.\n",
+           token_kid(), conf_str("secret_file"));
+    return 0;
+}
+
 static int cmd_lua(void)
 {
     if (cl.argc < 1) {
@@ -341,6 +377,7 @@ static const struct command commands[] = {
     {"migrate", "", "bring the database up to date", cmd_migrate},
     {"jobs", "[list|retry ID|cancel ID]", "the background queue", cmd_jobs},
     {"ledger", "verify|export|report|key", "add up, prove and show the books", cmd_ledger},
+    {"secret", "list|rotate|reseal", "the master key of films and sealed settings", cmd_secret},
     {"trace", "clip FILE [EVIDENCE]|verify EVIDENCE", "whose copy a leaked clip is", cmd_trace},
     {"spec", "[busted arguments]", "run the specifications", cmd_spec},
     {"lua", "FILE [ARGS]", "run a Lua file inside the engine", cmd_lua},

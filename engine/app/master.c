@@ -169,7 +169,7 @@ static void on_control(void *user, const char *cmd, const char *arg, struct buf 
     } else if (strcmp(cmd, "conninfo") == 0) {
         buf_puts(reply, "{\"ok\":true,\"conninfo\":\"");
         buf_put_json(reply, str_from(m.conninfo));
-        buf_puts(reply, "\"}");
+        buf_printf(reply, "\",\"kid\":\"%s\"}", token_kid());
     } else if (strcmp(cmd, "reload") == 0) {
         reload_now(reply);
     } else if (strcmp(cmd, "rollback") == 0) {

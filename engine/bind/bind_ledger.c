@@ -113,7 +113,7 @@ static int l_deposit_request(lua_State *L)
 }
 
 /* ppv.ledger.deposit_approve(key: string, decision: table) -> reply: table | nil, err
- * decision: admin, id, note?. Reply: {deposit_id, state, txn_id, user_id, amount, currency,
+ * decision: admin, id, note?, ip? (for the audit log). Reply: {deposit_id, state, txn_id, user_id, amount, currency,
  * balance}. Phases: request webhook job tick. Yields. Errors: deposit.* approval.self
  * auth.forbidden idempotency.mismatch db.*. Since 1.0 */
 static int l_deposit_approve(lua_State *L)

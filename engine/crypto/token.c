@@ -160,6 +160,12 @@ int token_rotate(const char *path, struct err *e)
     return rc;
 }
 
+const char *token_kid(void)
+{
+    must(nkeys > 0);
+    return keys[0].kid;
+}
+
 /* ---- keys for purposes ---- */
 
 static void subkey(const struct key *k, const char *use, const char *purpose, uint8_t out[32])

@@ -13,6 +13,8 @@
 int token_init(const char *path, struct err *e);
 /* Adds a new first key to the file; running processes use it after restart. */
 int token_rotate(const char *path, struct err *e);
+/* The name of the newest key. */
+const char *token_kid(void);
 
 /* Appends `kid.payload.mac`: payload = base64url(data), mac = HMAC-SHA256 over purpose, kid and payload. URL and cookie safe.
  * data has no expiry of its own: put one in. */

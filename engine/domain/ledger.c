@@ -43,12 +43,14 @@ static const struct statement statements[LEDGER_OPS] = {
         {"deposit_request",
          "select ppv_deposit_request($3::bigint, $4::bigint, $5, $6, $1, $2)",
          {INT("user"), INT("amount"), TEXT("currency", true, NULL), TEXT("note", false, "")}},
-    [LEDGER_DEPOSIT_APPROVE] = {"deposit_approve",
-                                "select ppv_deposit_approve($3::bigint, $4::bigint, $5, $1, $2)",
-                                {INT("admin"), INT("id"), TEXT("note", false, "")}},
-    [LEDGER_DEPOSIT_REJECT] = {"deposit_reject",
-                               "select ppv_deposit_reject($3::bigint, $4::bigint, $5, $1, $2)",
-                               {INT("admin"), INT("id"), TEXT("note", false, "")}},
+    [LEDGER_DEPOSIT_APPROVE] =
+        {"deposit_approve",
+         "select ppv_deposit_approve($3::bigint, $4::bigint, $5, $1, $2, $6::inet)",
+         {INT("admin"), INT("id"), TEXT("note", false, ""), {.name = "ip", .type = LEDGER_TEXT}}},
+    [LEDGER_DEPOSIT_REJECT] =
+        {"deposit_reject",
+         "select ppv_deposit_reject($3::bigint, $4::bigint, $5, $1, $2, $6::inet)",
+         {INT("admin"), INT("id"), TEXT("note", false, ""), {.name = "ip", .type = LEDGER_TEXT}}},
 };
 
 const struct ledger_arg *ledger_args(enum ledger_op op)

@@ -24,6 +24,17 @@ function M.call(sql, ...)
   return json.decode(row.r)
 end
 
+--- The same for what somebody decides: the audit log learns the address. Yields.
+function M.by(ctx, sql, ...)
+  local n = select("#", ...) + 1
+  local args = { ... }
+  args[n] = ctx.ip
+  local row, err = db.one(("select (%s)::text as r from (select set_config('ppv.ip', $%d, true) as ip offset 0) s where ip is not null")
+    :format(sql, n), unpack(args, 1, n))
+  if not row then return nil, err end
+  return json.decode(row.r)
+end
+
 -- Accounts ------------------------------------------------------------------------------------------------------------
 
 -- Which fields a method has, in the order of the masked text.
@@ -52,8 +63,8 @@ function M.set_destination(user_id, method, fields)
       same[i + 1] = v:upper():gsub("[%s%-.]", "")
     end
   end
-  -- A signature is a keyed hash: who reads the table cannot try account numbers.
-  local mark = crypto.sha256(crypto.sign("payout.same", table.concat(same, "|")), "hex")
+  -- A signature (Ed25519: the same text gives the same one) is a keyed hash: who reads the table cannot try account numbers.
+  local mark = crypto.sha256(crypto.public_sign("payout.same", table.concat(same, "|")), "hex")
   local text = table.concat(hint, " ")
   local r, err = M.call("ppv_destination_set($1, $2, $3, $4, $5)", user_id, method, crypto.seal(json.encode(d), "payout"), text, mark)
   if not r then return nil, err end

@@ -187,7 +187,7 @@ describe("payouts", function()
 
   describe("by a provider", function()
     local calls, answers
-    local plugin = { name = "testpay", kind = "payment", manifest = { name = "testpay", settings = {} }, handler = {} }
+    local plugin = { name = "testpay", kind = "payment", manifest = { name = "testpay", settings = {} }, handler = {}, own_caps = 0 }
     function plugin.handler.payout(_, item)
       calls[#calls + 1] = item
       return answers.payout(item)

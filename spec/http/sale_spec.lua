@@ -1,3 +1,4 @@
+local db = require "ppv.db"
 local h = require "spec.support"
 
 describe("a sale from the wallet", function()
@@ -124,5 +125,22 @@ describe("wallet movements", function()
       assert.is_true(r.status == 400 or r.status == 422, raw .. " gave " .. r.status .. " " .. r.body)
       assert.is_false(r.json.ok)
     end
+  end)
+
+  it("and every decision of an administrator is in the audit log with the address it came from", function()
+    assert.equal(200, a:post("/api/wallet/deposit", { amount_cents = 1500 }).status)
+    local open = db.one("select max(id) as id from deposits where user_id = $1", a.id).id
+    assert.equal(200, admin:post("/admin/wallet/transactions/" .. open .. "/reject", {}).status)
+    local film = h.make.video(b)
+    assert.equal(200, b:post("/api/allow", { video_id = film, username = a.username }).status)
+    local r = admin:post("/admin/access/revoke", { user_id = a.id, video_id = film, reason = "spec" })
+    assert.equal(200, r.status, r.body)
+    local rows = db.query("select action, count(*) as n, count(ip) as known from audit_log where actor_id = $1 group by 1 order by 1", admin.id)
+    local seen = {}
+    for _, row in ipairs(rows) do
+      seen[row.action] = true
+      assert.equal(row.n, row.known, row.action)
+    end
+    assert.is_true(seen["deposit.approve"] and seen["deposit.reject"] and seen["access.revoke"])
   end)
 end)

@@ -89,7 +89,8 @@ local function take_down(ctx, input)
 end
 
 local function revoke_access(ctx, input)
-  local row, err = db.one("select ppv_revoke($1, $2, $3::uuid, $4) as yes", ctx.user.id, input.user_id, input.video_id, input.reason)
+  local row, err = db.one("select ppv_revoke($1, $2, $3::uuid, $4, $5::inet) as yes", ctx.user.id, input.user_id, input.video_id, input.reason,
+    ctx.ip)
   if not row then return nil, err end
   return ctx:ok { removed = row.yes and 1 or 0 }
 end

@@ -50,7 +50,7 @@ local function either(what, deposit)
     if not key then return nil, hash end
     if not out then return deposit(ctx, input, key, hash) end
     local r
-    r, err = payout.call("ppv_payout_decide($1, $2, $3, null, $4, $5, $6)", ctx.user.id, input.id, what, input.admin_note, key, hash)
+    r, err = payout.by(ctx, "ppv_payout_decide($1, $2, $3, null, $4, $5, $6)", ctx.user.id, input.id, what, input.admin_note, key, hash)
     if not r then return nil, err end
     payout.tell(r, input.admin_note)
     return ctx:ok { status = r.state, refunded = r.state == "rejected" or r.state == "failed" }
@@ -58,7 +58,7 @@ local function either(what, deposit)
 end
 
 local function approve(ctx, input, key, hash)
-  local r, err = ledger.deposit_approve(key, { admin = ctx.user.id, id = input.id, note = input.admin_note, hash = hash })
+  local r, err = ledger.deposit_approve(key, { admin = ctx.user.id, id = input.id, note = input.admin_note, hash = hash, ip = ctx.ip })
   if not r then return nil, err end
   if r.state == "pending" then
     return ctx:ok { new_balance_cents = r.balance, status = "pending", message = "A second administrator has to approve this amount." }
@@ -68,7 +68,7 @@ local function approve(ctx, input, key, hash)
 end
 
 local function reject(ctx, input, key, hash)
-  local r, err = ledger.deposit_reject(key, { admin = ctx.user.id, id = input.id, note = input.admin_note, hash = hash })
+  local r, err = ledger.deposit_reject(key, { admin = ctx.user.id, id = input.id, note = input.admin_note, hash = hash, ip = ctx.ip })
   if not r then return nil, err end
   mail_user(r.user_id, "deposit_rejected", { amount = display.money(r.amount, r.currency), note = input.admin_note })
   return ctx:ok { refunded = false }

@@ -50,7 +50,7 @@ local function decide(what)
   return function(ctx, input)
     local key, hash = idempotency.read(ctx, { input.id, input.reference or "", input.admin_note })
     if not key then return nil, hash end
-    local r, err = payout.call("ppv_payout_decide($1, $2, $3, $4, $5, $6, $7)", ctx.user.id, input.id, what, input.reference, input.admin_note,
+    local r, err = payout.by(ctx, "ppv_payout_decide($1, $2, $3, $4, $5, $6, $7)", ctx.user.id, input.id, what, input.reference, input.admin_note,
       key, hash)
     if not r then return nil, err end
     payout.tell(r, input.admin_note)
@@ -79,7 +79,7 @@ local function send(ctx, input)
 end
 
 local function make_batch(ctx, input)
-  local r, err = payout.call("ppv_payout_batch($1, $2)", ctx.user.id, input.currency or payments.currency())
+  local r, err = payout.by(ctx, "ppv_payout_batch($1, $2)", ctx.user.id, input.currency or payments.currency())
   if not r then return nil, err end
   return ctx:ok(r)
 end
@@ -113,7 +113,7 @@ local function import_line(ctx, line)
   end
   local key = ("import:%.0f:%s"):format(line.id, line.state)
   local r
-  r, err = payout.call("ppv_payout_decide($1, $2, $3, $4, $5, $6, $7)", ctx.user.id, line.id, what, line.reference, "", key, key .. line.reference)
+  r, err = payout.by(ctx, "ppv_payout_decide($1, $2, $3, $4, $5, $6, $7)", ctx.user.id, line.id, what, line.reference, "", key, key .. line.reference)
   if not r then return { id = line.id, ok = false, error = errors.sentence(errors.from(err)) } end
   payout.tell(r)
   return { id = line.id, ok = true, state = r.state }

@@ -91,8 +91,8 @@ local SITE = {
   ["playback.ahead_s"] = { type = "int", min = 30, max = 43200, default = 120 },
   ["playback.seek_s"] = { type = "int", min = 30, max = 43200, default = 600 },
   ["playback.speed_pct"] = { type = "int", min = 100, max = 10000, default = 300 },
-  ["playback.country_header"] = { type = "string", max = 60, default = "" },
-  ["playback.blocked_countries"] = { type = "string", max = 1000, default = "" },
+  ["playback.country_header"] = { type = "string", max = 60, pattern = "^[%w-]*$", hint = "must be the name of a header", default = "" },
+  ["playback.blocked_countries"] = { type = "string", max = 1000, pattern = "^[%a%s,;]*$", hint = "must be two-letter codes of countries", default = "" },
   ["security.admin_totp_required"] = { type = "bool" },
   ["security.step_up"] = { type = "enum", values = { "auto", "on", "off" }, default = "auto" },
 }
@@ -100,7 +100,8 @@ local FIELD, SITE_INPUT = {}, {}
 for key, rule in pairs(SITE) do
   local field = key:gsub("%.", "_")
   FIELD[field] = key
-  SITE_INPUT[field] = { type = rule.type, min = rule.min, max = rule.max, values = rule.values }
+  SITE_INPUT[field] = { type = rule.type, min = rule.min, max = rule.max, values = rule.values,
+    pattern = rule.pattern, hint = rule.hint }
 end
 
 local function show_site(ctx)

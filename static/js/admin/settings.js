@@ -9,15 +9,23 @@ const admin = await requireAdmin();
 load($("#site"), () => get("/admin/settings"), (r) => {
   const s = r.settings, cur = r.currency || "USD";
   const choice = (name, list) => h("select", { name }, [...new Set([s[name], ...(list || [])])].filter(Boolean).map((v) => h("option", { value: v, selected: v === s[name] }, v)));
+  const number = (name, min, max) => h("input", { name, type: "number", min, max, value: s[name] });
   const cash = (name) => h("input", { name, inputmode: "decimal", value: plainMoney(s[name], cur) });
   const form = h("form", { novalidate: true },
     field("Our share of a sale in percent", h("input", { name: "payment_platform_fee_bp", inputmode: "decimal", value: String(s.payment_platform_fee_bp / 100) }), "Two decimals at most. The creator gets the rest."),
     field("Affiliate rule", choice("affiliate_plugin", r.affiliate_rules)), field("Exchange-rate source", choice("rate_plugin", r.rate_sources)),
     field(`Smallest deposit in ${cur}`, cash("wallet_min_deposit")), field(`Smallest transfer in ${cur}`, cash("wallet_min_transfer")),
-    field("Streams at once per account", h("input", { name: "playback_max_streams", type: "number", min: 1, max: 100, value: s.playback_max_streams })),
-    field("Devices at once per account (0 = any number)", h("input", { name: "playback_max_devices", type: "number", min: 0, max: 100, value: s.playback_max_devices })),
+    field("Streams at once per account", number("playback_max_streams", 1, 100)),
+    field("Devices at once per account (0 = any number)", number("playback_max_devices", 0, 100)),
     field("Past these limits", h("select", { name: "playback_over_limit" }, [["oldest", "the oldest stream ends"], ["refuse", "the new one is refused"]].map(([v, t]) =>
       h("option", { value: v, selected: s.playback_over_limit === v }, t)))),
+    field("Seconds of a film an account may load ahead", number("playback_ahead_s", 30, 43200), "Players read up to a minute ahead."),
+    field("Seconds of a film for seeking and changing the quality", number("playback_seek_s", 30, 43200), "On top of that; given back while time passes."),
+    field("How fast both are given back, in percent of real time", number("playback_speed_pct", 100, 10000), "At 300 a whole film takes at least a third of its length, less what may be ahead."),
+    field("Header with the visitor's country", h("input", { name: "playback_country_header", maxlength: 60, value: s.playback_country_header, autocomplete: "off", spellcheck: false }),
+      "Set by your proxy, such as CF-IPCountry. Empty: countries do not matter."),
+    field("Countries where nothing plays", h("input", { name: "playback_blocked_countries", maxlength: 1000, value: s.playback_blocked_countries, autocomplete: "off", spellcheck: false }),
+      "Two-letter codes with spaces between, such as DE FR."),
     field("Administrators need two-step sign-in", checkbox("security_admin_totp_required", s.security_admin_totp_required)),
     field("Ask again who is there before money moves", h("select", { name: "security_step_up" },
       [["auto", "Accounts with two-step sign-in"], ["on", "Everybody"], ["off", "Nobody"]].map(([v, text]) => h("option", { value: v, selected: v === s.security_step_up }, text))), "After five minutes without a proof."),
@@ -25,7 +33,11 @@ load($("#site"), () => get("/admin/settings"), (r) => {
   onSubmit(form, async (v) => {
     const bp = /^\d{1,3}(\.\d{1,2})?$/.test(v.payment_platform_fee_bp.trim()) ? Math.round(Number(v.payment_platform_fee_bp) * 100) : -1;
     if (bp < 0 || bp > 10000) { invalid(form.elements.payment_platform_fee_bp, "A percentage from 0 to 100."); return; }
-    const body = { payment_platform_fee_bp: bp, affiliate_plugin: v.affiliate_plugin, rate_plugin: v.rate_plugin, playback_max_streams: Number(v.playback_max_streams), playback_max_devices: Number(v.playback_max_devices), playback_over_limit: v.playback_over_limit, security_step_up: v.security_step_up };
+    const body = { payment_platform_fee_bp: bp, affiliate_plugin: v.affiliate_plugin, rate_plugin: v.rate_plugin, playback_over_limit: v.playback_over_limit, security_step_up: v.security_step_up,
+      playback_country_header: v.playback_country_header.trim(), playback_blocked_countries: v.playback_blocked_countries.trim().toUpperCase().replace(/[\s,;]+/g, " ") };
+    for (const name of ["max_streams", "max_devices", "ahead_s", "seek_s", "speed_pct"]) body["playback_" + name] = Number(v["playback_" + name]);
+    if (!/^[A-Za-z0-9-]*$/.test(body.playback_country_header)) { invalid(form.elements.playback_country_header, "The name of a header: letters, digits, hyphens."); return; }
+    if (!/^([A-Z]{2}( [A-Z]{2})*)?$/.test(body.playback_blocked_countries)) { invalid(form.elements.playback_blocked_countries, "Two-letter codes with spaces between."); return; }
     if (v.security_admin_totp_required !== s.security_admin_totp_required) body.security_admin_totp_required = v.security_admin_totp_required;
     for (const name of ["wallet_min_deposit", "wallet_min_transfer"]) {
       body[name] = parseMoney(v[name], cur);
