@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -258,8 +259,14 @@ static int spawn(struct mediaq *m, const struct mediaq_spec *s, const int fds[FD
     p.on_line = on_line;
     p.on_exit = on_exit;
     p.arg = m;
+    struct stat dir;
     if (mediaq_user(&p, m->part ? fds[1] : -1, e) < 0)
         return -1;
+    // A title's files are their owner's alone: the account that the server runs as, which is what starts this child there.
+    if (p.uid && strcmp(m->kind, "trace") == 0 && fstat(fds[1], &dir) == 0 && dir.st_uid) {
+        p.uid = dir.st_uid;
+        p.gid = dir.st_gid;
+    }
     if (proc_spawn(m->loop, &p, &m->proc, e) < 0)
         return -1;
     char name[64];

@@ -5,8 +5,8 @@
 #include <string.h>
 #include "base/err.h"
 
-enum { AFFINE = 6, PROJECTIVE = 8 };
-static const double PERSPECTIVE = 0.05;
+enum { AFFINE = 6, PROJECTIVE = 8, LEVEL = 12, LEVEL_ROUGH = 8 /* radii */ };
+static const double PERSPECTIVE = 0.01;
 static const float LIMIT = 30; /* larger differences are logos, not shifts */
 
 struct gray_map aligner_from_view(const struct fp_view *v, int w, int h)
@@ -109,14 +109,128 @@ static double solve(int n, float *const *t, float *const *im, int w, int h, stru
     return ncc;
 }
 
+/* ---- the fine stage ----
+ * Picture borders, bars and what a crop hides would disturb the levels of everything near them. So the clip is first seen
+ * through the map, then both pictures are levelled over the pixels that both show. The step is composed with the map and uses
+ * the mean of both gradients (Benhimane & Malis 2004), which leaves no bias when one picture is blurred or noisy. */
+
+enum { RIM = 2 };
+
+/* Pixels that both pictures show, but for a rim. */
+static int common(const uint8_t *ok, int w, int h, uint8_t *out)
+{
+    int n = 0;
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++) {
+            int q = y * w + x;
+            out[q] = x >= RIM && y >= RIM && x < w - RIM && y < h - RIM && ok[q] && ok[q - RIM] &&
+                     ok[q + RIM] && ok[q - RIM * w] && ok[q + RIM * w];
+            n += out[q];
+        }
+    return n;
+}
+
+static double correlation(const float *a, const float *b, const uint8_t *in, int n, int px,
+                          float *gain)
+{
+    double sa = 0, sb = 0, saa = 0, sbb = 0, sab = 0;
+    for (int q = 0; q < px; q++)
+        if (in[q]) {
+            sa += (double)a[q];
+            sb += (double)b[q];
+            saa += (double)(a[q] * a[q]);
+            sbb += (double)(b[q] * b[q]);
+            sab += (double)(a[q] * b[q]);
+        }
+    double va = saa / n - sa / n * (sa / n), vb = sbb / n - sb / n * (sb / n);
+    *gain = (float)sqrt((va + 1e-3) / (vb + 1e-3));
+    return (sab / n - sa / n * (sb / n)) / sqrt(va * vb + 1e-6);
+}
+
+/* Correlation of one pair under the map, and its share of the equations of a step; < -0.99 = they show too little in common. */
+static double fine_pair(const float *title, const float *clip, int w, int h,
+                        const struct gray_map *g, int np, struct sums *sum)
+{
+    static __thread float t[GRAY_MAX], c[GRAY_MAX];
+    static __thread uint8_t ok[GRAY_MAX], in[GRAY_MAX];
+    float gain, u = (float)w * 0.5f;
+    gray_warp(clip, w, h, g, c, ok);
+    int n = common(ok, w, h, in);
+    if (n < w * h / 5)
+        return -1;
+    memcpy(t, title, sizeof *t * (size_t)(w * h));
+    gray_level(t, in, w, h, LEVEL);
+    gray_level(c, in, w, h, LEVEL);
+    double ncc = correlation(t, c, in, n, w * h, &gain);
+    for (int y = RIM; sum && y < h - RIM; y++)
+        for (int x = RIM; x < w - RIM; x++) {
+            int q = y * w + x;
+            if (!in[q] || !in[q - 1] || !in[q + 1] || !in[q - w] || !in[q + w])
+                continue;
+            float cx = ((float)x - u + 0.5f) / u, cy = ((float)y - (float)h * 0.5f + 0.5f) / u;
+            float gx = u * 0.25f * (t[q + 1] - t[q - 1] + gain * (c[q + 1] - c[q - 1]));
+            float gy = u * 0.25f * (t[q + w] - t[q - w] + gain * (c[q + w] - c[q - w]));
+            float e = t[q] - gain * c[q], z = -(gx * cx + gy * cy);
+            e = e > LIMIT ? LIMIT : e < -LIMIT ? -LIMIT : e;
+            float j[PROJECTIVE] = {gx * cx, gx * cy, gx, gy * cx, gy * cy, gy, z * cx, z * cy};
+            for (int i = 0; i < np; i++) {
+                sum->b[i] += (double)(j[i] * e);
+                for (int l = i; l < np; l++)
+                    sum->a[i * np + l] += (double)(j[i] * j[l]);
+            }
+        }
+    return ncc;
+}
+
+/* g = g after (the identity + d). */
+static void compose(struct gray_map *g, const double d[PROJECTIVE])
+{
+    const double a[9] = {g->m[0], g->m[1], g->m[2], g->m[3], g->m[4], g->m[5], g->m[6], g->m[7], 1},
+                 b[9] = {1 + d[0], d[1], d[2], d[3], 1 + d[4], d[5], d[6], d[7], 1};
+    double p[9];
+    for (int i = 0; i < 9; i++)
+        p[i] = a[i / 3 * 3] * b[i % 3] + a[i / 3 * 3 + 1] * b[i % 3 + 3] +
+               a[i / 3 * 3 + 2] * b[i % 3 + 6];
+    for (int i = 0; i < PROJECTIVE; i++)
+        g->m[i] = p[i] / p[8];
+}
+
+/* Returns the mean correlation at the end. */
+static double refine(int n, float *const *t, float *const *c, int w, int h, struct gray_map *g,
+                     int np, int steps)
+{
+    for (int it = 0;; it++) {
+        struct sums s = {0};
+        double ncc = 0;
+        for (int f = 0; f < n; f++) {
+            double r = fine_pair(t[f], c[f], w, h, g, np, it < steps ? &s : NULL);
+            if (r < -0.99)
+                return -1;
+            ncc += r / n;
+        }
+        if (it == steps)
+            return ncc;
+        for (int i = 0; i < np; i++) {
+            for (int l = 0; l < i; l++)
+                s.a[i * np + l] = s.a[l * np + i];
+            s.a[i * np + i] = s.a[i * np + i] * 1.0002 + 1e-3;
+        }
+        double d[PROJECTIVE] = {0};
+        if (!gray_solve(s.a, s.b, np))
+            return ncc;
+        memcpy(d, s.b, sizeof *d * (size_t)np);
+        compose(g, d);
+    }
+}
+
 struct level {
-    int k, w, h;
+    int w, h;
     float *t[ALIGNER_PAIRS], *c[ALIGNER_PAIRS];
 };
 
 static void level_init(struct level *l, const struct aligner_pair *p, int n, int w, int h, int k)
 {
-    *l = (struct level){.k = k, .w = w / k, .h = h / k};
+    *l = (struct level){.w = w / k, .h = h / k};
     size_t bytes = (size_t)(l->w * l->h) * sizeof(float);
     for (int i = 0; i < n; i++) {
         l->t[i] = malloc(bytes);
@@ -124,8 +238,6 @@ static void level_init(struct level *l, const struct aligner_pair *p, int n, int
         must(l->t[i] && l->c[i]);
         gray_reduce(p[i].title, w, h, k, l->t[i]);
         gray_reduce(p[i].clip, w, h, k, l->c[i]);
-        gray_level(l->t[i], l->w, l->h, k == 4 ? 8 : 12);
-        gray_level(l->c[i], l->w, l->h, k == 4 ? 8 : 12);
     }
 }
 
@@ -137,41 +249,62 @@ static void level_fini(struct level *l, int n)
     }
 }
 
-double aligner_find(const struct aligner_pair *pair, int n, int w, int h, struct gray_map *m)
+/* Rough place: sizes and shapes around the given one are tried. */
+static void search(const struct aligner_pair *pair, int n, int w, int h, struct gray_map *m)
 {
     static const double start[][2] = {
         {1, 1},   {1.05, 1.05}, {1.11, 1.11}, {1.18, 1.18}, {1.28, 1.28}, {.95, .95}, {.9, .9},
         {.8, .8}, {1.05, 1},    {1, 1.05},    {.75, 1},     {1, .75},     {1, 1.33},  {1.33, 1}};
-    struct level l[3];
+    struct level l;
     struct gray_map best = *m;
     double r = -2;
-    for (int k = 0; k < 3; k++)
-        level_init(&l[k], pair, n, w, h, 4 >> k);
+    level_init(&l, pair, n, w, h, 4);
+    for (int i = 0; i < n; i++) {
+        gray_level(l.t[i], NULL, l.w, l.h, LEVEL_ROUGH);
+        gray_level(l.c[i], NULL, l.w, l.h, LEVEL_ROUGH);
+    }
     for (unsigned i = 0; i < sizeof start / sizeof *start; i++) {
         struct gray_map g = *m;
         g.m[0] *= start[i][0];
         g.m[4] *= start[i][1];
-        double s = solve(n, l[0].t, l[0].c, l[0].w, l[0].h, &g, AFFINE, 12);
+        double s = solve(n, l.t, l.c, l.w, l.h, &g, AFFINE, 12);
         if (s > r) {
             r = s;
             best = g;
         }
     }
-    solve(n, l[1].t, l[1].c, l[1].w, l[1].h, &best, AFFINE, 8);
-    struct gray_map affine = best;
-    double a = solve(n, l[2].t, l[2].c, l[2].w, l[2].h, &affine, AFFINE, 8);
-    struct gray_map free8 = affine;
-    r = solve(n, l[2].t, l[2].c, l[2].w, l[2].h, &free8, PROJECTIVE, 6);
-    // Two more freedoms always fit a little better; only real perspective fits much better.
-    bool slanted = r > a + PERSPECTIVE;
-    *m = slanted ? free8 : affine;
-    for (int k = 0; k < 3; k++)
-        level_fini(&l[k], n);
-    return slanted ? r : a;
+    level_fini(&l, n);
+    *m = best;
 }
 
-double aligner_follow(const float *title, const float *clip, int w, int h, struct gray_map *m)
+double aligner_find(const struct aligner_pair *pair, int n, int w, int h, struct gray_map *m)
+{
+    struct level half;
+    level_init(&half, pair, n, w, h, 2);
+    search(pair, n, w, h, m);
+    double r = refine(n, half.t, half.c, half.w, half.h, m, AFFINE, 8);
+    level_fini(&half, n);
+    return r;
+}
+
+double aligner_refine(const struct aligner_pair *pair, int n, int w, int h, struct gray_map *m)
+{
+    struct level full;
+    level_init(&full, pair, n, w, h, 1);
+    double a = refine(n, full.t, full.c, w, h, m, AFFINE, 5);
+    struct gray_map free8 = *m;
+    double r = refine(n, full.t, full.c, w, h, &free8, PROJECTIVE, 4);
+    level_fini(&full, n);
+    // Two more freedoms always fit a little better; only real perspective fits better by this.
+    if (r <= a + PERSPECTIVE)
+        return a;
+    *m = free8;
+    return r;
+}
+
+double aligner_follow(const float *title, const float *clip, int w, int h, int steps,
+                      struct gray_map *m)
 {
     float *t = (float *)title, *c = (float *)clip;
-    return solve(1, &t, &c, w, h, m, AFFINE, 3);
+    return refine(1, &t, &c, w, h, m, AFFINE, steps);
 }

@@ -30,22 +30,28 @@ void gray_reduce(const uint8_t *in, int w, int h, int k, float *out)
         }
 }
 
-void gray_level(float *p, int w, int h, int r)
+void gray_level(float *p, const uint8_t *mask, int w, int h, int r)
 {
-    static __thread double s[(GRAY_SIDE + 1) * (GRAY_SIDE + 1)],
-        t[(GRAY_SIDE + 1) * (GRAY_SIDE + 1)];
-    static __thread float sq[GRAY_MAX];
+    enum { SUMS = (GRAY_SIDE + 1) * (GRAY_SIDE + 1) };
+    static __thread double s[SUMS], t[SUMS], c[SUMS];
+    static __thread float work[GRAY_MAX];
+    gray_integral(p, mask, w, h, s);
     for (int i = 0; i < w * h; i++)
-        sq[i] = p[i] * p[i];
-    gray_integral(p, NULL, w, h, s);
-    gray_integral(sq, NULL, w, h, t);
+        work[i] = p[i] * p[i];
+    gray_integral(work, mask, w, h, t);
+    for (int i = 0; i < w * h; i++)
+        work[i] = 1;
+    gray_integral(work, mask, w, h, c);
     for (int y = 0; y < h; y++)
         for (int x = 0; x < w; x++) {
-            int nx = (x + r + 1 > w ? w : x + r + 1) - (x - r < 0 ? 0 : x - r);
-            int ny = (y + r + 1 > h ? h : y + r + 1) - (y - r < 0 ? 0 : y - r);
-            float n = (float)(nx * ny), m = (float)gray_box(s, w, h, x, y, r) / n;
+            int q = y * w + x;
+            if (mask && !mask[q]) {
+                p[q] = 0;
+                continue;
+            }
+            float n = (float)gray_box(c, w, h, x, y, r), m = (float)gray_box(s, w, h, x, y, r) / n;
             float v = (float)gray_box(t, w, h, x, y, r) / n - m * m;
-            p[y * w + x] = 20 * (p[y * w + x] - m) / (sqrtf(v > 0 ? v : 0) + 5);
+            p[q] = 20 * (p[q] - m) / (sqrtf(v > 0 ? v : 0) + 5);
         }
 }
 

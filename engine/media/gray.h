@@ -26,8 +26,8 @@ static inline double gray_box(const double *s, int w, int h, int x, int y, int r
 /* Reduces 8-bit luma by a whole factor into w/k x h/k. */
 void gray_reduce(const uint8_t *in, int w, int h, int k, float *out);
 /* Replaces every pixel by its deviation from the mean of its surroundings (radius r), over their spread. What changes tone,
- * exposure and slow shading leaves the result nearly as it is. */
-void gray_level(float *p, int w, int h, int r);
+ * exposure and slow shading leaves the result nearly as it is. mask: pixels that count, or NULL; the others become 0. */
+void gray_level(float *p, const uint8_t *mask, int w, int h, int r);
 /* Bilinear value; 0 <= x <= w - 1.001 and likewise y is the caller's duty. */
 static inline float gray_at(const float *p, int w, float x, float y)
 {

@@ -53,7 +53,7 @@ void mark_grid(const uint8_t k_pattern[32], int segment, int w, int h, struct ma
 /* Luma levels that a patch of mean luma m and activity a (mean absolute difference of neighbours) hides. */
 static float hides(float m, float a)
 {
-    float g = fminf(0.3f + 0.25f * a, 2.2f);
+    float g = fminf(1.2f + 0.4f * a, 3.3f);
     // Near black one level is a large step of light, and nothing moves there to hide it.
     if (m < 48)
         g *= fminf(1, fmaxf(fmaxf(0, (m - 24) / 24), (a - 1) / 3));

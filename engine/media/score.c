@@ -7,7 +7,7 @@
 
 enum { SIZES = 4, POOL = 160, PAIRS = 24, EXACT = 6, TESTS = 9, GRID_MAX = 40000 };
 static const double SPREAD = 0.25; /* of a segment's amplitude about the clip's */
-static const double FLOOR = 0.01;  /* chance that a reading is nonsense ... */
+static const double FLOOR = 0.002; /* chance that a reading is nonsense ... */
 static const double RANGE = 8;     /* ... and anything in here, in units of level */
 /* Shares of the error budget; their sum is 1. */
 static const struct {
@@ -97,7 +97,7 @@ static void learn(struct run *r, int c)
     qsort(amp, (size_t)n, sizeof *amp, by_size);
     double typical = fmax(amp[n * 3 / 4], 1e-9);
     free(amp);
-    for (double f = 0.4; f < 1.6; f *= 1.1)
+    for (double f = 0.4; f < 3.6; f *= 1.1) // means of three: most have a third of it
         for (double m = 0; m < 1.01; m += c == 1 ? 2 : 0.125) {
             double s = fitness(r, c, typical * f, m);
             if (s > best) {

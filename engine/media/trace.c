@@ -10,8 +10,8 @@
 #include "media/fail.h"
 #include "media/reading.h"
 
-enum { RUNS = 2000, REACH = 3, REGISTER_REACH = 5, FOLLOW_EVERY = 13, SPARSE = 5, WORK_FPS = 15 };
-static const double TRUST = 0.30, SAME = 0.5, DRIFT = 0.06, LONG_S = 600, CLEAR = 9;
+enum { RUNS = 2000, REACH = 3, REGISTER_REACH = 5, FOLLOW_EVERY = 13, SPARSE = 5, WORK_FPS = 8 };
+static const double TRUST = 0.30, SAME = 0.5, DRIFT = 0.06, MOVED = 0.01, LONG_S = 600, CLEAR = 9;
 
 struct tracer {
     struct trace_job *job;
@@ -26,7 +26,7 @@ struct tracer {
     struct reading *reading;
     struct clip_info info;
     int64_t seen, used;
-    float *work, *level_t, *level_c;
+    float *work, *title_f;
     int last_run, countdown;
     bool every; /* picture counts: the marks are weak */
 };
@@ -233,12 +233,12 @@ static void choose_pairs(struct tracer *t, struct pairs *p)
     }
 }
 
-static double fit_map(struct tracer *t, const struct pairs *p, struct gray_map *m)
+static double fit_map(struct tracer *t, const struct pairs *p, bool fine, struct gray_map *m)
 {
     struct aligner_pair a[ALIGNER_PAIRS];
     for (int i = 0; i < p->n; i++)
         a[i] = (struct aligner_pair){p->title[i], p->clip[i]};
-    return aligner_find(a, p->n, t->w, t->h, m);
+    return (fine ? aligner_refine : aligner_find)(a, p->n, t->w, t->h, m);
 }
 
 /* The fingerprint's grid is coarser than pictures: with the map known, every pair finds its exact picture. */
@@ -269,15 +269,10 @@ static void locate(struct tracer *t)
     t->runs = fp_align(&t->title, &t->clip.fp, &views[t->view], t->run, RUNS);
     t->map = aligner_from_view(&views[t->view], t->w, t->h);
     choose_pairs(t, &p);
-    t->ncc = p.n ? fit_map(t, &p, &t->map) : 0;
+    t->ncc = p.n ? fit_map(t, &p, false, &t->map) : 0;
     if (t->ncc > 0.1) {
-        struct gray_map again = t->map;
         refine_pairs(t, &p, &t->map);
-        double c = fit_map(t, &p, &again);
-        if (c >= t->ncc) {
-            t->ncc = c;
-            t->map = again;
-        }
+        t->ncc = fit_map(t, &p, true, &t->map);
     }
     if (t->ncc > TRUST) { // what the crop hides no longer disturbs
         struct fp_view v = aligner_to_view(&t->map, t->w, t->h);
@@ -291,20 +286,20 @@ static void locate(struct tracer *t)
 
 /* ---- reading ---- */
 
-/* Follows a picture that moves (a hand-held camera), but not to somewhere else. */
+/* Follows a picture that moves (a hand-held camera), but not to somewhere else. One pair alone places a picture less exactly than
+ * the ten together, so where nothing moves the common map stays. */
 static void follow(struct tracer *t, const uint8_t *title)
 {
     struct gray_map g = t->follow;
     for (int q = 0; q < t->w * t->h; q++)
-        t->level_t[q] = title[q];
-    memcpy(t->level_c, t->work, sizeof *t->work * (size_t)(t->w * t->h));
-    gray_level(t->level_t, t->w, t->h, 12);
-    gray_level(t->level_c, t->w, t->h, 12);
-    if (aligner_follow(t->level_t, t->level_c, t->w, t->h, &g) < 0.3)
-        return;
+        t->title_f[q] = title[q];
+    double still = aligner_follow(t->title_f, t->work, t->w, t->h, 0, &t->map);
+    double moved = aligner_follow(t->title_f, t->work, t->w, t->h, 3, &g);
+    bool near = true;
     for (int i = 0; i < 6; i++)
-        if (!(fabs(g.m[i] - t->map.m[i]) < DRIFT))
-            return;
+        near = near && fabs(g.m[i] - t->map.m[i]) < DRIFT;
+    if (!near || moved < still + MOVED)
+        g = t->map;
     for (int i = 0; i < 6; i++)
         t->follow.m[i] = (t->follow.m[i] + g.m[i]) / 2;
 }
@@ -386,9 +381,8 @@ static int load(struct tracer *t, struct err *e)
         fp_title_init(&t->title, (const uint8_t *)fp.p, fp.n, 1);
         px = (size_t)t->w * (size_t)t->h;
         t->work = malloc(px * sizeof *t->work);
-        t->level_t = malloc(px * sizeof *t->work);
-        t->level_c = malloc(px * sizeof *t->work);
-        must(t->work && t->level_t && t->level_c);
+        t->title_f = malloc(px * sizeof *t->work);
+        must(t->work && t->title_f);
     }
     buf_fini(&fp);
     return rc ? -1 : 0;
@@ -448,8 +442,7 @@ int trace_run(struct trace_job *j, struct buf *out, struct err *e)
     fp_title_fini(&t->title);
     trace_clip_fini(&t->clip);
     free(t->work);
-    free(t->level_t);
-    free(t->level_c);
+    free(t->title_f);
     free(t);
     return rc;
 }

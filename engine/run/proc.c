@@ -55,7 +55,8 @@ static void child_limit(int report, int which, int64_t value)
 
 static void child_identity(const struct proc_spec *s, int report)
 {
-    if (s->nice && setpriority(PRIO_PROCESS, 0, s->nice))
+    // The engine itself may have been started nicer than that; only root can go back.
+    if (s->nice > getpriority(PRIO_PROCESS, 0) && setpriority(PRIO_PROCESS, 0, s->nice))
         child_fail(report, 2);
     if (s->uid && (setgroups(0, NULL) || setgid(s->gid) || setuid(s->uid)))
         child_fail(report, 3);

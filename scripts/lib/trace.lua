@@ -49,7 +49,7 @@ local function read_marks(clip, dir, t, signed, on_progress)
   local index = json.decode(text)
   local ref, fp = index and index.reference, index and index.fingerprint
   if not ref or not fp then return errors.fail("media.no_mark", "This title was prepared without a mark.") end
-  t.code = index.code
+  t.code, t.segment_s = index.code, index.segment_s
   local fps = index.fps_num / index.fps_den
   local job = { ("rate=%d/%d\ngop=%d\npattern=%s\ninit=%s\n"):format(index.fps_num, index.fps_den,
     math.floor(fps * index.segment_s + 0.5), hex(crypto.hkdf(t.secret, "v1|pattern", 32)), ref.init),
@@ -157,7 +157,7 @@ local function analyse(clip, dir, o)
   local r
   r, err = read_marks(clip, dir, t, signed, on("read", 0.2, 0.95))
   if not r then return nil, err end
-  report.reading = r
+  report.reading, report.segment_s = r, t.segment_s
   report.marked = plain_marks(r.segments)
   if #r.segments == 0 then
     report.reason = "The clip could not be aligned with the title."

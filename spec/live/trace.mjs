@@ -58,8 +58,11 @@ await main(async () => {
   note(`${t.leak?.reading.segments.length} segments, bound 10^${t.leak?.suspects[0]?.log10_bound?.toFixed(1)}`);
   const file = await maker.get(`/api/leaks/${t.leak_id}/evidence`), path = join(dir, "leak.json");
   writeFileSync(path, file.body);
-  const good = await s.ppv("trace", "verify", path);
+  const good = await s.ppv("trace", "verify", path, path + ".html"), page = (await maker.get(`/api/leaks/${t.leak_id}/page`)).text;
   check("the evidence is signed", good.code === 0 && good.out.includes(thief.username), good.out + good.err);
+  check("the page of it says so too", page.includes(thief.username) && page === readFileSync(path + ".html", "latin1"), page.slice(0, 500));
+  const desk = await s.ppv("trace", "clip", leak);
+  check("the same at the administrator's desk", desk.code === 0 && desk.out.includes(thief.username), desk.out + desk.err);
   writeFileSync(path, file.text.replace(String.raw`\"verdict\":\"accused\"`, String.raw`\"verdict\":\"none\"`));
   check("changed evidence is refused", (await s.ppv("trace", "verify", path)).code === 1, "accepted");
   check("strangers see no leaks", (await saint.get(`/api/leaks/${t.leak_id}`)).status === 404

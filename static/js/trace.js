@@ -73,7 +73,8 @@ function report(id, r) {
     r.suspects.length ? suspects(r.suspects) : h("p", {}, "No account's copy fits what was read. A longer piece may tell more."),
     r.verdict !== "accused" && r.suspects.length > 0 && h("p", { class: "small" }, "Below one in a million nobody is accused. Do not act against a suspect on this alone."),
     read.length > 1 && [h("h3", { class: "h6" }, "What was read"), box],
-    h("p", { class: "mb-0 mt-2" }, h("a", { class: "btn btn-outline-secondary btn-sm", href: `/api/leaks/${id}/evidence` }, "Signed evidence"),
+    h("p", { class: "mb-0 mt-2" }, h("a", { class: "btn btn-outline-secondary btn-sm", href: `/api/leaks/${id}/evidence` }, "Signed evidence"), " ",
+      h("a", { class: "btn btn-outline-secondary btn-sm", href: `/api/leaks/${id}/page` }, "The same to read"),
       h("span", { class: "small text-body-secondary ms-2" }, "`ppv trace verify FILE` checks it.")));
 }
 

@@ -6,6 +6,7 @@ local http = require "ppv.http"
 local json = require "ppv.json"
 local config = require "lib.config"
 local errors = require "lib.errors"
+local proof = require "lib.evidence"
 local trace = require "lib.trace"
 
 local CLIP_MAX = 2 * 1024 * 1024 * 1024
@@ -75,6 +76,16 @@ local function evidence(ctx, input)
     ["content-disposition"] = ('attachment; filename="leak-%d.json"'):format(input.id) } }
 end
 
+-- The same for people. Its style is within the page, which is meant to be kept as a file.
+local function page(ctx, input)
+  local file, err = find(ctx, input.id)
+  if not file then return nil, err end
+  local report, why = trace.verify(file)
+  if not report then return errors.fail("engine.internal", why) end
+  return { status = 200, body = proof.page(file, report), headers = { ["content-type"] = "text/html; charset=utf-8",
+    ["cache-control"] = "private, no-store", ["content-disposition"] = ('attachment; filename="leak-%d.html"'):format(input.id) } }
+end
+
 local ID = { id = { type = "int", min = 1, max = 9007199254740991, required = true } }
 
 return { routes = {
@@ -86,4 +97,6 @@ return { routes = {
     handler = show },
   { method = "GET", path = "/api/leaks/:id/evidence", auth = "user", summary = "The signed evidence file", input = ID,
     handler = evidence },
+  { method = "GET", path = "/api/leaks/:id/page", auth = "user", summary = "The evidence as a page to keep", input = ID,
+    handler = page },
 } }
