@@ -648,7 +648,7 @@ function mail.send(msg) end
 ---@class ppv.media
 local media = {}
 
----Starts the sandboxed child. kind "probe": what is in a file; "ingest": renditions, keys, poster; "sign": clip.fp of a clip; "trace": marks of a clip (output = the title's directory, signature = clip.fp in output_root's sibling root "tmp", job = lines of media/child.h). spec: id (the video), input (path in root "upload"), output (path in root "media", default id), title_secret (64 hex, ingest), duration (from probe, seconds: sets the CPU limit), ext, segment_s, threads, max_height, max_duration_s, strength (of the invisible mark, 0 .. 1.2), input_root, output_root. The output appears under its name only after success. The child dies with the task.
+---Starts the sandboxed child. kind "probe": what is in a file; "ingest": renditions, keys, poster; "still": poster.jpg of a picture; "sign": clip.fp of a clip; "trace": marks of a clip (output = the title's directory, signature = clip.fp in output_root's sibling root "tmp", job = lines of media/child.h). spec: id (the video), input (path in root "upload"), output (path in root "media", default id), title_secret (64 hex, ingest), duration (from probe, seconds: sets the CPU limit), ext, segment_s, threads, max_height, max_duration_s, strength (of the invisible mark, 0 .. 1.2), input_root, output_root. The output appears under its name only after success. The child dies with the task.
 ---Phases: job tick request. Errors: input.invalid request.not_found io.failed io.disk_full
 ---@param kind string
 ---@param spec table

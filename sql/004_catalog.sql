@@ -23,6 +23,7 @@ create table videos (
     width integer check (width > 0),
     height integer check (height > 0),
     poster text,                           -- relative to the media root
+    poster_own text,                       -- the same of a picture that the creator sent, chosen or not
     index jsonb,                           -- what ingest wrote (index.json) without the segment lists
     preview_ms bigint not null default 0 check (preview_ms >= 0), -- of the beginning, free for everybody
     chapters jsonb check (jsonb_typeof(chapters) = 'array'), -- [[ms, "title"], ...]; null until the first preparation or its creator says

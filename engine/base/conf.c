@@ -74,6 +74,8 @@ static struct key keys[] = {
     KEY("web_workers", INT, "0", "0..256", "Web worker processes; 0 = one per core."),
     KEY("job_workers", INT, "1", "0..64", "Processes for background jobs."),
     KEY("encode_jobs", INT, "1", "1..64", "Films encoded at the same time by one job worker."),
+    KEY("encode_cores", INT, "0", "0..256",
+        "Cores that all encodes of films on this machine together keep to; 0 = all."),
     KEY("burst_workers", INT, "0", "0..64",
         "Segments that get a viewer's name at the same time on this machine; 0 = one less than "
         "it has cores, one at least."),

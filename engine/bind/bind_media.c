@@ -83,8 +83,8 @@ static void read_spec(lua_State *L, struct mediaq_spec *s)
 
 /* ppv.media.start(kind: string, spec: table) -> job | nil, err
  * Starts the sandboxed child. kind "probe": what is in a file; "ingest": renditions, keys, poster;
- * "sign": clip.fp of a clip; "trace": marks of a clip (output = the title's directory, signature = clip.fp in output_root's
- * sibling root "tmp", job = lines of media/child.h).
+ * "still": poster.jpg of a picture; "sign": clip.fp of a clip; "trace": marks of a clip (output = the title's
+ * directory, signature = clip.fp in output_root's sibling root "tmp", job = lines of media/child.h).
  * spec: id (the video), input (path in root "upload"), output (path in root "media", default id),
  * title_secret (64 hex, ingest), duration (from probe, seconds: sets the CPU limit), ext,
  * segment_s, threads, max_height, max_duration_s, strength (of the invisible mark, 0 .. 1.2),

@@ -191,6 +191,9 @@ static int job_fd(const struct mediaq_spec *s, struct err *e)
         buf_printf(&b, "segment_s=%d\n", s->segment_s);
     if (s->threads)
         buf_printf(&b, "threads=%d\n", s->threads);
+    if (strcmp(s->kind, "ingest") == 0)
+        buf_printf(&b, "cores=%d\njobs=%d\n", (int)conf_int("encode_cores"),
+                   (int)(conf_int("encode_jobs") * conf_int("job_workers")));
     if (s->max_height)
         buf_printf(&b, "max_height=%d\n", s->max_height);
     if (s->strength >= 0 && strcmp(s->kind, "ingest") == 0)
@@ -248,7 +251,7 @@ static int spawn(struct mediaq *m, const struct mediaq_spec *s, const int fds[FD
     int64_t max = s->max_duration_s ? s->max_duration_s : MAX_DURATION_S;
     int64_t duration =
         s->duration_s > 0 && s->duration_s < (double)max ? (int64_t)s->duration_s + 1 : max;
-    bool probe = strcmp(m->kind, "probe") == 0;
+    bool probe = strcmp(m->kind, "probe") == 0 || strcmp(m->kind, "still") == 0;
     struct proc_spec p = {
         .argv = argv, .path = "/proc/self/exe", .fds = fds, .nfds = FDS - 1, .stdin_fd = fds[JOB]};
     mediaq_limits(&p);
@@ -289,7 +292,8 @@ static bool only(const char *s, const char *extra, size_t min, size_t max)
 static int check(const struct mediaq_spec *s, struct err *e)
 {
     bool ingest = strcmp(s->kind, "ingest") == 0;
-    bool sign = strcmp(s->kind, "sign") == 0, trace = strcmp(s->kind, "trace") == 0;
+    bool sign = strcmp(s->kind, "sign") == 0 || strcmp(s->kind, "still") == 0;
+    bool trace = strcmp(s->kind, "trace") == 0;
     if (!ingest && !sign && !trace && strcmp(s->kind, "probe") != 0)
         return ERR(e, ERR_INVALID, "media: unknown kind %s", s->kind);
     if (!only(s->id, "_-", 1, 64))
@@ -315,7 +319,7 @@ static struct mediaq *make(struct loop *l, struct threads *t, const struct media
     m->threads = t;
     m->kind = arena_strdup(a, s->kind);
     m->id = arena_strdup(a, s->id);
-    if (strcmp(s->kind, "ingest") == 0 || strcmp(s->kind, "sign") == 0) {
+    if (strcmp(s->kind, "probe") != 0 && strcmp(s->kind, "trace") != 0) {
         m->out_root = arena_strdup(a, s->out_root);
         m->out_path = arena_strdup(a, s->out_path);
         m->part = arena_printf(a, "%s.part", s->out_path);

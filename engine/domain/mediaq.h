@@ -15,12 +15,12 @@ struct threads;
 struct mediaq;
 struct proc_spec;
 struct mediaq_spec {
-    const char *kind;         /* "probe", "ingest", "sign" or "trace" */
+    const char *kind;         /* "probe", "ingest", "still", "sign" or "trace" */
     const char *id;           /* [A-Za-z0-9_-]{1,64} */
     const char *title_secret; /* ingest: 64 hex digits */
     const char *ext;          /* of the upload's name, NULL = none */
     const char *in_root, *in_path;
-    const char *out_root, *out_path;    /* ingest, sign: an existing tree is replaced at
+    const char *out_root, *out_path;    /* ingest, still, sign: an existing tree is replaced at
                                            the end; trace: the title's directory, read only */
     int segment_s, threads, max_height; /* 0 = the child's default */
     int64_t max_duration_s;             /* 0 = 12 h */

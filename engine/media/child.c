@@ -6,6 +6,8 @@
 #include <libavutil/cpu.h>
 #include <libavutil/log.h>
 #include <malloc.h>
+#include <math.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -24,6 +26,7 @@
 #include "media/mark.h"
 #include "media/probe.h"
 #include "media/sandbox.h"
+#include "media/still.h"
 #include "media/store.h"
 #include "media/trace.h"
 
@@ -35,7 +38,9 @@ enum {
     TRACE_JOB_MAX = 8 << 20,
     LOG_LINES = 40,
     MAX_THREADS = 16,
+    STILL_ALLOC = 512 << 20,
     EXIT_CANCELLED = 3,
+    SPEED_S = 20,       // over which the speed of progress is smoothed
     ENCODER_VERSION = 1 // raised when segments of before do not go with those of now
 };
 
@@ -65,21 +70,36 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Time left at the speed of late: what an earlier attempt has finished goes by much faster than the rest. */
+static double time_left(double t, double part)
+{
+    static double began, last, last_part, speed;
+    if (!began)
+        began = last = t;
+    double step = t - last;
+    if (step > 0 && part >= last_part) {
+        double weight = fmax(step / SPEED_S, step / (t - began)); // a plain mean at first
+        speed += ((part - last_part) / step - speed) * fmin(1, weight);
+        last = t;
+        last_part = part;
+    }
+    return speed > 0 && part > 0.005 ? (1 - part) / speed : -1;
+}
+
 static void progress(const char *stage, double part)
 {
-    static double began, last = -1;
+    static double last = -1;
     static const char *stage_said = "";
     double t = now();
-    if (!began)
-        began = t;
     if (stage == stage_said && t - last < 0.5)
         return;
     last = t;
     stage_said = stage;
     struct buf b = {0};
+    double left = time_left(t, part);
     buf_printf(&b, "{\"progress\":%.4f,", part);
-    if (part > 0.005)
-        buf_printf(&b, "\"eta_s\":%.1f,", (t - began) * (1 - part) / part);
+    if (left >= 0)
+        buf_printf(&b, "\"eta_s\":%.1f,", left);
     buf_printf(&b, "\"stage\":\"%s\"}\n", stage);
     say(&b);
     buf_fini(&b);
@@ -168,6 +188,8 @@ static int set_value(struct ingest_job *j, int key, const char *v)
     case 4: return set_number(&j->max_duration_s, v, 1, 43200);
     case 5: return set_number(&j->max_height, v, 144, 1080);
     case 6: return set_strength(&j->strength, v);
+    case 7: return set_number(&j->cores, v, 0, 256);
+    case 8: return set_number(&j->jobs, v, 0, 4096);
     default: return set_word(j->ext, 16, v, 0);
     }
 }
@@ -176,7 +198,7 @@ static int parse_job(struct ingest_job *j, char *text, bool ingest, struct err *
 {
     static const char *const keys[] = {
         "id",         "title_secret", "segment_s", "threads", "max_duration_s",
-        "max_height", "strength",     "ext"};
+        "max_height", "strength",     "cores",     "jobs",    "ext"};
     enum { KEYS = sizeof keys / sizeof *keys };
     unsigned seen = 0;
     for (char *line = text, *next; *line && *line != '\n'; line = next) {
@@ -215,10 +237,27 @@ static void quiet_log(void *avcl, int level, const char *fmt, va_list ap)
     dprintf(STDERR_FILENO, "libav: %s\n", text);
 }
 
-static int cores(void)
+/* Keeps to the last n of the cores we may use: they are the same ones for every encode, so that all of them together leave the
+ * others free. Before threads start. */
+static void keep_to(int n)
 {
-    int n = av_cpu_count();
-    return n < MAX_THREADS ? n : MAX_THREADS;
+    cpu_set_t all, mine;
+    CPU_ZERO(&mine);
+    if (n <= 0 || sched_getaffinity(0, sizeof all, &all))
+        return;
+    for (int cpu = CPU_SETSIZE - 1; cpu >= 0 && n > 0; cpu--)
+        if (CPU_ISSET(cpu, &all)) {
+            CPU_SET(cpu, &mine);
+            n--;
+        }
+    if (sched_setaffinity(0, sizeof mine, &mine))
+        fprintf(stderr, "media: the cores cannot be limited: %s\n", strerror(errno));
+}
+
+static int share_of_cores(int jobs)
+{
+    int n = av_cpu_count() / (jobs > 1 ? jobs : 1);
+    return n < 1 ? 1 : n < MAX_THREADS ? n : MAX_THREADS;
 }
 
 static void settle(void)
@@ -268,8 +307,9 @@ static int prepare(struct ingest_job *j, bool ingest, struct err *e)
         return fail_set(e, "media.bad_job", "The output is not a directory.");
     umask(022);
     av_get_cpu_flags();
+    keep_to(j->cores);
     if (!j->threads)
-        j->threads = cores(); // asks /sys, which is out of reach later
+        j->threads = share_of_cores(j->jobs); // asks /sys, which is out of reach later
     static struct journal journal;
     if (probe_guard(e) || store_warm(e))
         return -1;
@@ -379,6 +419,21 @@ static void say_cost(void)
             r.ru_maxrss / 1024);
 }
 
+static int run_still(struct buf *out, struct err *e)
+{
+    struct ingest_job j = {0};
+    char text[JOB_MAX], layers[64];
+    settle();
+    umask(022);
+    av_get_cpu_flags();
+    av_max_alloc(STILL_ALLOC);
+    return read_job(text, sizeof text, e) || parse_job(&j, text, false, e) || store_warm(e) ||
+                   sandbox_enter(OUTPUT_FD, false, layers, e) ||
+                   still_run(INPUT_FD, OUTPUT_FD, out, e)
+               ? -1
+               : 0;
+}
+
 int child_main(int argc, char **argv)
 {
     struct ingest_job job;
@@ -390,7 +445,9 @@ int child_main(int argc, char **argv)
         return run_bursts();
     bool sign = !strcmp(kind, "sign"), traces = !strcmp(kind, "trace");
     int rc;
-    if (sign || traces) {
+    if (!strcmp(kind, "still")) {
+        rc = run_still(&out, &e);
+    } else if (sign || traces) {
         rc = run_trace(traces, &out, &e);
     } else if (ingest || !strcmp(kind, "probe")) {
         rc = prepare(&job, ingest, &e);
@@ -398,8 +455,9 @@ int child_main(int argc, char **argv)
             rc = ingest ? ingest_run(&job, &out, &e) : run_probe(&job, &out, &e);
         explicit_bzero(job.secret, sizeof job.secret);
     } else {
-        fprintf(stderr,
-                "usage: ppv media probe|ingest|burst|sign|trace   (started by the workers)\n");
+        fprintf(
+            stderr,
+            "usage: ppv media probe|ingest|still|burst|sign|trace   (started by the workers)\n");
         return 2;
     }
     say_cost();

@@ -11,6 +11,8 @@
  *         title_secret=<64 hex digits>             required for ingest (32 bytes)
  *         segment_s=<1..6>                         default 2
  *         threads=<0..16>                          default 0 = number of cores (top rendition and decoder only)
+ *         cores=<0..256>                           default 0 = all: the process keeps to so many
+ *         jobs=<0..4096>                           default 0: that share these cores; threads=0 becomes the part of one
  *         max_duration_s=<1..43200>                default 43200
  *         max_height=<144..1080>                   default 1080 (short side of the top rendition)
  *         strength=<0..1.2>                        default 0.75: amplitude of the invisible mark (mark.h); 0 = no mark,
@@ -63,6 +65,8 @@
  *         subs_<n>.json [[start ms, end ms, "text as the container has it, UTF-8"], ...] in order of time.
  *         poster.jpg, poster_<n>.jpg.
  *         SHA256SUMS       all other files, in the format of sha256sum. */
+/* `ppv media still`: fd 3 = a picture, fd 4 = empty directory. stdin: id. Writes poster.jpg (media/still.h); result
+ * {"width","height"}; code media.bad_picture. */
 /* Tracing: `ppv media sign|trace`. Same limits, same sandbox; the child gets no code word and no user.
  * sign:   fd 3 = clip, fd 4 = empty directory. stdin: id, ext. Writes clip.fp (media/trace.h);
  *         result {"duration","width","height","fps","pictures"}.

@@ -13,6 +13,7 @@ struct ingest_job {
     char id[65], ext[17];
     uint8_t secret[32];
     double strength; /* of the mark, 0 .. MARK_STRENGTH_MAX; 0 = none */
+    int cores, jobs; /* child.h */
     int segment_s, threads, max_duration_s, max_height;
     int fd, dirfd;
     struct journal *journal; /* open */

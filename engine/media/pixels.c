@@ -2,11 +2,12 @@
 #include "media/pixels.h"
 #include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
-#include <libavutil/pixdesc.h>
+#include <math.h>
 #include <string.h>
+#include "media/deinterlace.h"
 #include "media/fail.h"
 
-enum { ALIGN = 64, COMB = 10 };
+enum { ALIGN = 64 };
 
 static bool is_601(enum AVColorSpace m)
 {
@@ -53,7 +54,7 @@ void pixels_fini(struct pixels *p)
     sws_freeContext(p->sws);
     av_buffer_pool_uninit(&p->pool);
     av_buffer_pool_uninit(&p->turned);
-    av_frame_free(&p->woven);
+    deinterlace_fini(&p->fields);
     av_frame_free(&p->deep);
 }
 
@@ -72,51 +73,6 @@ static AVFrame *new_frame(AVBufferPool *pool, int w, int h, struct frag_color co
     f->color_primaries = (enum AVColorPrimaries)color.primaries;
     f->color_trc = (enum AVColorTransferCharacteristic)color.transfer;
     av_image_fill_arrays(f->data, f->linesize, f->buf[0]->data, AV_PIX_FMT_YUV420P, w, h, ALIGN);
-    return f;
-}
-
-static void weave_plane(uint8_t *dst, ptrdiff_t dl, const uint8_t *src, ptrdiff_t sl, int w, int h)
-{
-    for (int y = 0; y < h; y++, dst += dl, src += sl) {
-        if (!(y & 1) || y + 1 >= h) {
-            memcpy(dst, src, (size_t)w);
-            continue;
-        }
-        const uint8_t *up = src - sl, *down = src + sl;
-        for (int x = 0; x < w; x++) {
-            int a = up[x], b = down[x], v = src[x], lo = a < b ? a : b, hi = a < b ? b : a;
-            // A line outside the range of both neighbours of the other field is a comb's tooth: the field moved.
-            dst[x] = (uint8_t)(v > hi + COMB || v < lo - COMB ? (a + b + 1) >> 1 : v);
-        }
-    }
-}
-
-/* Returns in itself when it is progressive or of a format that the filter does not know. */
-static const AVFrame *deinterlace(struct pixels *p, const AVFrame *in)
-{
-    const AVPixFmtDescriptor *d = av_pix_fmt_desc_get(in->format);
-    if (!in->interlaced_frame || !d || d->comp[0].depth != 8 ||
-        !(d->flags & AV_PIX_FMT_FLAG_PLANAR) || d->nb_components < 3)
-        return in;
-    AVFrame *f = p->woven;
-    if (!f || f->width != in->width || f->height != in->height || f->format != in->format) {
-        av_frame_free(&p->woven);
-        p->woven = f = av_frame_alloc();
-        if (!f)
-            return in;
-        f->width = in->width;
-        f->height = in->height;
-        f->format = in->format;
-        if (av_frame_get_buffer(f, 0) < 0) {
-            av_frame_free(&p->woven);
-            return in;
-        }
-    }
-    av_frame_copy_props(f, in);
-    for (int i = 0; i < 3; i++)
-        weave_plane(f->data[i], f->linesize[i], in->data[i], in->linesize[i],
-                    i ? AV_CEIL_RSHIFT(in->width, d->log2_chroma_w) : in->width,
-                    i ? AV_CEIL_RSHIFT(in->height, d->log2_chroma_h) : in->height);
     return f;
 }
 
@@ -173,7 +129,7 @@ static int prepare(struct pixels *p, const AVFrame *in, int format, int full, in
 {
     int m = matrix_of(in);
     if (p->sws && p->from_w == in->width && p->from_h == in->height && p->from_format == format &&
-        p->from_matrix == m && p->from_range == full)
+        p->from_matrix == m && p->from_range == full && p->box_w == w && p->box_h == h)
         return 0;
     sws_freeContext(p->sws);
     // HDR keeps its own matrix and depth until the tone table, which is made for BT.2020.
@@ -189,6 +145,8 @@ static int prepare(struct pixels *p, const AVFrame *in, int format, int full, in
     p->from_format = format;
     p->from_matrix = m;
     p->from_range = full;
+    p->box_w = w;
+    p->box_h = h;
     return 0;
 }
 
@@ -221,6 +179,56 @@ static AVFrame *turn(struct pixels *p, AVFrame *in, struct err *e)
     return f;
 }
 
+/* How much of w x h a picture of another shape than the first one's fills. False = all of it. */
+static bool has_bars(struct pixels *p, const AVFrame *in, int *w, int *h)
+{
+    AVRational a = in->sample_aspect_ratio;
+    double shape = (a.num > 0 && a.den > 0 ? av_q2d(a) : 1) * in->width / in->height;
+    if (!(p->shape > 0))
+        p->shape = shape;
+    double k = shape / p->shape;
+    if (fabs(k - 1) < 0.02)
+        return false;
+    if (k > 1)
+        *h = (int)lround(*h / k / 2) * 2;
+    else
+        *w = (int)lround(*w * k / 2) * 2;
+    *w = *w < 2 ? 2 : *w;
+    *h = *h < 2 ? 2 : *h;
+    return true;
+}
+
+static void paint_black(AVFrame *f)
+{
+    bool deep = f->format == AV_PIX_FMT_YUV420P10;
+    for (int i = 0; i < 3; i++) {
+        int rows = i ? f->height / 2 : f->height;
+        for (int y = 0; y < rows; y++) {
+            uint8_t *row = f->data[i] + (ptrdiff_t)y * f->linesize[i];
+            int n = i ? f->width / 2 : f->width;
+            if (!deep)
+                memset(row, i ? 128 : 16, (size_t)n);
+            for (int x = 0; deep && x < n; x++)
+                ((uint16_t *)(void *)row)[x] = i ? 512 : 64;
+        }
+    }
+}
+
+/* Scales into the middle of to, which is w x h or larger by the bars. */
+static int scale(struct pixels *p, const AVFrame *in, AVFrame *to, bool bars)
+{
+    uint8_t *at[4] = {to->data[0], to->data[1], to->data[2]};
+    int left = (to->width - p->box_w) / 4 * 2, top = (to->height - p->box_h) / 4 * 2;
+    int sample = to->format == AV_PIX_FMT_YUV420P10 ? 2 : 1;
+    if (bars)
+        paint_black(to);
+    for (int i = 0; bars && i < 3; i++)
+        at[i] += (ptrdiff_t)(i ? top / 2 : top) * to->linesize[i] +
+                 (ptrdiff_t)(i ? left / 2 : left) * sample;
+    return sws_scale(p->sws, (const uint8_t *const *)in->data, in->linesize, 0, in->height, at,
+                     to->linesize);
+}
+
 static AVFrame *deep_frame(struct pixels *p, int w, int h)
 {
     if (p->deep)
@@ -238,12 +246,14 @@ static AVFrame *deep_frame(struct pixels *p, int w, int h)
 
 AVFrame *pixels_convert(struct pixels *p, const AVFrame *source, struct err *e)
 {
-    const AVFrame *in = deinterlace(p, source);
+    const AVFrame *in = deinterlace(&p->fields, source);
     bool turned = p->swap || p->flip_x || p->flip_y;
     int full, format = plain_format(in, &full), w = p->swap ? p->h : p->w,
               h = p->swap ? p->w : p->h;
+    int box_w = w, box_h = h;
+    bool bars = has_bars(p, in, &box_w, &box_h);
     AVFrame *f;
-    if (!p->tone && format == AV_PIX_FMT_YUV420P && !full && (in->width & ~1) == w &&
+    if (!p->tone && !bars && format == AV_PIX_FMT_YUV420P && !full && (in->width & ~1) == w &&
         (in->height & ~1) == h && in == source &&
         (matrix_of(in) == p->color.matrix || (is_601(matrix_of(in)) && is_601(p->color.matrix)))) {
         f = av_frame_clone(in);
@@ -252,12 +262,11 @@ AVFrame *pixels_convert(struct pixels *p, const AVFrame *source, struct err *e)
             f->height = h;
         }
     } else {
-        if (prepare(p, in, format, full, w, h, e))
+        if (prepare(p, in, format, full, box_w, box_h, e))
             return NULL;
         f = new_frame(turned ? p->turned : p->pool, w, h, p->color);
         AVFrame *to = f && p->tone ? deep_frame(p, w, h) : f;
-        if (to && sws_scale(p->sws, (const uint8_t *const *)in->data, in->linesize, 0, in->height,
-                            to->data, to->linesize) <= 0) {
+        if (to && scale(p, in, to, bars) <= 0) {
             av_frame_free(&f);
             fail_av(e, AVERROR_EXTERNAL, "scale");
             return NULL;

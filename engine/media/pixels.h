@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Decoded picture -> 8-bit limited-range yuv420p of a rendition's size: deinterlace, scale, convert, rotate. A struct
- * belongs to one thread; frames are shared by reference and never written after they were returned. */
+ * Decoded picture -> 8-bit limited-range yuv420p of a rendition's size: deinterlace, scale, convert, rotate. The first one
+ * decides the shape; later ones of another shape get black bars. A struct belongs to one thread; frames are shared by
+ * reference and never written after they were returned. */
 #ifndef MEDIA_PIXELS_H
 #define MEDIA_PIXELS_H
 #include <libavutil/buffer.h>
@@ -8,6 +9,7 @@
 #include <libswscale/swscale.h>
 #include <stdbool.h>
 #include "base/err.h"
+#include "media/deinterlace.h"
 #include "media/frag.h"
 #include "media/tone.h"
 
@@ -19,9 +21,11 @@ struct pixels {
     const struct tone *tone; /* the source is HDR; borrowed; NULL = it is not */
     AVFrame *deep;           /* 10-bit picture before the tone curve, reused */
     struct SwsContext *sws;
+    double shape;     /* width to height of the first picture as shown, by its own account */
+    int box_w, box_h; /* what the scaler makes: the result, or what the bars leave of it */
     int from_w, from_h, from_format, from_matrix, from_range;
     AVBufferPool *pool, *turned;
-    AVFrame *woven; /* deinterlacer's output, reused */
+    struct deinterlace fields;
 };
 
 /* Colour that a source is delivered in: its own SDR one, or what players assume for its height. */

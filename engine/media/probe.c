@@ -237,17 +237,21 @@ static int choose(struct probe *p, struct err *e)
     return 0;
 }
 
+void probe_turn(const int32_t *m, bool *swap, bool *flip_x, bool *flip_y)
+{
+    double a = m[0], b = m[1], c = m[3], d = m[4]; // shown x = a x + c y, shown y = b x + d y
+    *swap = fabs(b) + fabs(c) > fabs(a) + fabs(d);
+    *flip_x = *swap ? c < 0 : a < 0;
+    *flip_y = *swap ? b < 0 : d < 0;
+}
+
 static void read_orientation(struct probe *p, const AVStream *s)
 {
     size_t n = 0;
     const int32_t *m =
         (const int32_t *)(const void *)av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, &n);
-    if (!m || n < 9 * sizeof *m)
-        return;
-    double a = m[0], b = m[1], c = m[3], d = m[4]; // shown x = a x + c y, shown y = b x + d y
-    p->swap = fabs(b) + fabs(c) > fabs(a) + fabs(d);
-    p->flip_x = p->swap ? c < 0 : a < 0;
-    p->flip_y = p->swap ? b < 0 : d < 0;
+    if (m && n >= 9 * sizeof *m)
+        probe_turn(m, &p->swap, &p->flip_x, &p->flip_y);
 }
 
 static void read_picture(struct probe *p)

@@ -44,6 +44,8 @@ int probe_decoder(const struct probe *p, int stream, int threads, AVCodecContext
                   struct err *e);
 void probe_close(struct probe *p);
 void probe_json(const struct probe *p, struct buf *out);
+/* What a display matrix asks for, as in struct probe. */
+void probe_turn(const int32_t *matrix, bool *swap, bool *flip_x, bool *flip_y);
 /* Whether this is light for a high dynamic range screen (PQ or HLG). */
 bool probe_is_hdr(enum AVColorTransferCharacteristic trc);
 #endif

@@ -111,7 +111,8 @@ local function publish(job, id, index, result, state, texts)
     if not n then return nil, e end
     n, e = tx.exec("delete from renditions where video_id = $1::uuid and name <> all($2::text[])", id, db.array(names))
     if not n then return nil, e end
-    n, e = tx.exec([[update videos set state = 'ready', ready_at = now(), duration_ms = $2, width = $3, height = $4, poster = $5,
+    n, e = tx.exec([[update videos set state = 'ready', ready_at = now(), duration_ms = $2, width = $3, height = $4,
+      poster = case when poster = poster_own then poster else $5 end,
       index = $6::jsonb, chapters = coalesce(chapters, $8::jsonb), error = null, error_code = null where id = $1::uuid and state = $7]], id,
       math.max(1, math.floor(index.duration * 1000 + 0.5)), index.width, index.height,
       index.poster and (id .. "/" .. index.poster) or nil, json.encode(result), state,

@@ -17,15 +17,19 @@ local function purge_one(v)
     local ok, err = blob.remove_tree(root, v.id)
     if not ok then return nil, err end
   end
+  if v.poster_own then
+    local ok, err = blob.remove_tree("media", (v.poster_own:gsub("/[^/]*$", "")))
+    if not ok then return nil, err end
+  end
   return db.tx(function(tx)
     local n, e = tx.exec("delete from renditions where video_id = $1::uuid", v.id)
     if not n then return nil, e end
-    return tx.exec([[update videos set upload_path = null, poster = null, index = null where id = $1::uuid and state = 'deleted']], v.id)
+    return tx.exec([[update videos set upload_path = null, poster = null, poster_own = null, index = null where id = $1::uuid and state = 'deleted']], v.id)
   end)
 end
 
 local function purge()
-  local rows, err = db.query([[select id::text as id, upload_path from videos where state = 'deleted'
+  local rows, err = db.query([[select id::text as id, upload_path, poster_own from videos where state = 'deleted'
     and deleted_at < now() - interval '30 days' and (upload_path is not null or index is not null) limit 20]])
   if not rows then
     log.warn("purge.failed", { code = err.code, message = err.message })

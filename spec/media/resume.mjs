@@ -10,10 +10,11 @@ import { child, plain, ppv, root, samples, secret } from './lib.mjs';
 
 const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'ppv-resume-')), out = path.join(tmp, 'out'), journal = path.join(out, 'journal');
 execFileSync('sh', [path.join(root, 'spec/support/samples.sh'), samples], { stdio: 'inherit' });
-const clip = path.join(samples, 'landscape.mp4'), job = { max_height: 360 };
-let passed = 0, failed = 0;
+const clip = path.join(samples, 'landscape.mp4'), job = { max_height: 360, cores: 1 };
+let passed = 0, failed = 0, cores = '';
 const check = (name, good, why = '') => { if (good) passed++; else { failed++; console.log(`not ok - ${name}: ${why}`); } };
 const sum = file => createHash('sha256').update(fs.readFileSync(file)).digest('hex');
+const show = x => JSON.stringify(x).slice(0, 300);
 const lines = () => fs.existsSync(journal) ? fs.readFileSync(journal, 'utf8').split('\n').slice(1, -1).map(l => l.split(' ')) : [];
 const segments = () => lines().filter(l => l[0] === 'seg');
 
@@ -23,7 +24,11 @@ async function killed(more) {
   const p = spawn(ppv, ['media', 'ingest'], { stdio: ['pipe', 'ignore', 'ignore', input, dir] });
   p.stdin.end(Object.entries({ id: 'spec', title_secret: secret.toString('hex'), ext: 'mp4', ...job }).map(([k, v]) => `${k}=${v}\n`).join('') + '\n');
   const ended = new Promise(resolve => p.on('exit', (code, signal) => resolve(signal)));
-  const watch = fs.watch(out, () => { if (segments().length >= from + more) p.kill('SIGKILL'); });
+  const watch = fs.watch(out, () => {
+    if (segments().length < from + more) return;
+    try { cores = /Cpus_allowed_list:\s*(\S+)/.exec(fs.readFileSync(`/proc/${p.pid}/status`, 'utf8'))[1]; } catch { /* it is gone already */ }
+    p.kill('SIGKILL');
+  });
   const signal = await ended;
   watch.close();
   fs.closeSync(input);
@@ -41,6 +46,7 @@ function decodes(index, track, variant) {
 
 fs.mkdirSync(out);
 check('killed in the middle', await killed(6) === 'SIGKILL');
+check('it kept to one core', /^\d+$/.test(cores), cores);
 const first = lines();
 check('some segments were finished, not all', segments().length >= 6 && !fs.existsSync(path.join(out, 'index.json')), String(first.length));
 check('killed a second time', await killed(4) === 'SIGKILL');
@@ -52,6 +58,7 @@ fs.truncateSync(path.join(out, hurt[4]), 100);
 
 const r = child('ingest', clip, out, job);
 check('the third attempt ends well', !!r.last.result, JSON.stringify(r.last) + r.log);
+check('it said how much time is left', r.lines.some(l => l.stage === 'encode' && l.eta_s > 0), show(r.lines));
 const index = JSON.parse(fs.readFileSync(path.join(out, 'index.json')));
 const tracks = [...index.renditions, index.reference, ...index.audio];
 const files = new Set(tracks.flatMap(t => [...t.segments, ...t.segments_b ?? []].map(s => s.name)));

@@ -50,6 +50,17 @@ make vp8.webm -f lavfi -i "$(pic 480x360 30 3)" -f lavfi -i "$tone:duration=3" -
 make h264.mkv -f lavfi -i "$(pic 854x480 30000/1001 6)" -f lavfi -i "$tone:duration=6" $x264 -c:a flac
 make stream.ts -f lavfi -i "$(pic 720x576 25 5)" -f lavfi -i "$tone:duration=5" -vf setsar=16/15 -c:v mpeg2video -q:v 4 -c:a mp2
 make interlaced.ts -f lavfi -i "$(pic 720x576 50 4)" -vf "interlace,setsar=16/15" -c:v mpeg2video -flags +ildct+ilme -q:v 4
+# Both field orders of one motion, as 25 pictures of 50 fields; the same motion at 25 for comparison. Then one that only says it is interlaced.
+field_source="testsrc2=size=640x360:rate=50:duration=2,scroll=h=0.006:v=0.002,format=yuv420p"
+make fields_top.mkv -f lavfi -i "$field_source" -vf "interlace=scan=tff:lowpass=0" -c:v libx264 -preset ultrafast -qp 10 -x264-params tff=1
+make fields_bottom.mkv -f lavfi -i "$field_source" -vf "interlace=scan=bff:lowpass=0" -c:v libx264 -preset ultrafast -qp 10 -x264-params bff=1
+make fields_none.mkv -f lavfi -i "$field_source" -vf "fps=25:round=up,setfield=prog" -c:v libx264 -preset ultrafast -qp 10
+# A stream whose pictures change in the middle: 16:9, then 4:3 of another size.
+[ -e shapes.ts ] || {
+    make part1.ts -f lavfi -i "color=green:size=640x360:rate=25:duration=2" $x264
+    make part2.ts -f lavfi -i "color=green:size=320x240:rate=25:duration=2" $x264 -output_ts_offset 2
+    cat part1.ts part2.ts >part.shapes.ts && mv part.shapes.ts shapes.ts && rm part1.ts part2.ts
+}
 make pcm.avi -f lavfi -i "$(pic 320x240 15 3)" -f lavfi -i "$tone:duration=3" -c:v mpeg4 -q:v 4 -c:a pcm_s16le
 make pal60.mp4 -f lavfi -i "$(pic 1280x720 60 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
 make surround.mkv -f lavfi -i "$(pic 640x360 25 4)" -f lavfi -i "$tone:duration=4" -af "pan=5.1|FL=c0|FR=c0|FC=c0|LFE=c0|BL=c0|BR=c0" $x264 -c:a ac3

@@ -21,7 +21,7 @@ local function shape(row)
   row.hls_ready = row.processing_state == "ready"
   row.duration = row.duration_ms and row.duration_ms / 1000 or json.null
   -- Another picture has another address: copies of the old one may be kept for an hour.
-  local number = row.poster and row.poster:match("_(%d+)%.jpg$")
+  local number = row.poster and (row.poster:match("_(%d+)%.jpg$") or row.poster:match("_(%d+)/"))
   row.poster = row.poster and row.processing_state ~= "deleted" and ("/media/poster/" .. row.id .. (number and "?n=" .. number or "")) or json.null
   row.filename = row.id .. ((row.upload_name or ""):match("%.%w+$") or ".mp4"):lower()
   row.upload_name, row.duration_ms = nil, nil
