@@ -76,6 +76,8 @@ static struct key keys[] = {
     KEY("encode_jobs", INT, "1", "1..64", "Films encoded at the same time by one job worker."),
     KEY("encode_cores", INT, "0", "0..256",
         "Cores that all encodes of films on this machine together keep to; 0 = all."),
+    KEY("video_encoder", CHOICE, "software", "software|auto|h264_nvenc|h264_v4l2m2m",
+        "What encodes films without an invisible mark; auto: a hardware encoder that works."),
     KEY("burst_workers", INT, "0", "0..64",
         "Segments that get a viewer's name at the same time on this machine; 0 = one less than "
         "it has cores, one at least."),

@@ -192,8 +192,9 @@ static int job_fd(const struct mediaq_spec *s, struct err *e)
     if (s->threads)
         buf_printf(&b, "threads=%d\n", s->threads);
     if (strcmp(s->kind, "ingest") == 0)
-        buf_printf(&b, "cores=%d\njobs=%d\n", (int)conf_int("encode_cores"),
-                   (int)(conf_int("encode_jobs") * conf_int("job_workers")));
+        buf_printf(&b, "cores=%d\njobs=%d\nencoder=%s\n", (int)conf_int("encode_cores"),
+                   (int)(conf_int("encode_jobs") * conf_int("job_workers")),
+                   conf_str("video_encoder"));
     if (s->max_height)
         buf_printf(&b, "max_height=%d\n", s->max_height);
     if (s->strength >= 0 && strcmp(s->kind, "ingest") == 0)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include "base/str.h"
 #include "media/burstjob.h"
+#include "media/coder.h"
 #include "media/fail.h"
 #include "media/ingest.h"
 #include "media/mark.h"
@@ -190,6 +191,7 @@ static int set_value(struct ingest_job *j, int key, const char *v)
     case 6: return set_strength(&j->strength, v);
     case 7: return set_number(&j->cores, v, 0, 256);
     case 8: return set_number(&j->jobs, v, 0, 4096);
+    case 9: return set_word(j->wanted, sizeof j->wanted - 1, v, 1);
     default: return set_word(j->ext, 16, v, 0);
     }
 }
@@ -197,8 +199,8 @@ static int set_value(struct ingest_job *j, int key, const char *v)
 static int parse_job(struct ingest_job *j, char *text, bool ingest, struct err *e)
 {
     static const char *const keys[] = {
-        "id",         "title_secret", "segment_s", "threads", "max_duration_s",
-        "max_height", "strength",     "cores",     "jobs",    "ext"};
+        "id",    "title_secret", "segment_s", "threads", "max_duration_s", "max_height", "strength",
+        "cores", "jobs",         "encoder",   "ext"};
     enum { KEYS = sizeof keys / sizeof *keys };
     unsigned seen = 0;
     for (char *line = text, *next; *line && *line != '\n'; line = next) {
@@ -286,6 +288,21 @@ static int open_journal(struct journal *log, const struct ingest_job *j, struct 
     return journal_open(log, j->dirfd, j->secret, what, j->strength > 0, e);
 }
 
+/* Devices are looked for while they can be opened. A mark needs variants whose segments fit each other and those that are made
+ * later for one viewer, in software. */
+static void choose_encoder(struct ingest_job *j)
+{
+    static char why[160];
+    if (!j->wanted[0] || !strcmp(j->wanted, "software"))
+        return;
+    if (j->strength > 0)
+        snprintf(why, sizeof why, "films with an invisible mark are encoded in software");
+    else
+        j->encoder = coder_hardware(j->wanted, why);
+    if (!j->encoder)
+        j->fallback = why;
+}
+
 static int prepare(struct ingest_job *j, bool ingest, struct err *e)
 {
     char text[JOB_MAX], layers[64];
@@ -311,12 +328,14 @@ static int prepare(struct ingest_job *j, bool ingest, struct err *e)
     if (!j->threads)
         j->threads = share_of_cores(j->jobs); // asks /sys, which is out of reach later
     static struct journal journal;
+    if (ingest)
+        choose_encoder(j);
     if (probe_guard(e) || store_warm(e))
         return -1;
     if (ingest && open_journal(&journal, j, e))
         return -1;
     j->journal = &journal;
-    if (sandbox_enter(ingest ? OUTPUT_FD : -1, false, layers, e))
+    if (sandbox_enter(ingest ? OUTPUT_FD : -1, false, j->encoder != NULL, layers, e))
         return -1;
     dprintf(STDERR_FILENO, "media: sandbox %s\n", layers);
     return 0;
@@ -372,7 +391,7 @@ static int run_bursts(void)
     if (window == MAP_FAILED)
         return fail_set(&e, "media.bad_job", "There is no window."), fail(&e);
     av_get_cpu_flags();
-    if (label_font_open(&font, NULL, &e) || sandbox_enter(-1, false, layers, &e))
+    if (label_font_open(&font, NULL, &e) || sandbox_enter(-1, false, false, layers, &e))
         return fail(&e);
     dprintf(STDERR_FILENO, "media: sandbox %s\n", layers);
     while (!read_line(line) && !stopped) {
@@ -400,7 +419,7 @@ static int run_trace(bool reads, struct buf *out, struct err *e)
     free(text);
     umask(077);
     av_get_cpu_flags();
-    rc = rc || probe_guard(e) || store_warm(e) || sandbox_enter(OUTPUT_FD, reads, layers, e);
+    rc = rc || probe_guard(e) || store_warm(e) || sandbox_enter(OUTPUT_FD, reads, false, layers, e);
     if (!rc)
         rc = reads ? trace_run(&j, out, e) : trace_sign(&j, out, e);
     trace_job_fini(&j);
@@ -428,7 +447,7 @@ static int run_still(struct buf *out, struct err *e)
     av_get_cpu_flags();
     av_max_alloc(STILL_ALLOC);
     return read_job(text, sizeof text, e) || parse_job(&j, text, false, e) || store_warm(e) ||
-                   sandbox_enter(OUTPUT_FD, false, layers, e) ||
+                   sandbox_enter(OUTPUT_FD, false, false, layers, e) ||
                    still_run(INPUT_FD, OUTPUT_FD, out, e)
                ? -1
                : 0;

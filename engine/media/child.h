@@ -13,6 +13,8 @@
  *         threads=<0..16>                          default 0 = number of cores (top rendition and decoder only)
  *         cores=<0..256>                           default 0 = all: the process keeps to so many
  *         jobs=<0..4096>                           default 0: that share these cores; threads=0 becomes the part of one
+ *         encoder=software|auto|<name>             default software; a hardware encoder (coder.h) for films without a mark;
+ *                                                  what cannot be is software, and the result says why ("fallback")
  *         max_duration_s=<1..43200>                default 43200
  *         max_height=<144..1080>                   default 1080 (short side of the top rendition)
  *         strength=<0..1.2>                        default 0.75: amplitude of the invisible mark (mark.h); 0 = no mark,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "media/coder.h"
 #include <libavutil/opt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "media/fail.h"
@@ -23,9 +24,26 @@ uint32_t coder_timescale(struct ladder_rate r)
     return (uint32_t)r.num * k;
 }
 
+static void set_x264(AVCodecContext *c, const struct coder_spec *s)
+{
+    av_opt_set(c->priv_data, "preset", s->preset, 0);
+    av_opt_set_double(c->priv_data, "crf", s->crf, 0);
+    av_opt_set(c->priv_data, "x264-params", settings, 0);
+}
+
+/* Options that an encoder does not know are passed over. */
+static void set_hardware(AVCodecContext *c, const struct coder_spec *s)
+{
+    c->max_b_frames = 0;
+    c->bit_rate = s->maxrate * 7 / 10;
+    av_opt_set(c->priv_data, "rc", "vbr", 0);
+    av_opt_set_double(c->priv_data, "cq", s->crf, 0);
+    av_opt_set(c->priv_data, "no-scenecut", "1", 0);
+}
+
 static int open_codec(struct coder *v, struct err *e)
 {
-    const AVCodec *x = avcodec_find_encoder_by_name("libx264");
+    const AVCodec *x = avcodec_find_encoder_by_name(v->spec.encoder ? v->spec.encoder : "libx264");
     AVCodecContext *c = v->codec = x ? avcodec_alloc_context3(x) : NULL;
     const struct coder_spec *s = &v->spec;
     if (!c)
@@ -48,11 +66,12 @@ static int open_codec(struct coder *v, struct err *e)
     c->color_trc = (enum AVColorTransferCharacteristic)s->color.transfer;
     c->colorspace = (enum AVColorSpace)s->color.matrix;
     c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER | AV_CODEC_FLAG_CLOSED_GOP;
-    av_opt_set(c->priv_data, "preset", s->preset, 0);
     av_opt_set(c->priv_data, "profile", "high", 0);
     av_opt_set(c->priv_data, "forced-idr", "1", 0);
-    av_opt_set_double(c->priv_data, "crf", s->crf, 0);
-    av_opt_set(c->priv_data, "x264-params", settings, 0);
+    if (s->encoder)
+        set_hardware(c, s);
+    else
+        set_x264(c, s);
     int rc = avcodec_open2(c, x, NULL);
     return rc < 0 ? fail_av(e, rc, "open encoder") : 0;
 }
@@ -137,4 +156,69 @@ int coder_send(struct coder *c, AVFrame *f, struct track *t, int variant, struct
     if (rc != AVERROR(EAGAIN) && rc != AVERROR_EOF)
         return fail_av(e, rc, "encode");
     return f ? 0 : flush_segment(c, &to, e);
+}
+
+/* Two closed groups of grey pictures: nothing is kept of them but whether the second began with a key frame in its place. */
+static bool keeps_grid(struct coder *c)
+{
+    AVFrame *f = av_frame_alloc();
+    int keys = 0, misplaced = 0, rc = 0;
+    must(f != NULL);
+    f->width = c->spec.w;
+    f->height = c->spec.h;
+    f->format = AV_PIX_FMT_YUV420P;
+    rc = av_frame_get_buffer(f, 0);
+    for (int i = 0; rc >= 0 && i < 3; i++)
+        memset(f->data[i], 128, (size_t)f->linesize[i] * (size_t)(i ? f->height / 2 : f->height));
+    for (int i = 0; rc >= 0 && i <= 2 * c->spec.gop; i++) {
+        f->pts = i;
+        f->pict_type = i % c->spec.gop ? AV_PICTURE_TYPE_NONE : AV_PICTURE_TYPE_I;
+        rc = avcodec_send_frame(c->codec, i < 2 * c->spec.gop ? f : NULL);
+        while (rc >= 0 && (rc = avcodec_receive_packet(c->codec, c->packet)) >= 0) {
+            bool key = c->packet->flags & AV_PKT_FLAG_KEY;
+            keys += key;
+            misplaced += key != (c->packet->pts % c->spec.gop == 0);
+            av_packet_unref(c->packet);
+        }
+        if (rc == AVERROR(EAGAIN) || rc == AVERROR_EOF)
+            rc = 0;
+    }
+    av_frame_free(&f);
+    return rc >= 0 && keys == 2 && !misplaced;
+}
+
+static bool works(const char *name)
+{
+    struct coder_spec spec = {.w = 320,
+                              .h = 240,
+                              .rate = {25, 1},
+                              .gop = 50,
+                              .color = {1, 1, 1},
+                              .maxrate = 1000000,
+                              .crf = 23,
+                              .threads = 1,
+                              .encoder = name};
+    struct coder a, b;
+    struct err e = {0};
+    bool ok = false;
+    if (!coder_open(&a, &spec, &e) && a.codec->extradata_size > 0) {
+        int rc = coder_open(&b, &spec, &e);
+        ok = !rc && a.codec->extradata_size == b.codec->extradata_size &&
+             !memcmp(a.codec->extradata, b.codec->extradata, (size_t)a.codec->extradata_size) &&
+             keeps_grid(&a);
+        coder_close(&b);
+    }
+    coder_close(&a);
+    return ok;
+}
+
+const char *coder_hardware(const char *want, char why[160])
+{
+    // Those that take pictures from plain memory.
+    static const char *const names[] = {"h264_nvenc", "h264_v4l2m2m"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if ((!strcmp(want, "auto") || !strcmp(want, names[i])) && works(names[i]))
+            return names[i];
+    snprintf(why, 160, "no hardware encoder (%.40s) works on this machine", want);
+    return NULL;
 }

@@ -18,8 +18,9 @@ struct coder_spec {
     int gop; /* frames per segment */
     struct frag_color color;
     int level; /* 31 = 3.1; 0 = what size, rate and cap need. Later segments: that of the init segment. */
-    int64_t maxrate;    /* bits/s; 0 = no cap */
-    const char *preset; /* of x264 */
+    int64_t maxrate;     /* bits/s; 0 = no cap */
+    const char *preset;  /* of x264 */
+    const char *encoder; /* of hardware, as coder_hardware named it; NULL = x264 */
     double crf;
     int threads;
 };
@@ -35,6 +36,10 @@ struct coder {
     int64_t sent, decoded; /* frames in, samples out */
 };
 
+/* The hardware encoder of that name, or with "auto" the first of libavcodec's that works here: one that opens with headers of
+ * its own, twice the same, and keeps the segment grid. NULL with a sentence in why when there is none. Before the sandbox
+ * closes. The result is static. */
+const char *coder_hardware(const char *want, char why[160]);
 int coder_open(struct coder *c, const struct coder_spec *spec, struct err *e);
 void coder_close(struct coder *c);
 /* Encodes the next frame (its pts and type are overwritten), NULL = the end. Finished segments go to t as that variant. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "media/encode.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "media/fail.h"
@@ -16,11 +17,21 @@ static int open_coders(struct encode *v, struct err *e)
                               .color = p->color,
                               .maxrate = v->rung.maxrate,
                               .preset = p->preset,
+                              .encoder = p->encoder,
                               .crf = p->crf,
                               .threads = p->threads};
     for (int i = 0; i < v->track.variants; i++)
-        if (coder_open(&v->coder[i], &spec, e))
-            return -1;
+        if (coder_open(&v->coder[i], &spec, e)) {
+            if (!spec.encoder)
+                return -1;
+            // More sessions than the device has, a size that it does not know.
+            fprintf(stderr, "media: %s does not open for %s, software instead\n", spec.encoder,
+                    v->rung.name);
+            coder_close(&v->coder[i]);
+            spec.encoder = NULL;
+            if (coder_open(&v->coder[i], &spec, e))
+                return -1;
+        }
     return 0;
 }
 

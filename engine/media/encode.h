@@ -26,6 +26,7 @@ struct encode_plan {
     int gop;     /* frames per segment */
     int threads; /* of each encoder */
     const char *preset;
+    const char *encoder; /* of hardware; NULL = x264. Only without a mark. */
     double crf;
     float strength;           /* of the mark; 0 = one variant, unmarked */
     const uint8_t *k_pattern; /* outlives the thread */

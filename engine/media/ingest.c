@@ -82,6 +82,7 @@ static int open_output(struct ingest *in, const struct ladder_rung *rung, int i,
     plan.crf = reference ? 16 : 23; // the reference's own noise hides marks
     plan.strength = reference ? 0 : (float)in->job->strength;
     plan.k_pattern = in->k_pattern;
+    plan.encoder = in->job->encoder;
     if (reference)
         in->reference = v;
     return encode_open(v, &rung[i], &plan, &in->group, in->store, in->job->journal, e);
@@ -353,7 +354,14 @@ static void report_kept(const struct ingest *in, struct buf *out)
         all += t->count * t->variants;
     }
     out->n--; // the closing brace
-    buf_printf(out, ",\"kept\":%d,\"encoded\":%d}", kept, all - kept);
+    const char *encoder = in->encode[0].coder[0].spec.encoder, *why = in->job->fallback;
+    if (!encoder && in->job->encoder)
+        why = "the hardware encoder does not take pictures of this size";
+    buf_printf(out, ",\"kept\":%d,\"encoded\":%d,\"encoder\":\"%s\"", kept, all - kept,
+               encoder ? encoder : "libx264");
+    if (why)
+        buf_printf(out, ",\"fallback\":\"%s\"", why);
+    buf_puts(out, "}");
 }
 
 static int publish(struct ingest *in, struct buf *out, struct err *e)

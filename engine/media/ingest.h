@@ -10,10 +10,12 @@
 #include "media/journal.h"
 
 struct ingest_job {
-    char id[65], ext[17];
+    char id[65], ext[17], wanted[24]; /* wanted: what was asked for as encoder, "" = software */
     uint8_t secret[32];
-    double strength; /* of the mark, 0 .. MARK_STRENGTH_MAX; 0 = none */
-    int cores, jobs; /* child.h */
+    double strength;      /* of the mark, 0 .. MARK_STRENGTH_MAX; 0 = none */
+    int cores, jobs;      /* child.h */
+    const char *encoder;  /* of hardware; NULL = software */
+    const char *fallback; /* why not, when it was asked for; or NULL */
     int segment_s, threads, max_duration_s, max_height;
     int fd, dirfd;
     struct journal *journal; /* open */
@@ -21,6 +23,7 @@ struct ingest_job {
     void (*progress)(const char *stage, double part);
 };
 
-/* out gets index.json without segment arrays, and how many segments are an earlier attempt's: "kept", "encoded". */
+/* out gets index.json without segment arrays, and how many segments are an earlier attempt's: "kept", "encoded";
+ * and "encoder", and why it is not the one that was asked for: "fallback". */
 int ingest_run(const struct ingest_job *job, struct buf *out, struct err *e);
 #endif

@@ -216,13 +216,23 @@ static int add_guarded(scmp_filter_ctx c, int dirfd, bool reads)
     return rc;
 }
 
+static int add_devices(scmp_filter_ctx c)
+{
+    return seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 0) |
+           seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(poll), 0) |
+           seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
+                            SCMP_A2(SCMP_CMP_MASKED_EQ, O_CREAT | O_TRUNC, 0));
+}
+
 /* Unlisted calls fail with EPERM, so that a library that merely asks goes on; attackers' favourites end the process. */
-static int filter_calls(int dirfd, bool reads, struct err *e)
+static int filter_calls(int dirfd, bool reads, bool devices, struct err *e)
 {
     scmp_filter_ctx c = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     int rc = c ? 0 : -ENOMEM;
     if (!rc && (add_plain(c) || add_deadly(c) || add_guarded(c, dirfd, reads)))
         rc = -EINVAL;
+    if (!rc && devices)
+        rc = add_devices(c);
     if (!rc)
         rc = seccomp_load(c);
     if (c)
@@ -232,7 +242,7 @@ static int filter_calls(int dirfd, bool reads, struct err *e)
               : 0;
 }
 
-int sandbox_enter(int dirfd, bool reads, char report[64], struct err *e)
+int sandbox_enter(int dirfd, bool reads, bool devices, char report[64], struct err *e)
 {
     report[0] = '\0';
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
@@ -240,10 +250,12 @@ int sandbox_enter(int dirfd, bool reads, char report[64], struct err *e)
                         strerror(errno));
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); // no core file, no attaching: the job's secret is in memory
     enter_namespaces(report);
-    change_root(dirfd, report);
-    restrict_files(dirfd, reads, report);
+    if (!devices) {
+        change_root(dirfd, report);
+        restrict_files(dirfd, reads, report);
+    }
     drop_capabilities(report);
-    if (filter_calls(dirfd, reads, e))
+    if (filter_calls(dirfd, reads, devices, e))
         return -1;
     note(report, "seccomp");
     return 0;

@@ -8,6 +8,8 @@
 #include "base/err.h"
 
 /* dirfd -1 = no file may be opened; else files beneath it may be made, or (reads) be read and nothing
- * written. report gets words for the layers in force: "ns chroot landlock caps seccomp". */
-int sandbox_enter(int dirfd, bool reads, char report[64], struct err *e);
+ * written. devices: drivers of an encoder work on: files that are there can be opened as far as the
+ * user's rights go, and ioctl is allowed; then there is neither chroot nor Landlock. report gets
+ * words for the layers in force: "ns chroot landlock caps seccomp". */
+int sandbox_enter(int dirfd, bool reads, bool devices, char report[64], struct err *e);
 #endif

@@ -172,6 +172,7 @@ local function film(job, id, v, secret)
     log.info("video.resumed", { video = id, kept = result.kept, encoded = result.encoded })
     metrics.count("ingest_segments_kept_total", result.kept)
   end
+  if result and result.fallback then log.warn("ingest.software", { video = id, why = result.fallback }) end
   return result, err
 end
 

@@ -131,7 +131,7 @@ static int sandboxed(int dirfd, int (*act)(int dirfd))
     if (!pid) {
         char layers[64];
         struct err e;
-        if (sandbox_enter(dirfd, false, layers, &e) || !strstr(layers, "seccomp"))
+        if (sandbox_enter(dirfd, false, false, layers, &e) || !strstr(layers, "seccomp"))
             _exit(99);
         _exit(act(dirfd));
     }

@@ -130,6 +130,15 @@ const checks = {
     }
     same(ingest('silent.mp4').chapters, [], 'none');
   },
+  'a hardware encoder that is not there, or not allowed, is software with a reason'() {
+    const first = child('ingest', path.join(samples, 'tiny.mp4'), fs.mkdtempSync(path.join(tmp, 'hw-')), { encoder: 'auto', strength: 0 }).last.result;
+    const marked = child('ingest', path.join(samples, 'tiny.mp4'), fs.mkdtempSync(path.join(tmp, 'hw-')), { encoder: 'h264_nvenc' }).last.result;
+    // Where there is a device, it has to have been used.
+    if (first.encoder === 'libx264') same(first.fallback, 'no hardware encoder (auto) works on this machine', 'reason');
+    else same([/^h264_/.test(first.encoder), first.fallback], [true, undefined], 'device');
+    same([marked.encoder, marked.fallback], ['libx264', 'films with an invisible mark are encoded in software'], 'a marked film');
+    same(child('ingest', path.join(samples, 'tiny.mp4'), fs.mkdtempSync(path.join(tmp, 'hw-')), { encoder: '../x' }).last.error.code, 'media.bad_job', 'a bad name');
+  },
   'a silent film has no sound'() {
     same(ingest('silent.mp4').audio, [], 'tracks');
   },
