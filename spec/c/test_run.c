@@ -305,6 +305,17 @@ TEST(proc_is_killed_by_wall_time_with_its_grandchildren)
     loop_free(loop);
 }
 
+TEST(proc_has_a_last_word_when_its_computing_time_is_over)
+{
+    struct err e;
+    struct proc *p;
+    struct proc_spec s = {.cpu_s = 1};
+    CHECK(spawn(&s, "trap 'echo enough; exit 4' XCPU; while :; do :; done", &p, &e) == 0);
+    loop_run(loop, NULL);
+    CHECK(strcmp(seen, "enough|") == 0 && WIFEXITED(exit_status) && WEXITSTATUS(exit_status) == 4);
+    loop_free(loop);
+}
+
 TEST(proc_reports_a_missing_program_at_once)
 {
     struct err e = {0};

@@ -116,17 +116,18 @@ async function cuts(s, who, file) {
   }
 }
 
-/** Two clients take up one upload at the same time. */
+/** Several clients take up one upload at the same time, over lines that are cut. */
 async function together(s, who, file) {
-  const l = await line(s.port, () => Infinity, file.size * 2);
+  const l = await line(s.port, () => Infinity, file.size / 3);
   const stop_at = file.size * (0.1 + random() * 0.5);
   const first = client(who, l.url, file, { seen: (n, all, c) => { if (n > stop_at && !c.stopped) { c.stopped = true; c.upload.abort(); } } });
   await until("the first client stopped", () => first.stopped, 60);
-  const both = [1, 2].map(() => client(who, l.url, file, { uploadUrl: first.url, chunkSize: Math.ceil(file.size / 7) }));
-  const errors = await Promise.all(both.map(c => c.done));
-  check("two clients on one upload: both hear of the end", errors.every(e => e === null), errors.join("; "));
-  await is_whole(s, who, "two clients on one upload", first.url, file);
-  l.close();
+  const lines = await Promise.all([1, 2, 3].map(n => line(s.port, x => x.cuts < n ? 1 + Math.floor((random() * file.size) / 8) : Infinity, file.size * 2)));
+  const all = lines.map(x => client(who, x.url, file, { uploadUrl: x.url + path_of(first.url), chunkSize: Math.ceil(file.size / 7) }));
+  const errors = await Promise.all(all.map(c => c.done)), cut = lines.reduce((n, x) => n + x.cuts, 0);
+  check(`three clients on one upload, ${cut} cuts: all hear of the end`, errors.every(e => e === null) && cut > 0, errors.join("; "));
+  await is_whole(s, who, "three clients on one upload", first.url, file);
+  [l, ...lines].forEach(x => x.close());
 }
 
 async function locked(s, who, file) {
