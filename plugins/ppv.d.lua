@@ -773,6 +773,16 @@ function money.format(amount, currency) end
 ---@return ppv.err? err
 function money.parse(text, currency) end
 
+---amount >= 0 in another currency by a decimal rate ("16250.50" units of `to` for one of `from`): exact, the half minor unit rounds up.
+---Phases: any. Errors: input.invalid
+---@param amount integer
+---@param from string
+---@param to string
+---@param rate string
+---@return integer|nil
+---@return ppv.err? err
+function money.convert(amount, from, to, rate) end
+
 ---Decimals of an ISO 4217 code, nil when it is unknown.
 ---Phases: any
 ---@param currency string

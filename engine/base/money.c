@@ -122,3 +122,43 @@ int money_format(int64_t amount, const char *currency, char out[40], struct err 
                  (unsigned)(v % unit));
     return 0;
 }
+
+/* "16250.50" -> 1625050 and scale 2. */
+static int rate_parse(const char *s, uint64_t *mantissa, int *scale)
+{
+    int digits = 0, dot = 0;
+    *mantissa = 0;
+    *scale = 0;
+    for (const char *p = s; *p; p++) {
+        if (*p == '.' && !dot && p > s) {
+            dot = 1;
+            continue;
+        }
+        if (*p < '0' || *p > '9' || (digits += digits || *p != '0') > 18)
+            return -1;
+        *mantissa = *mantissa * 10 + (uint64_t)(*p - '0');
+        if (dot && ++*scale > 18)
+            return -1;
+    }
+    return *mantissa > 0 ? 0 : -1;
+}
+
+int money_convert(int64_t amount, const char *from, const char *to, const char *rate, int64_t *out,
+                  struct err *e)
+{
+    int ef = money_exponent(from), et = money_exponent(to), scale;
+    uint64_t mantissa;
+    if (ef < 0 || et < 0 || amount < 0)
+        return ERR(e, ERR_INVALID, "unknown currency, or an amount below zero");
+    if (rate_parse(rate, &mantissa, &scale))
+        return ERR(e, ERR_INVALID, "not a positive decimal rate");
+    unsigned __int128 v = (unsigned __int128)(uint64_t)amount * mantissa, unit = 1, up = 1;
+    for (int i = et; i > ef; i--)
+        up *= 10;
+    for (int i = scale + (ef > et ? ef - et : 0); i > 0; i--)
+        unit *= 10;
+    if (__builtin_mul_overflow(v, up, &v) || (v = (v + unit / 2) / unit) > INT64_MAX)
+        return ERR(e, ERR_INVALID, "the converted amount is too large");
+    *out = (int64_t)v;
+    return 0;
+}

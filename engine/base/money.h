@@ -22,5 +22,9 @@ int money_split(int64_t price, int fee_bp, int pct, struct money_split *out, str
 int money_exponent(const char *currency);
 /* "12.34" <-> 1234 by the currency's exponent; parse refuses signs, spaces, exponents, more decimals than there are. */
 int money_parse(const char *s, const char *currency, int64_t *out, struct err *e);
+/* amount >= 0 of one currency in another, by a decimal rate ("16250.50" = units of `to` for one unit of `from`): exact, the half
+ * minor unit rounds up. The rate has at most 18 digits. */
+int money_convert(int64_t amount, const char *from, const char *to, const char *rate, int64_t *out,
+                  struct err *e);
 int money_format(int64_t amount, const char *currency, char out[40], struct err *e);
 #endif

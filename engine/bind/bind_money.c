@@ -112,6 +112,23 @@ static int l_parse(lua_State *L)
     return 1;
 }
 
+/* ppv.money.convert(amount: integer, from: string, to: string, rate: string) -> integer | nil, err
+ * amount >= 0 in another currency by a decimal rate ("16250.50" units of `to` for one of `from`): exact, the half minor unit
+ * rounds up. Phases: any. Errors: input.invalid. Since 1.0 */
+static int l_convert(lua_State *L)
+{
+    struct err e = {0};
+    int64_t v;
+    lx_str(L, 2, 1, 8);
+    lx_str(L, 3, 1, 8);
+    lx_str(L, 4, 1, 64);
+    if (money_convert(amount(L, 1), lua_tostring(L, 2), lua_tostring(L, 3), lua_tostring(L, 4), &v,
+                      &e) < 0)
+        return lx_fail(L, &e);
+    bind_money_push(L, v);
+    return 1;
+}
+
 /* ppv.money.exponent(currency: string) -> integer | nil
  * Decimals of an ISO 4217 code, nil when it is unknown. Phases: any. Since 1.0 */
 static int l_exponent(lua_State *L)
@@ -128,8 +145,8 @@ static int l_exponent(lua_State *L)
 int bind_money_open(lua_State *L)
 {
     static const luaL_Reg reg[] = {
-        {"add", l_add},           {"mul", l_mul},       {"bp", l_bp},
-        {"split", l_split},       {"format", l_format}, {"parse", l_parse},
-        {"exponent", l_exponent}, {NULL, NULL}};
+        {"add", l_add},           {"mul", l_mul},         {"bp", l_bp},
+        {"split", l_split},       {"format", l_format},   {"parse", l_parse},
+        {"exponent", l_exponent}, {"convert", l_convert}, {NULL, NULL}};
     return lx_module(L, reg);
 }

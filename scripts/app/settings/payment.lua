@@ -138,23 +138,6 @@ local function save_site(ctx, input)
   return show_site(ctx)
 end
 
--- Any problem of the rate source is an error, never a made-up rate.
-local function kurs(ctx)
-  local p, err = registry.chosen("rate", "fixed_rate")
-  if not p then return nil, err end
-  local c
-  c, err = registry.context(p, ctx)
-  if not c then return nil, err end
-  local rate
-  rate, err = registry.call(p.handler.quote, c, "USD", "IDR")
-  if not rate then return nil, err end
-  local n = tonumber(rate.rate)
-  if not n or n <= 0 or n ~= n or n == math.huge then
-    return errors.fail("plugin.error", "rate source " .. p.name .. " gave no usable rate")
-  end
-  return ctx:ok { usd_to_idr = n, source = p.name, at = rate.at or json.null }
-end
-
 local switches = { default_provider = { type = "string", max = 40 } }
 for _, name in ipairs(SWITCHES) do switches[name .. "_enabled"] = { type = "bool" } end
 
@@ -165,5 +148,4 @@ return { routes = {
   { method = "GET", path = "/admin/settings", auth = "admin", summary = "Site settings", handler = show_site },
   { method = "POST", path = "/admin/settings", auth = "admin", step_up = true, summary = "Set site settings", input = SITE_INPUT,
     handler = save_site },
-  { method = "GET", path = "/api/kurs", auth = "public", rate = "300/m", summary = "Exchange rate USD to IDR", handler = kurs },
 } }
