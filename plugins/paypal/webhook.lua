@@ -45,6 +45,13 @@ local function certificate(ctx, url, service)
   return r.body
 end
 
+-- The operator's certificates; a page's text field may have taken the line ends out of them.
+local function with_lines(text)
+  return (text:gsub("(%-%-%-%-%-BEGIN CERTIFICATE%-%-%-%-%-)(.-)(%-%-%-%-%-END CERTIFICATE%-%-%-%-%-)", function(first, body, last)
+    return first .. "\n" .. body:gsub("%s", ""):gsub(("."):rep(64), "%0\n") .. "\n" .. last .. "\n"
+  end))
+end
+
 local function forged(ctx, why) return nil, ctx:err("payment.bad_signature", why) end
 
 local function signed(ctx, req, service)
@@ -64,7 +71,7 @@ local function signed(ctx, req, service)
   pem, err = certificate(ctx, url, service)
   if not pem then return nil, err end
   local good
-  good, err = crypto.verify_certificate { cert = pem, roots = ctx.settings.webhook_ca, name = ".paypal.com", at = math.floor(req.now),
+  good, err = crypto.verify_certificate { cert = pem, roots = with_lines(ctx.settings.webhook_ca), name = ".paypal.com", at = math.floor(req.now),
     signature = sig, message = ("%s|%s|%s|%.0f"):format(tid, time, id, crypto.crc32(req.body)) }
   if not good then
     if err.code == "input.invalid" then cache.del("cert:" .. crypto.sha256(url, "hex")) end

@@ -17,10 +17,8 @@ function M.fee_bp()
   return v
 end
 
-function M.enabled(name)
-  local default = name:find("^wallet_") ~= nil
-  return settings.get("payment." .. name .. "_enabled", default) == true
-end
+-- Switched on? What is set up is on until somebody switches it off.
+function M.enabled(name) return settings.get("payment." .. name .. "_enabled", name ~= "x402") == true end
 
 -- Payment plugins other than the wallet: name, title, currencies, whether their required settings are there.
 function M.providers()
@@ -39,7 +37,7 @@ function M.providers()
       out[#out + 1] = { provider = p.name, display_name = p.manifest.title, configured = #missing == 0, required = required,
         missing = missing, environment = values.environment or "live", api_base_url = registry.base_url(p.manifest, values) or "",
         currencies = p.manifest.currencies or {}, webhook = type(p.handler.verify) == "function",
-        enabled = #missing == 0 and settings.get("payment." .. p.name .. "_enabled", true) == true }
+        enabled = #missing == 0 and M.enabled(p.name) }
     end
   end
   return out

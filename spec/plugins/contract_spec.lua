@@ -238,7 +238,7 @@ for _, p in ipairs(of_kind "payment") do
       for _, name in ipairs { "refund", "payout", "evidence" } do
         assert.equal(h[name] ~= nil, (m.features or {})[name] or false, name)
       end
-      for _, code in ipairs(m.currencies or {}) do assert.is_number(require("ppv.money").exponent(code), code) end
+      for _, code in ipairs(m.currencies or {}) do assert.is_true(code == "*" or require("ppv.money").exponent(code) ~= nil, code) end
     end)
 
     if h.verify then

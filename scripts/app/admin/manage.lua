@@ -166,7 +166,7 @@ local function rollback(ctx)
   return ctx:json(answer.ok and 200 or 409, answer)
 end
 
-local KIND = { string = { type = "string", max = 2000 }, secret = { type = "string", max = 2000 }, int = { type = "int", min = -2147483648 },
+local KIND = { string = { type = "string", max = 8000 }, secret = { type = "string", max = 2000 }, int = { type = "int", min = -2147483648 },
   bps = { type = "int", min = 0, max = 10000 }, bool = { type = "bool" }, url = { type = "url" }, money = { type = "int" },
   list = { type = "string", max = 2000 } }
 

@@ -13,20 +13,21 @@ local totp = require "lib.totp"
 
 local SWITCHES = { "wallet_payment", "wallet_transfer", "wallet_deposit", "wallet_withdraw", "paypal", "stripe", "xendit", "midtrans", "x402" }
 
-local function provider_table()
+local function provider_table(ctx)
   local list, err = payments.providers()
   if not list then return nil, err end
   local out, known = {}, {}
   for _, p in ipairs(list) do
     known[p.provider] = p
     out[#out + 1] = { provider = p.provider, display_name = p.display_name, configured = p.configured, environment = p.environment,
-      api_base_url = p.api_base_url, required_env = json.array(p.required), missing_env = json.array(p.missing), enabled = p.enabled }
+      api_base_url = p.api_base_url, required_env = json.array(p.required), missing_env = json.array(p.missing), enabled = p.enabled,
+      webhook_url = p.webhook and ctx:url("/api/pay/" .. p.provider .. "/webhook") or json.null }
   end
   return out, known
 end
 
 local function show(ctx)
-  local list, known = provider_table()
+  local list, known = provider_table(ctx)
   if not list then return nil, known end
   local out = {}
   for _, name in ipairs(SWITCHES) do
@@ -39,7 +40,7 @@ local function show(ctx)
 end
 
 local function save(ctx, input)
-  local _, known = provider_table()
+  local _, known = provider_table(ctx)
   if not known or known.code then return nil, known end
   local values = {}
   for _, name in ipairs(SWITCHES) do
