@@ -167,12 +167,51 @@ begin
     return v;
 end $$;
 
+-- Sum of tax lines; refuses what is not a list of known-looking codes with whole amounts that leave something of the price.
+create function ppv_tax_total(p_tax jsonb, p_price bigint) returns bigint
+    language plpgsql stable security definer set search_path = public, pg_temp as $$
+declare
+    l jsonb;
+    v_total numeric := 0;
+begin
+    if jsonb_typeof(coalesce(p_tax, '[]')) <> 'array' then
+        perform ppv_refuse('tax.refused', 'The tax rule gave no usable lines.');
+    elsif jsonb_array_length(coalesce(p_tax, '[]')) > 10 then
+        perform ppv_refuse('tax.refused', 'The tax rule gave no usable lines.');
+    end if;
+    for l in select * from jsonb_array_elements(coalesce(p_tax, '[]')) loop
+        if coalesce(l ->> 'code', '') !~ '^[a-z0-9_]{1,20}$' or jsonb_typeof(l -> 'amount') is distinct from 'number'
+           or (l ->> 'amount') !~ '^[0-9]{1,18}$' then
+            perform ppv_refuse('tax.refused', 'The tax rule gave no usable lines.');
+        end if;
+        v_total := v_total + (l ->> 'amount')::numeric;
+    end loop;
+    if v_total >= p_price then
+        perform ppv_refuse('tax.refused', 'The taxes leave nothing of the price.');
+    end if;
+    return v_total::bigint;
+end $$;
+-- As they are frozen on an order; zero amounts are left out.
+create function ppv_tax_lines(p_tax jsonb) returns jsonb language sql immutable set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(jsonb_build_object('code', l ->> 'code', 'amount', (l ->> 'amount')::bigint, 'included', true,
+        'title', left(coalesce(l ->> 'title', l ->> 'code'), 80)) order by o), '[]')
+    from jsonb_array_elements(coalesce(p_tax, '[]')) with ordinality e(l, o) where (l ->> 'amount')::bigint > 0
+$$;
+-- Lines for ppv_post: every tax to its account tax/<code>.
+create function ppv_tax_postings(p_tax jsonb, p_currency text) returns jsonb
+    language sql volatile security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(jsonb_build_array(ppv_account('tax', null, l ->> 'code', p_currency), (l ->> 'amount')::bigint,
+        l ->> 'title')), '[]') from jsonb_array_elements(p_tax) l
+$$;
+
 -- Buys a video from the wallet. price = what the buyer saw. affiliate null = none; commission was computed by the affiliate rule
 -- (checked here: 0 .. creator's share, payee neither buyer nor creator, program enabled; broken = affiliate.* refusal, and the
--- caller may repeat without affiliate). Split: creator_gross = floor(price x (10000 - fee_bp) / 10000), platform = rest.
+-- caller may repeat without affiliate). p_tax: [{code, amount, title}] from the tax rule, in the price; net = price - taxes.
+-- Split: creator_gross = floor(net x (10000 - fee_bp) / 10000), platform = rest of net.
 -- Reply: {order_id, order_uid, txn_id, entitlement_id, video_id, price, currency, platform, creator, commission, balance}.
 create function ppv_sale(p_buyer bigint, p_video uuid, p_price bigint, p_fee_bp integer, p_affiliate bigint,
-    p_commission bigint, p_pct integer, p_idem text, p_hash text, p_rule text default '')
+    p_commission bigint, p_pct integer, p_idem text, p_hash text, p_rule text default '', p_tax jsonb default '[]',
+    p_tax_rule text default '')
     returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v videos;
@@ -186,6 +225,7 @@ declare
     v_ent bigint;
     v_txn bigint;
     v_lines jsonb;
+    v_tax bigint;
 begin
     v_reply := ppv_idem_begin(v_scope, p_idem, p_hash);
     if v_reply is not null then
@@ -195,7 +235,8 @@ begin
     if p_fee_bp is null or p_fee_bp not between 0 and 10000 then
         raise exception 'fee_bp % out of range', p_fee_bp using errcode = '22023';
     end if;
-    v_gross := div(v.price::numeric * (10000 - p_fee_bp), 10000)::bigint;
+    v_tax := ppv_tax_total(p_tax, v.price);
+    v_gross := div((v.price - v_tax)::numeric * (10000 - p_fee_bp), 10000)::bigint;
     if v_commission < 0 or v_commission > v_gross then
         perform ppv_refuse('affiliate.out_of_range', 'The affiliate commission is more than the creator''s share.');
     elsif v_commission > 0 then
@@ -207,14 +248,16 @@ begin
         end if;
     end if;
     insert into orders (buyer_id, video_id, creator_id, method, state, price, currency, fee_bp, platform, creator, commission,
-        affiliate_id, commission_pct, rule, paid_at)
-    values (p_buyer, v.id, v.owner_id, 'wallet', 'paid', v.price, v.currency, p_fee_bp, v.price - v_gross,
-        v_gross - v_commission, v_commission, v_affiliate, p_pct, coalesce(p_rule, ''), now()) returning * into o;
+        affiliate_id, commission_pct, rule, tax, taxes, meta, paid_at)
+    values (p_buyer, v.id, v.owner_id, 'wallet', 'paid', v.price, v.currency, p_fee_bp, v.price - v_tax - v_gross,
+        v_gross - v_commission, v_commission, v_affiliate, p_pct, coalesce(p_rule, ''), ppv_tax_lines(p_tax), v_tax,
+        jsonb_build_object('tax_rule', coalesce(p_tax_rule, '')), now()) returning * into o;
     v_ent := ppv_entitle(o);
     v_lines := jsonb_build_array(
         jsonb_build_array(ppv_account('user', p_buyer, 'wallet', v.currency), -v.price, 'Video purchase: ' || v.id),
         jsonb_build_array(ppv_account('platform', null, 'revenue', v.currency), o.platform, 'Platform fee'),
-        jsonb_build_array(ppv_account('user', v.owner_id, 'wallet', v.currency), o.creator, 'Video sale: ' || v.id));
+        jsonb_build_array(ppv_account('user', v.owner_id, 'wallet', v.currency), o.creator, 'Video sale: ' || v.id))
+        || ppv_tax_postings(o.tax, v.currency);
     if v_commission > 0 then
         v_acct := ppv_account('user', v_affiliate, 'wallet', v.currency);
         v_lines := v_lines || jsonb_build_array(jsonb_build_array(v_acct, v_commission, 'Commission earned: ' || v.id));
@@ -429,7 +472,7 @@ create view wallet_lines as
 grant select on wallet_lines to ppv_app, ppv_ro;
 grant execute on function ppv_idem_begin(text, text, text), ppv_idem_end(text, text, jsonb), ppv_balance(bigint, text),
     ppv_money_text(bigint, text), ppv_sale_check(bigint, uuid, bigint),
-    ppv_sale(bigint, uuid, bigint, integer, bigint, bigint, integer, text, text, text),
+    ppv_sale(bigint, uuid, bigint, integer, bigint, bigint, integer, text, text, text, jsonb, text), ppv_tax_total(jsonb, bigint),
     ppv_transfer(bigint, bigint, bigint, text, text, text, text),
     ppv_deposit_request(bigint, bigint, text, text, text, text),
     ppv_deposit_approve(bigint, bigint, text, text, text, inet), ppv_deposit_reject(bigint, bigint, text, text, text, inet) to ppv_app;

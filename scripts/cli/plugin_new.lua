@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Templates of `ppv plugin new`. NAME is replaced by the plugin's name.
-local M = { kinds = { "affiliate", "payment", "rate", "route", "storage" } }
+local M = { kinds = { "affiliate", "payment", "rate", "route", "storage", "tax" } }
 
 local MANIFEST = [=[
 return {
   name = "NAME", kind = "KIND", api = "1.0", version = "0.1.0", title = "NAME",
-  caps = {}, limits = { cpu_ms = 50 },
+  caps = {}, limits = { cpu_ms = 50 },MORE
   settings = {SETTINGS},
 }
 ]=]
@@ -42,6 +42,27 @@ describe("affiliate rule NAME", function()
   it("pays the referrer and never more than the creator's share", function()
     local lines = rule.split({ amount = 1000, creator_share = 900, pct = 10, direct = 3, referrers = { 3 } }, { max_pct = 50 })
     assert.same({ { to = 3, amount = 100, memo = "NAME" } }, lines)
+  end)
+end)
+]=] }
+
+T.tax = { manifest = [[ codes = { "vat" },]],
+  settings = [[ { key = "rate_bp", type = "bps", title = "Rate in basis points of the net price", default = 2000 } ]], handler = [=[
+local M = {}
+
+-- Taxes in sale.price as {code, amount, title}; whole minor units, less than the price in sum; codes as in the manifest.
+function M.lines(sale, settings)
+  local amount = math.floor(sale.price * settings.rate_bp / (10000 + settings.rate_bp))
+  return { { code = "vat", amount = amount, title = "NAME" } }
+end
+
+return M
+]=], spec = [=[
+local rule = dofile("plugins/NAME/handler.lua")
+
+describe("tax rule NAME", function()
+  it("takes the tax out of the price", function()
+    assert.same({ { code = "vat", amount = 200, title = "NAME" } }, rule.lines({ price = 1200 }, { rate_bp = 2000 }))
   end)
 end)
 ]=] }
@@ -144,7 +165,7 @@ end)
 function M.make(kind, name)
   local t = T[kind or ""]
   if not t or not name:find("^[a-z][a-z0-9_]*$") or #name > 50 then return nil end
-  local values = { NAME = name, KIND = kind, SETTINGS = t.settings }
+  local values = { NAME = name, KIND = kind, SETTINGS = t.settings, MORE = t.manifest or "" }
   local function fill(text) return (text:gsub("%u+", values)) end
   return { { "manifest.lua", fill(MANIFEST) }, { "handler.lua", fill(t.handler) }, { "README.md", fill(README) },
     { "spec/" .. name .. "_spec.lua", fill(t.spec) } }

@@ -110,7 +110,7 @@ local function payable(id, buyer, owner)
   return row and row.id or false
 end
 
--- video: id, owner_id, price, currency. split: {platform=, creator=} of the whole price.
+-- video: id, owner_id, price, currency, net? (the price without taxes). split: {platform=, creator=} of the whole price.
 -- Returns lines (maybe empty), pct, and the name of the rule that made them.
 function M.quote(ctx, video, buyer_id, code, split)
   local program, err = db.read_one("select pct, enabled from affiliate_programs where video_id = $1", video.id)
@@ -125,7 +125,7 @@ function M.quote(ctx, video, buyer_id, code, split)
   if direct then referrers[1] = direct end
   if first and first ~= direct then referrers[#referrers + 1] = first end
   if #referrers == 0 then return {}, 0 end
-  local sale = { video = video.id, amount = video.price, currency = video.currency, fee = split.platform,
+  local sale = { video = video.id, amount = video.net or video.price, currency = video.currency, fee = split.platform,
     creator_share = split.creator, pct = program.pct, buyer = buyer_id, creator = video.owner_id,
     direct = direct or nil, first = first or nil, referrers = referrers }
   local lines, rule = M.lines(sale, video)

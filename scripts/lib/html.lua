@@ -26,4 +26,13 @@ function M.page(title, body)
     .. M.esc(title) .. "</h1>" .. body .. "</main></body></html>"
 end
 
+-- A page that looks like the site and prints well; body is HTML.
+function M.document(title, body)
+  return "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+    .. "<meta name=\"color-scheme\" content=\"light dark\"><title>" .. M.esc(title) .. "</title>"
+    .. "<link rel=\"stylesheet\" href=\"/public/vendor/bootstrap.min.css\"><link rel=\"stylesheet\" href=\"/public/styles.css\">"
+    .. "<script src=\"/public/js/theme.js\"></script></head><body><main class=\"container py-4\"><h1 class=\"mb-3\">" .. M.esc(title) .. "</h1>"
+    .. body .. "</main></body></html>"
+end
+
 return M

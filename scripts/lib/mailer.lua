@@ -30,6 +30,11 @@ M.templates = {
   payout_refused = { "A payout was not made", "Your payout of %(amount) was not made; the money is in your wallet again. %(note)" },
   payout_reversed = { "A payout came back", "Your payout of %(amount) came back; the money is in your wallet again. %(note)" },
   video_ready = { "%(title) is ready", "Your video %(title) has been prepared and can be watched: %(url)" },
+  withdrawal = { "Your withdrawal arrived (%(number))", "We received your statement on %(at) (UTC). This mail is your proof of it; keep it.\n\n"
+    .. "Name: %(name)\nPurchase: %(reference)\nReason: %(reason)\n\nYou hear from us by mail as soon as it is decided. If you did not send it, ignore "
+    .. "this mail." },
+  withdrawal_accepted = { "Your withdrawal was accepted", "Your withdrawal from %(reference) was accepted. The money goes back the way it came. %(note)" },
+  withdrawal_refused = { "Your withdrawal was refused", "Your withdrawal from %(reference) was refused: %(note)" },
   test = { "Test mail", "The mail server works. %(username) sent this mail from the settings." },
   video_failed = { "%(title) could not be prepared", "Your video %(title) could not be prepared: %(reason)" },
 }

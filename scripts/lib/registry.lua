@@ -12,7 +12,7 @@ local API_MAJOR, API_MINOR = 1, 0
 -- What a handler of each kind must offer.
 local REQUIRED = {
   affiliate = { "split" }, rate = { "quote" }, payment = { "start" }, storage = { "put", "get", "delete", "stat" },
-  route = {},
+  route = {}, tax = { "lines" },
 }
 local SETTING = { string = true, secret = true, int = true, bps = true, bool = true, url = true, enum = true, list = true,
   money = true }
@@ -21,13 +21,14 @@ local CAP = { db = true, fetch = true, mail = true, cache = true, ["ledger:read"
 local function manifest_problem(name, m)
   if type(m) ~= "table" then return "manifest.lua must return a table" end
   if m.name ~= name then return ("name must be '%s', as the folder"):format(name) end
-  if not REQUIRED[m.kind or ""] then return "kind must be affiliate, payment, rate, route or storage" end
+  if not REQUIRED[m.kind or ""] then return "kind must be affiliate, payment, rate, route, storage or tax" end
   local major, minor = tostring(m.api or ""):match("^(%d+)%.(%d+)$")
   if not major then return "api must be a string like \"1.0\"" end
   if tonumber(major) ~= API_MAJOR or tonumber(minor) > API_MINOR then
     return ("api %s.%s is not offered, this engine offers %d.%d"):format(major, minor, API_MAJOR, API_MINOR)
   end
   if type(m.version) ~= "string" or type(m.title) ~= "string" then return "version and title must be strings" end
+  if m.kind == "tax" and (type(m.codes) ~= "table" or #m.codes == 0) then return "a tax plugin declares its codes: codes = { \"vat\" }" end
   for _, cap in ipairs(m.caps or {}) do
     if not CAP[cap] and not tostring(cap):find("^fetch:[%w%-.:]+$") then return "unknown capability '" .. tostring(cap) .. "'" end
   end

@@ -175,7 +175,10 @@ end
 function Check:breach(fmt, ...) self.breaches[#self.breaches + 1] = fmt:format(...) end
 
 -- Decimal text -> exact integer (text beyond 2^53), nil when it is none or leaves 64 bits.
-local function int(text) return type(text) == "string" and text:find("^%-?%d+$") and money.add(text, 0) or nil end
+local function int(text)
+  local fine, v = pcall(money.add, text, 0)
+  return type(text) == "string" and fine and v or nil
+end
 
 function Check:close_batch()
   local s = self.seal

@@ -6,7 +6,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Client, Server, call, check, main, show } from "./lib.mjs";
 
-const KINDS = ["affiliate", "payment", "rate", "route", "storage"];
+const KINDS = ["affiliate", "payment", "rate", "route", "storage", "tax"];
 
 /** The program with exactly these arguments and this environment on top. */
 const plain = (s, args, env = {}) => new Promise(resolve => execFile(s.bin, ["--root", s.root, ...args],

@@ -5,7 +5,7 @@ local registry = require "lib.registry"
 local settings = require "lib.settings"
 
 local REQUIRED = { affiliate = { "split" }, rate = { "quote" }, payment = { "start" },
-  storage = { "put", "get", "delete", "stat" }, route = {} }
+  storage = { "put", "get", "delete", "stat" }, route = {}, tax = { "lines" } }
 
 -- A default that the settings page would accept.
 local VALID = {

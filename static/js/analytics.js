@@ -3,7 +3,7 @@
 import { get, query, requireUser } from "./api.js";
 import { nav } from "./nav.js";
 import { plot } from "./plot.js";
-import { $, clock, empty, h, load, params, skeletonLines, table } from "./ui.js";
+import { $, clock, empty, h, load, params, skeletonLines, table, tile } from "./ui.js";
 
 const admin = location.pathname.startsWith("/public/admin/");
 if (admin) await (await import("./admin/common.js")).requireAdmin();
@@ -14,10 +14,6 @@ const video = params.get("video_id"), days = $("#days");
 if (params.has("days")) days.value = params.get("days");
 
 function hours(seconds) { return seconds >= 36000 ? `${Math.round(seconds / 3600)} h` : clock(seconds); }
-function tile(name, value, note) {
-  return h("div", { class: "col" }, h("div", { class: "tile" }, h("div", { class: "small text-body-secondary" }, name), h("div", { class: "n" }, value),
-    note && h("div", { class: "small text-body-secondary" }, note)));
-}
 function share(part, whole) { return whole ? `${Math.round((part / whole) * 100)} %` : "–"; }
 
 const drawings = [];

@@ -325,6 +325,29 @@ export function setProgress(el, value) {
   el.firstElementChild.textContent = percent >= 12 ? percent + " %" : "";
 }
 
+// A figure with its name.
+export function tile(name, value, note) {
+  return h("div", { class: "col" }, h("div", { class: "tile" }, h("div", { class: "small text-body-secondary" }, name), h("div", { class: "n" }, value),
+    note && h("div", { class: "small text-body-secondary" }, note)));
+}
+
+// draws = {name: draw(panel)} for #tab-name: each is drawn when first opened; the open one is in the address.
+export function tabsInAddress(draws) {
+  const drawn = new Set();
+  const open = (name) => { if (draws[name] && !drawn.has(name)) { drawn.add(name); draws[name]($("#tab-" + name)); } };
+  for (const b of document.querySelectorAll("[data-bs-toggle=tab]")) {
+    b.addEventListener("shown.bs.tab", () => {
+      const name = b.dataset.bsTarget.slice(5), q = new URLSearchParams(location.search);
+      q.set("tab", name);
+      history.replaceState(null, "", location.pathname + "?" + q);
+      open(name);
+    });
+  }
+  const wanted = params.get("tab"), opener = draws[wanted] && $(`[data-bs-target="#tab-${wanted}"]`);
+  if (opener && !opener.classList.contains("active")) window.bootstrap.Tab.getOrCreateInstance(opener).show();
+  else open($("[data-bs-toggle=tab].active").dataset.bsTarget.slice(5));
+}
+
 // ---- forms
 
 let fieldCount = 0;

@@ -108,6 +108,7 @@ local function stats(ctx)
     (select count(*) from jobs where state = 'dead') as dead_jobs,
     (select count(*) from jobs where state in ('ready', 'running')) as live_jobs,
     (select count(*) from audit_log where action = 'affiliate.refused') as affiliate_refused,
+    (select count(*) from audit_log where action = 'tax.refused') as tax_refused,
     (select count(*) from playback_sessions where state = 'ready' and last_seen_at > now() - interval '1 minute') as watching]])
   if not s then return nil, err end
   for _, k in ipairs { "gross", "revenue", "wallets" } do s[k .. "_display"] = display.money(s[k .. "_cents"]) end

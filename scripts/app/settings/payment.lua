@@ -72,6 +72,9 @@ end
 local SITE = {
   ["affiliate.plugin"] = { type = "string", max = 60, default = "percent" },
   ["rate.plugin"] = { type = "string", max = 60, default = "fixed_rate" },
+  ["tax.plugin"] = { type = "string", max = 60, default = "" },
+  ["consent.required"] = { type = "bool", default = false },
+  ["receipt.seller"] = { type = "string", max = 500, multiline = true, default = "" },
   ["payment.platform_fee_bp"] = { type = "int", min = 0, max = 10000, default = config.int("platform_fee_bp", 1000) },
   ["wallet.min_deposit"] = { type = "int", min = 1, max = 100000000, default = 1000 },
   ["wallet.min_transfer"] = { type = "int", min = 1, max = 100000000, default = 100 },
@@ -101,18 +104,20 @@ local FIELD, SITE_INPUT = {}, {}
 for key, rule in pairs(SITE) do
   local field = key:gsub("%.", "_")
   FIELD[field] = key
-  SITE_INPUT[field] = { type = rule.type, min = rule.min, max = rule.max, values = rule.values,
-    pattern = rule.pattern, hint = rule.hint }
+  SITE_INPUT[field] = { type = rule.type, min = rule.min, max = rule.max, values = rule.values, multiline = rule.multiline,
+    keep_blank = rule.default == "", pattern = rule.pattern, hint = rule.hint }
 end
 
 local function show_site(ctx)
   local out = {}
   for field, key in pairs(FIELD) do out[field] = settings.get(key, SITE[key].default) end
   out.security_admin_totp_required = totp.admin_required()
-  local rules, rates = {}, {}
-  for _, p in ipairs(registry.by_kind.affiliate or {}) do rules[#rules + 1] = p.name end
-  for _, p in ipairs(registry.by_kind.rate or {}) do rates[#rates + 1] = p.name end
-  return ctx:ok { settings = out, affiliate_rules = json.array(rules), rate_sources = json.array(rates),
+  local function names(kind, list)
+    for _, p in ipairs(registry.by_kind[kind] or {}) do list[#list + 1] = p.name end
+    return json.array(list)
+  end
+  return ctx:ok { settings = out, affiliate_rules = names("affiliate", {}), rate_sources = names("rate", {}),
+    tax_rules = names("tax", { "" }),
     payout_providers = json.array(payout.providers()),
     site_name = config.get("site_name", "PPV"), currency = payments.currency() }
 end
@@ -120,10 +125,11 @@ end
 local function save_site(ctx, input)
   local values = {}
   for field, key in pairs(FIELD) do if input[field] ~= nil then values[key] = input[field] end end
-  for kind in pairs { affiliate = true, rate = true } do
+  for kind in pairs { affiliate = true, rate = true, tax = true } do
     local name = values[kind .. ".plugin"]
     local p = name and registry.by_name[name]
-    if name and not (p and p.kind == kind) then return errors.invalid("there is no active " .. kind .. " plugin named " .. name) end
+    local none = kind == "tax" and name == ""
+    if name and not none and not (p and p.kind == kind) then return errors.invalid("there is no active " .. kind .. " plugin named " .. name) end
   end
   local payer = values["payout.provider"]
   if payer and payer ~= "" and not payout.provider(payer) then

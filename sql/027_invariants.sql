@@ -17,18 +17,24 @@ create function ppv_invariants() returns table (name text, detail text)
         from ledger_accounts a left join ledger_entries e on e.account_id = a.id where a.kind = 'user'
         group by a.id having a.balance <> coalesce(sum(e.amount), 0)
     union all
+    select 'M4 cached', format('checkpoint of account %s at entry %s says %s, entries say %s', k.account_id, k.entry_id, k.balance, s.sum)
+        from ledger_checkpoints k, lateral (select coalesce(sum(e.amount), 0) as sum from ledger_entries e
+            where e.account_id = k.account_id and e.id <= k.entry_id) s where k.balance <> s.sum
+    union all
     select 'M5 negative', format('account %s: balance %s, held %s', id, balance, held)
         from ledger_accounts where kind = 'user' and (balance < 0 or held < 0 or held > balance)
     union all
     select 'M6 append-only', format('%s has %s on %s', r.r, p.p, t.t)
         from unnest(array['ppv_app', 'ppv_worker', 'ppv_ro', 'ppv_plugin']) r(r),
             unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p(p),
-            unnest(array['ledger_txns', 'ledger_entries', 'ledger_accounts', 'commissions', 'audit_log', 'audit_chain']) t(t)
+            unnest(array['ledger_txns', 'ledger_entries', 'ledger_accounts', 'commissions', 'audit_log', 'audit_chain', 'ledger_seals',
+                'ledger_leaves', 'ledger_checkpoints', 'receipts']) t(t)
         where has_table_privilege(r.r, 'public.' || t.t, p.p)
     union all
     select 'M6 append-only', format('trigger %s is missing or off', w.w)
         from unnest(array['ledger_txns_frozen', 'ledger_entries_frozen', 'ledger_txns_balanced', 'ledger_entries_fresh',
-            'audit_log_frozen', 'audit_chain_frozen', 'commissions_frozen', 'payment_events_frozen']) w(w)
+            'audit_log_frozen', 'audit_chain_frozen', 'commissions_frozen', 'payment_events_frozen', 'ledger_seals_frozen',
+            'ledger_leaves_frozen', 'ledger_txns_queued', 'orders_guard', 'receipts_frozen', 'consents_frozen']) w(w)
         where not exists (select from pg_trigger g where g.tgname = w.w and g.tgenabled in ('O', 'A'))
     union all
     select 'M7 idempotent', format('%s %s has no reply', scope, key) from idempotency where reply is null
@@ -45,11 +51,19 @@ create function ppv_invariants() returns table (name text, detail text)
         left join e on e.txn_id = t.id and e.amount < 0
         where o.state in ('paid', 'refunded', 'disputed') group by o.id, o.price having coalesce(-sum(e.amount), 0) <> o.price
     union all
-    select 'M10 split', format('order %s: %s + %s + %s <> %s', id, platform, creator, commission, price)
-        from orders where platform + creator + commission <> price or platform < 0 or creator < 0 or commission < 0
+    select 'M10 split', format('order %s: %s + %s + %s + %s <> %s', id, taxes, platform, creator, commission, price)
+        from orders where taxes + platform + creator + commission <> price or platform < 0 or creator < 0 or commission < 0
     union all
     select 'M10 split', format('order %s: rounding', id)
-        from orders where creator + commission <> div(price::numeric * (10000 - fee_bp), 10000)
+        from orders where creator + commission <> div((price - taxes)::numeric * (10000 - fee_bp), 10000)
+    union all
+    select 'M10 split', format('order %s: tax lines say %s, not %s', id, tax, taxes) from orders
+        where taxes <> (select coalesce(sum((l ->> 'amount')::bigint), 0) from jsonb_array_elements(tax) l)
+    union all
+    select 'M10 split', format('order %s: tax %s is not posted', o.id, l ->> 'code')
+        from orders o join ledger_txns t on t.order_id = o.id and t.kind = 'sale', jsonb_array_elements(o.tax) l
+        where not exists (select from ledger_entries x join ledger_accounts a on a.id = x.account_id where x.txn_id = t.id
+            and a.kind = 'tax' and a.name = l ->> 'code' and x.amount = (l ->> 'amount')::bigint)
     union all
     select 'M10 split', format('order %s: posted %s to %s, expected %s', o.id, coalesce(sum(e.amount), 0), w.who, w.amount)
         from orders o join ledger_txns t on t.order_id = o.id and t.kind = 'sale',
@@ -85,6 +99,17 @@ create function ppv_invariants() returns table (name text, detail text)
     union all
     select 'M17 payouts', format('posting %s belongs to no payout', t.id)
         from ledger_txns t where t.kind = 'payout' and not exists (select from payouts p where p.txn_id = t.id)
+    union all
+    select 'M23 four eyes', format('deposit %s of %s was decided by %s', id, user_id, coalesce(decided_by::text, 'nobody')) from deposits
+        where state = 'approved' and (decided_by is null or decided_by = user_id)
+    union all
+    select 'M25 receipts', format('series %s of %s: %s receipts, the last number is %s', c.series, c.year, count(r.id), c.last)
+        from receipt_counters c left join receipts r on r.series = c.series and r.year = c.year
+        group by c.series, c.year, c.last having count(r.id) <> c.last or max(r.number) <> c.last
+    union all
+    select 'M25 receipts', format('order %s has %s receipts', o.id, count(r.id)) from orders o
+        join ledger_txns t on t.order_id = o.id and t.kind = 'sale' join ledger_leaves l on l.txn_id = t.id
+        left join receipts r on r.txn_id = t.id where l.batch <= (select batch from receipt_state) group by o.id having count(r.id) <> 1
     union all
     select 'M22 amounts', format('entry %s is zero', id) from ledger_entries where amount = 0
     union all
