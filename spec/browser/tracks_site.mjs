@@ -6,7 +6,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
-import { ROOT, Server, check, main, until } from "../live/lib.mjs";
+import { ROOT, Server, check, main, show, until } from "../live/lib.mjs";
 
 const OUT = process.env.OUT, samples = process.env.SAMPLES ?? join(tmpdir(), "ppv-samples");
 if (OUT) mkdirSync(OUT, { recursive: true });
@@ -52,6 +52,17 @@ await main(async () => {
     await edit.waitForSelector('.toast:has-text("2 chapters")');
     check("the creator writes chapters", await edit.inputValue("#chapters [name=text]") === "0:00 First\n0:02 Second <part>");
     if (OUT) await edit.locator("#chapters").screenshot({ path: join(OUT, "chapters-edit.png") });
+    const sent = join(s.dir, "own.png");
+    execFileSync("ffmpeg", ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "color=orange:s=1600x900", "-frames:v", "1", sent]);
+    await edit.setInputFiles("#poster [name=file]", { name: "own.png", mimeType: "image/png", buffer: Buffer.from("no picture") });
+    await edit.click('#poster button:has-text("Send")');
+    await edit.waitForSelector('#poster .invalid-feedback:has-text("JPEG, PNG or WebP")');
+    await edit.setInputFiles("#poster [name=file]", sent);
+    await edit.click('#poster button:has-text("Send")');
+    await edit.waitForSelector('#poster label:has-text("My own picture") input:checked');
+    await until("the sent picture is shown", () => edit.evaluate(() => document.querySelector('#poster img[alt="The picture you sent"]').naturalWidth === 1280));
+    check("the creator's own picture is sent and chosen", true);
+    if (OUT) await edit.locator("#poster").screenshot({ path: join(OUT, "poster-edit.png") });
     await edit.close();
     const w = await watch();
     await w.waitForSelector("#tracks:not([hidden])");
@@ -81,6 +92,11 @@ await main(async () => {
     const vtt = await w.evaluate(() => fetch(window.player.hls.url.replace(/[^/]*$/, "chapters.vtt")).then((r) => r.text()));
     check("the session has them as WebVTT", vtt.startsWith("WEBVTT\n\n00:00:00.000 --> 00:00:02.000\nFirst\n\n00:00:02.000 --> 00:00:0") && vtt.includes("Second &lt;part&gt;"), vtt);
     await shot(w, "chapters");
+    await w.setViewportSize({ width: 360, height: 740 });
+    const over = await w.evaluate(() => { const row = document.querySelector(".player .row1"); return row.scrollWidth - row.clientWidth; });
+    check("all controls fit a phone", over <= 0, over);
+    await shot(w, "chapters-phone");
+    await w.setViewportSize({ width: 1280, height: 800 });
 
     const bar = await w.locator(".player .seek").boundingBox();
     const answer = w.waitForResponse((r) => /\/[0-9a-f]{32}\.jpg$/.test(r.url()));
