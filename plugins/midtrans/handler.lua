@@ -38,7 +38,7 @@ local function request(ctx, method, path, body, headers)
   headers["content-type"] = "application/json"
   local r
   r, err = midtrans:call(ctx, { method = method, url = base .. path, user = key, password = "", headers = headers,
-    body = body and json.encode(body) or nil })
+    body = body and gateway.json(body) or nil })
   if not r then return nil, err end
   local code = tonumber(r.json.status_code) or r.status
   if code == 429 or code >= 500 then return midtrans:down(ctx, "status " .. code) end

@@ -3,7 +3,6 @@
 local cache = require "ppv.cache"
 local crypto = require "ppv.crypto"
 local fetch = require "ppv.fetch"
-local json = require "ppv.json"
 local money = require "ppv.money"
 local gateway = require "lib.gateway"
 local webhook = require "webhook"
@@ -64,7 +63,7 @@ local function send(ctx, path, body, key)
     if not t then return nil, err end
     local r
     r, err = paypal:call(ctx, { method = body and "POST" or "GET", url = ctx.settings.base_url .. path,
-      body = type(body) == "table" and json.encode(body) or nil, headers = { authorization = "Bearer " .. t,
+      body = type(body) == "table" and gateway.json(body) or nil, headers = { authorization = "Bearer " .. t,
         ["paypal-request-id"] = key, prefer = body and "return=representation" or nil,
         ["content-type"] = body and "application/json" or nil } })
     if not r or r.status ~= 401 or try == 2 then return r, err end

@@ -21,9 +21,9 @@ end
 
 local function from_wire(v, currency) return gateway.parse(v, type(currency) == "string" and money.exponent(currency) or nil) end
 
--- json.encode of an object, with members that are JSON text already.
+-- JSON of an object, with members that are JSON text already.
 local function object(members, t)
-  local text = json.encode(t)
+  local text = gateway.json(t)
   return "{" .. members .. (text == "{}" and "" or ",") .. text:sub(2)
 end
 

@@ -73,6 +73,20 @@ function M.form(list)
   return table.concat(out, "&")
 end
 
+--- JSON of plain data with sorted members: the same request has the same bytes in every process, as its idempotency key promises.
+function M.json(v)
+  if type(v) ~= "table" then return json.encode(v) end
+  local out, keys = {}, {}
+  if #v > 0 then
+    for i, x in ipairs(v) do out[i] = M.json(x) end
+    return "[" .. table.concat(out, ",") .. "]"
+  end
+  for k in pairs(v) do keys[#keys + 1] = k end
+  table.sort(keys)
+  for i, k in ipairs(keys) do out[i] = json.encode(k) .. ":" .. M.json(v[k]) end
+  return "{" .. table.concat(out, ",") .. "}"
+end
+
 --- The order's id at the service: another one for every attempt.
 function M.reference(order)
   if (order.attempt or 1) > 1 then return order.id .. "." .. ("%.0f"):format(order.attempt) end

@@ -231,6 +231,11 @@ describe("amounts", function()
       { "xendit", 500, "USD" } } do assert.is_true(refused(c[1], c[2], c[3]), table.concat(c, " ")) end
   end)
 
+  it("and all that goes with them have the same bytes each time", function()
+    local json = '{"a":[1,{"x":"1\\n"}],"b":{},"c":{"d":true,"e":7500000},"f":"4.99"}'
+    assert.equal(json, gateway.json { f = "4.99", c = { e = 7500000, d = true }, b = {}, a = { 1, { x = "1\n" } } })
+  end)
+
   it("are cut between characters", function()
     assert.equal("h\195\169", gateway.cut("h\195\169llo", 3))
     assert.equal("h", gateway.cut("h\195\169llo", 2))

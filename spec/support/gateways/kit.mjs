@@ -144,7 +144,8 @@ export class Gateway {
       const req = http.request(url, { method: "POST", agent: Gateway.agent,
         headers: { "content-type": "application/json", "content-length": Buffer.byteLength(body), ...headers } },
         res => { res.resume(); res.on("end", () => resolve(res.statusCode)); res.on("error", reject); });
-      req.on("error", reject);
+      // a kept connection that the server was just closing: nothing was read yet, so it goes again
+      req.on("error", e => req.reusedSocket && e.code === "ECONNRESET" ? resolve(Gateway.post(url, { headers, body })) : reject(e));
       req.end(body);
     });
   }

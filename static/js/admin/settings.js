@@ -75,7 +75,7 @@ load($("#payment"), () => get("/admin/payment_settings"), (r) => {
   const t = table([{ head: "Provider", cell: (p) => p.display_name }, { head: "Mode", cell: (p) => p.environment || "" },
     { head: "State", cell: (p) => (p.enabled ? badge("On", "success") : p.configured ? badge("Off") : badge("Not set up", "warning")) },
     { head: "Missing", class: "wrap", cell: (p) => p.missing_env.join(", ") },
-    { head: "Address for its messages", class: "wrap", cell: (p) => p.webhook_url && h("code", {}, p.webhook_url) }], "Payment providers");
+    { head: "Address for its messages", class: "wrap", cell: (p) => p.webhook_url && h("code", { class: "text-break" }, p.webhook_url) }], "Payment providers");
   t.body.replaceChildren(...r.providers.map(t.row));
   return [form, r.providers.length > 0 && h("div", { class: "card mt-4" }, t.el)];
 });
