@@ -142,9 +142,6 @@ create function ppv_sale_check(p_buyer bigint, p_video uuid, p_price bigint) ret
     language plpgsql stable security definer set search_path = public, pg_temp as $$
 declare v videos;
 begin
-    if not ppv_setting_bool('payment.wallet_payment_enabled', true) then
-        perform ppv_refuse('wallet.disabled', 'Paying from the wallet is switched off.');
-    end if;
     perform ppv_active_user(p_buyer);
     select * into v from videos where id = p_video and state <> 'deleted' and visibility = 'published';
     if not found then
@@ -203,6 +200,22 @@ create function ppv_tax_postings(p_tax jsonb, p_currency text) returns jsonb
     select coalesce(jsonb_agg(jsonb_build_array(ppv_account('tax', null, l ->> 'code', p_currency), (l ->> 'amount')::bigint,
         l ->> 'title')), '[]') from jsonb_array_elements(p_tax) l
 $$;
+-- Refuses a commission that the sale cannot carry: 0 .. the creator's share, an active payee who is neither buyer nor creator, a
+-- programme that is on.
+create function ppv_commission_check(v videos, p_buyer bigint, p_affiliate bigint, p_commission bigint, p_gross bigint) returns void
+    language plpgsql stable security definer set search_path = public, pg_temp as $$
+begin
+    if p_commission < 0 or p_commission > p_gross then
+        perform ppv_refuse('affiliate.out_of_range', 'The affiliate commission is more than the creator''s share.');
+    elsif p_commission > 0 then
+        if p_affiliate is null or p_affiliate = p_buyer or p_affiliate = v.owner_id
+           or not exists (select from users where id = p_affiliate and disabled_at is null) then
+            perform ppv_refuse('affiliate.invalid', 'This affiliate cannot earn on this sale.');
+        elsif not exists (select from affiliate_programs where video_id = v.id and enabled and pct > 0) then
+            perform ppv_refuse('affiliate.disabled', 'This video has no affiliate program.');
+        end if;
+    end if;
+end $$;
 
 -- Buys a video from the wallet. price = what the buyer saw. affiliate null = none; commission was computed by the affiliate rule
 -- (checked here: 0 .. creator's share, payee neither buyer nor creator, program enabled; broken = affiliate.* refusal, and the
@@ -231,36 +244,32 @@ begin
     if v_reply is not null then
         return v_reply;
     end if;
+    if not ppv_setting_bool('payment.wallet_payment_enabled', true) then
+        perform ppv_refuse('wallet.disabled', 'Paying from the wallet is switched off.');
+    end if;
     v := ppv_sale_check(p_buyer, p_video, p_price);
     if p_fee_bp is null or p_fee_bp not between 0 and 10000 then
         raise exception 'fee_bp % out of range', p_fee_bp using errcode = '22023';
     end if;
     v_tax := ppv_tax_total(p_tax, v.price);
     v_gross := div((v.price - v_tax)::numeric * (10000 - p_fee_bp), 10000)::bigint;
-    if v_commission < 0 or v_commission > v_gross then
-        perform ppv_refuse('affiliate.out_of_range', 'The affiliate commission is more than the creator''s share.');
-    elsif v_commission > 0 then
-        if v_affiliate is null or v_affiliate = p_buyer or v_affiliate = v.owner_id
-           or not exists (select from users where id = v_affiliate and disabled_at is null) then
-            perform ppv_refuse('affiliate.invalid', 'This affiliate cannot earn on this sale.');
-        elsif not exists (select from affiliate_programs where video_id = v.id and enabled and pct > 0) then
-            perform ppv_refuse('affiliate.disabled', 'This video has no affiliate program.');
-        end if;
-    end if;
-    insert into orders (buyer_id, video_id, creator_id, method, state, price, currency, fee_bp, platform, creator, commission,
-        affiliate_id, commission_pct, rule, tax, taxes, meta, paid_at)
-    values (p_buyer, v.id, v.owner_id, 'wallet', 'paid', v.price, v.currency, p_fee_bp, v.price - v_tax - v_gross,
-        v_gross - v_commission, v_commission, v_affiliate, p_pct, coalesce(p_rule, ''), ppv_tax_lines(p_tax), v_tax,
-        jsonb_build_object('tax_rule', coalesce(p_tax_rule, '')), now()) returning * into o;
+    perform ppv_commission_check(v, p_buyer, v_affiliate, v_commission, v_gross);
+    insert into orders (buyer_id, video_id, creator_id, method, state, price, currency, charge, charge_currency, fee_bp, platform,
+        creator, commission, affiliate_id, commission_pct, rule, tax, taxes, meta, paid_at)
+    values (p_buyer, v.id, v.owner_id, 'wallet', 'paid', v.price, v.currency, v.price, v.currency, p_fee_bp,
+        v.price - v_tax - v_gross, v_gross - v_commission, v_commission, v_affiliate, p_pct, coalesce(p_rule, ''),
+        ppv_tax_lines(p_tax), v_tax, jsonb_build_object('tax_rule', coalesce(p_tax_rule, '')), now()) returning * into o;
     v_ent := ppv_entitle(o);
+    if v_commission > 0 then
+        perform ppv_debt_lock(v.owner_id, v_affiliate, v.currency);
+    end if;
     v_lines := jsonb_build_array(
         jsonb_build_array(ppv_account('user', p_buyer, 'wallet', v.currency), -v.price, 'Video purchase: ' || v.id),
-        jsonb_build_array(ppv_account('platform', null, 'revenue', v.currency), o.platform, 'Platform fee'),
-        jsonb_build_array(ppv_account('user', v.owner_id, 'wallet', v.currency), o.creator, 'Video sale: ' || v.id))
-        || ppv_tax_postings(o.tax, v.currency);
+        jsonb_build_array(ppv_account('platform', null, 'revenue', v.currency), o.platform, 'Platform fee'))
+        || ppv_earn_lines(v.owner_id, o.creator, v.currency, 'Video sale: ' || v.id) || ppv_tax_postings(o.tax, v.currency);
     if v_commission > 0 then
         v_acct := ppv_account('user', v_affiliate, 'wallet', v.currency);
-        v_lines := v_lines || jsonb_build_array(jsonb_build_array(v_acct, v_commission, 'Commission earned: ' || v.id));
+        v_lines := v_lines || ppv_earn_lines(v_affiliate, v_commission, v.currency, 'Commission earned: ' || v.id);
     end if;
     v_txn := ppv_post('sale', o.id, p_buyer, 'Sale of ' || v.id, jsonb_build_object('rule', o.rule), v_lines);
     if v_commission > 0 then

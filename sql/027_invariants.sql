@@ -48,8 +48,8 @@ create function ppv_invariants() returns table (name text, detail text)
     union all
     select 'M9 funded', format('order %s: price %s, debited %s', o.id, o.price, coalesce(-sum(e.amount), 0))
         from orders o left join ledger_txns t on t.order_id = o.id and t.kind = 'sale'
-        left join e on e.txn_id = t.id and e.amount < 0
-        where o.state in ('paid', 'refunded', 'disputed') group by o.id, o.price having coalesce(-sum(e.amount), 0) <> o.price
+        left join e on e.txn_id = t.id and e.amount < 0 and e.currency = o.currency
+        where o.paid_at is not null group by o.id, o.price having coalesce(-sum(e.amount), 0) <> o.price
     union all
     select 'M10 split', format('order %s: %s + %s + %s + %s <> %s', id, taxes, platform, creator, commission, price)
         from orders where taxes + platform + creator + commission <> price or platform < 0 or creator < 0 or commission < 0
@@ -70,19 +70,38 @@ create function ppv_invariants() returns table (name text, detail text)
             lateral (values ('platform', o.platform, null::bigint), ('creator', o.creator, o.creator_id),
                 ('affiliate', o.commission, o.affiliate_id)) w(who, amount, owner)
         left join lateral (select x.amount from ledger_entries x join ledger_accounts a on a.id = x.account_id
-            where x.txn_id = t.id and x.amount > 0 and (case w.who when 'platform' then a.kind = 'platform'
-                else a.kind = 'user' and a.owner_id = w.owner end)) e on true
+            where x.txn_id = t.id and x.amount > 0 and a.currency = o.currency and (case w.who
+                when 'platform' then a.kind = 'platform' and a.name = 'revenue'
+                else a.kind in ('user', 'receivable') and a.owner_id = w.owner end)) e on true
         group by o.id, w.who, w.amount having coalesce(sum(e.amount), 0) <> w.amount
     union all
     select 'M11 commission', format('commission %s is not in txn %s', c.id, c.txn_id)
-        from commissions c left join ledger_entries e
-            on e.txn_id = c.txn_id and e.account_id = c.account_id and e.amount = c.amount
-        left join ledger_txns t on t.id = c.txn_id and t.kind = 'sale' and t.order_id = c.order_id
-        where e.id is null or t.id is null
+        from commissions c left join ledger_txns t on t.id = c.txn_id and t.kind = 'sale' and t.order_id = c.order_id
+        where t.id is null or c.amount <> (select coalesce(sum(e.amount), 0) from ledger_entries e
+            join ledger_accounts a on a.id = e.account_id where e.txn_id = c.txn_id and a.owner_id = c.affiliate_id)
     union all
     select 'M11 commission', format('order %s owes %s, rows say %s', o.id, o.commission, coalesce(sum(c.amount), 0))
-        from orders o left join commissions c on c.order_id = o.id where o.state in ('paid', 'refunded', 'disputed')
+        from orders o left join commissions c on c.order_id = o.id where o.paid_at is not null
         group by o.id, o.commission having coalesce(sum(c.amount), 0) <> o.commission
+    union all
+    select 'M12 matched', format('order %s: asked %s %s, paid %s %s', o.id, o.charge, o.charge_currency, p.amount, p.currency)
+        from orders o join payments p on p.order_id = o.id and p.state = 'booked'
+        where p.decided_by is null and ((p.amount, upper(p.currency), p.live, p.provider)
+            is distinct from (o.charge, o.charge_currency::text, o.live, o.method))
+    union all
+    select 'M12 matched', format('order %s is paid by %s payments', o.id, count(p.id))
+        from orders o left join payments p on p.order_id = o.id and p.state = 'booked'
+        where o.paid_at is not null and o.method <> 'wallet' group by o.id having count(p.id) <> 1
+    union all
+    select 'M21 refunds', format('order %s: refunded %s, rows say %s', o.id, o.refunded, coalesce(sum(r.amount), 0))
+        from orders o left join refunds r on r.order_id = o.id and r.state = 'done' group by o.id, o.refunded having o.refunded <> coalesce(sum(r.amount), 0)
+    union all
+    select 'M21 refunds', format('refund %s: %s + %s + %s + %s <> %s', id, platform, creator, commission, taxes, amount)
+        from refunds where state = 'done' and platform + creator + commission + taxes <> amount
+    union all
+    select 'M21 refunds', format('account %s: a debt below zero, %s', a.id, sum(e.amount))
+        from ledger_accounts a join ledger_entries e on e.account_id = a.id where a.kind = 'receivable'
+        group by a.id having sum(e.amount) > 0
     union all
     select 'M16 holds', format('account %s holds %s, open holds say %s', a.id, a.held, coalesce(sum(h.amount), 0))
         from ledger_accounts a left join holds h on h.account_id = a.id and h.state = 'open'

@@ -9,7 +9,6 @@ local STATEMENTS = {
   { "password_resets", "delete from password_resets where expires_at < now() - interval '1 day'" },
   { "playback", [[update playback_sessions set state = 'ended', end_reason = 'expired', ended_at = now()
     where state = 'ready' and expires_at < now()]] },
-  { "orders", "update orders set state = 'expired' where state = 'pending' and expires_at < now()" },
   { "jobs", "delete from jobs where state in ('done', 'cancelled') and finished_at < now() - interval '14 days'" },
   { "clicks", "delete from affiliate_clicks where created_at < now() - interval '400 days'" },
 }

@@ -17,7 +17,8 @@ local STATUS = {
   ["wallet.insufficient"] = 402, ["wallet.disabled"] = 403, ["wallet.limit"] = 422, ["wallet.amount"] = 422,
   ["sale.price_changed"] = 409, ["sale.already_owned"] = 409, ["sale.own_video"] = 409, ["sale.blocked"] = 403,
   ["access.denied"] = 403, ["playback.limit"] = 409, ["video.not_ready"] = 409, ["upload.quota"] = 413,
-  ["video.not_found"] = 404, ["preview.none"] = 404, ["video.not_yours"] = 404, ["deposit.not_found"] = 404, ["user.unknown"] = 404, ["auth.token"] = 400,
+  ["video.not_found"] = 404, ["preview.none"] = 404, ["video.not_yours"] = 404, ["deposit.not_found"] = 404,
+  ["order.not_found"] = 404, ["order.payment_not_found"] = 404, ["user.unknown"] = 404, ["auth.token"] = 400,
   ["approval.self"] = 403, ["wallet.transfer_disabled"] = 403, ["wallet.deposit_disabled"] = 403, ["wallet.withdraw_disabled"] = 403,
   ["payout.not_found"] = 404, ["idempotency.required"] = 400, ["plugin.missing"] = 503,
   ["payment.not_configured"] = 409, ["payment.gateway_down"] = 503, ["payment.gateway_refused"] = 502, ["payment.currency"] = 422,
@@ -26,7 +27,8 @@ local STATUS = {
 
 -- Families: the part before the dot decides when the code itself is not listed.
 local FAMILY = { input = 422, amount = 422, media = 422, upload = 422, auth = 403, access = 403, approval = 403, user = 404,
-  wallet = 409, sale = 409, video = 409, ledger = 409, job = 409, idempotency = 409, order = 409, deposit = 409, transfer = 409, payout = 409,
+  wallet = 409, sale = 409, video = 409, ledger = 409, job = 409, idempotency = 409, order = 409, refund = 409, tax = 409, deposit = 409,
+  transfer = 409, payout = 409,
   affiliate = 409, request = 400, payment = 502, net = 502, engine = 500, db = 500, io = 500, plugin = 500 }
 
 -- What strangers may read of a failure inside the engine.

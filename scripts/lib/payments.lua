@@ -43,4 +43,11 @@ function M.providers()
   return out
 end
 
+-- Whether a provider of M.providers() can be paid in the currency; one that names none takes all.
+function M.takes(p, currency)
+  if #p.currencies == 0 then return true end
+  for _, c in ipairs(p.currencies) do if c == currency then return true end end
+  return false
+end
+
 return M

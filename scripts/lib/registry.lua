@@ -116,7 +116,7 @@ end
 -- A plugin may fetch from the hosts that the operator wrote into its url settings.
 local function allow_hosts(p, values)
   local caps = p.manifest.caps
-  for i = caps and #caps or 0, p.own_caps + 1, -1 do caps[i] = nil end
+  for i = caps and #caps or 0, (p.own_caps or 0) + 1, -1 do caps[i] = nil end
   for _, s in ipairs(caps and p.manifest.settings or {}) do
     local where = s.type == "url" and tostring(values[s.key]):match("^https?://([%w%.%-]+:?%d*)")
     if where then caps[#caps + 1] = "fetch:" .. where:lower() end

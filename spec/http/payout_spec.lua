@@ -306,7 +306,7 @@ describe("payouts", function()
     hold(1, -1)
     hold(2, 5)
     hold(3, -1)
-    db.exec("insert into disputes (order_id, provider, provider_ref, amount) values ($1, 'x', $2, 10000)", orders[3], "d" .. orders[3])
+    owner(("insert into disputes (order_id, provider, provider_ref, amount) values (%d, 'x', 'd%d', 10000) returning id"):format(orders[3], orders[3]))
     local e = maker:get("/api/payouts").json
     assert.same({ 27000, 27000, 0, 0 }, { e.earnings.earned, e.earnings.pending, e.earnings.payable, e.earnings.paid })
     assert.equal(3, #e.holds)

@@ -5,7 +5,7 @@ import { $, busy, fill, h, icon } from "./ui.js";
 
 const LINKS = [["Browse", "browse.html"], ["Library", "library.html"], ["My videos", "dashboard.html"], ["Wallet", "wallet.html"],
   ["Affiliate", "affiliate.html"]];
-const ADMIN = [["Overview", "admin/dashboard.html"], ["Deposits", "admin/wallet.html"], ["Books", "admin/ledger.html"], ["Users", "admin/users.html"],
+const ADMIN = [["Overview", "admin/dashboard.html"], ["Deposits", "admin/wallet.html"], ["Payments", "admin/payments.html"], ["Books", "admin/ledger.html"], ["Users", "admin/users.html"],
   ["Videos", "admin/videos.html"], ["Analytics", "admin/analytics.html"], ["Trace", "admin/trace.html"], ["Jobs", "admin/jobs.html"], ["Plugins", "admin/plugins.html"], ["Messages", "admin/messages.html"],
   ["Audit", "admin/audit.html"],
   ["Settings", "admin/settings.html"]];
@@ -48,7 +48,7 @@ function userMenu(user, admin) {
     h("button", { type: "button", class: "btn btn-link nav-link dropdown-toggle", id: "user-menu", "data-bs-toggle": "dropdown", "aria-expanded": "false" },
       user.username),
     h("ul", { class: "dropdown-menu dropdown-menu-end", "aria-labelledby": "user-menu" },
-      admin ? item("Site", "browse.html") : [item("Account", "account.html"), item("Statement", "statement.html"), item("Messages", "messages.html"), item("Upload a video", "upload.html")],
+      admin ? item("Site", "browse.html") : [item("Account", "account.html"), item("Statement", "statement.html"), item("My orders", "orders.html"), item("Messages", "messages.html"), item("Upload a video", "upload.html")],
       user.is_admin && !admin && item("Administration", user.admin_session ? "admin/dashboard.html" : "admin/login.html"),
       h("li", {}, h("hr", { class: "dropdown-divider" })), h("li", {}, signOut(admin))));
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Watch page: price, one Buy button, then the film, without leaving the page.
-import { ApiError, get, newKey, pay, post, query, rupiah, signInUrl } from "./api.js";
+import { get, newKey, pay, post, query, rupiah, signInUrl } from "./api.js";
 import { nav } from "./nav.js";
 import { film, price } from "./film.js";
 import { createPlayer } from "./player.js";
 import { previewOf } from "./preview.js";
-import { $, badge, busy, clock, date, empty, fill, h, icon, money, notice, params, problem, sentence, skeletonLines } from "./ui.js";
+import { $, badge, busy, clock, date, empty, fill, h, icon, money, notice, params, problem, sentence, skeletonLines, toast } from "./ui.js";
 
 const id = params.get("video_id") || params.get("id") || "";
 const stage = $("#stage"), panel = $("#panel"), head = $("#head"), about = $("#about");
@@ -193,7 +193,7 @@ function buyPanel() {
   const wallet = options.wallet || {};
   const body = h("div", { class: "card-body", "aria-live": "polite" }, priceTag());
   if (!wallet.available) {
-    body.append(notice("Buying from the wallet is switched off at the moment.", "warning"));
+    if (!methods().length) body.append(notice("Buying is switched off at the moment.", "warning"));
   } else if (wallet.can_afford === false || missing() > 0) {
     body.append(h("p", { class: "mb-2" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents || 0, video.currency))),
       h("div", { class: "alert alert-warning py-2", id: "missing" }, "You need ", h("strong", { class: "amount" }, money(missing(), video.currency)), " more."),
@@ -201,18 +201,22 @@ function buyPanel() {
   } else {
     body.append(h("p", { class: "mb-3" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents || 0, video.currency))), buyButton());
   }
-  if (options.fiat?.available && options.fiat.providers?.length) body.append(h("div", { class: "d-grid gap-2 mt-3" }, options.fiat.providers.map(providerButton)));
+  if (methods().length) body.append(h("div", { class: "d-grid gap-2 mt-3" }, methods().map(providerButton)));
   body.append(h("p", { class: "small text-body-secondary mt-3 mb-0" }, "Pay once, watch as often as you like."));
   fill(panel, body);
 }
 
-function providerButton(name) {
-  const button = h("button", { type: "button", class: "btn btn-outline-secondary", onclick: () => busy(button, async () => {
-    const r = await pay(`/api/pay/${encodeURIComponent(name)}/start`, { video_id: id, affiliate_ref: ref || undefined, success_url: location.href, cancel_url: location.href }, newKey());
-    const url = r.invoice?.payment_url;
-    if (!url || !/^https?:\/\//.test(url)) throw new ApiError("This way of paying did not answer with a page to pay on.", {});
-    location.assign(url);
-  }) }, "Pay with " + name.charAt(0).toUpperCase() + name.slice(1));
+function methods() { return options.fiat?.methods || []; }
+
+// One step: the order is frozen and the provider's page opens; it leads back to the order's page, and from there to the film.
+function providerButton({ provider, title }) {
+  const button = h("button", { type: "button", class: "btn btn-outline-secondary", data: { provider }, onclick: () => busy(button, async () => {
+    const r = await pay(`/api/pay/${encodeURIComponent(provider)}/start`, { video_id: id, price_cents: video.price_cents, affiliate_ref: ref || undefined }, newKey());
+    location.assign(r.invoice.payment_url || r.order_url);
+  }, async (error) => {
+    if (error.code === "sale.already_owned") return bought();
+    return toast(sentence(error), "danger");
+  }) }, title);
   return button;
 }
 

@@ -55,8 +55,13 @@ local function all_options(ctx, input)
   if not wallet then return nil, err end
   list, err = payments.providers()
   if not list then return nil, err end
-  local names = {}
-  for _, p in ipairs(list) do if p.enabled then names[#names + 1] = p.provider end end
+  local names, methods = {}, {}
+  for _, p in ipairs(list) do
+    if p.enabled and payments.takes(p, v.currency) then
+      names[#names + 1] = p.provider
+      methods[#methods + 1] = { provider = p.provider, title = p.display_name }
+    end
+  end
   if ctx.user then
     access, err = db.read_one("select ppv_access($1, $2::uuid) as why", ctx.user.id, v.id)
     if not access then return nil, err end
@@ -65,7 +70,7 @@ local function all_options(ctx, input)
   return ctx:ok { video_id = v.id, price_cents = v.price, currency = v.currency, price_display = display.money(v.price, v.currency),
     is_owner = owner, already_purchased = why ~= nil and why ~= "free" and why ~= "owner", access = why or json.null,
     wallet = wallet, x402 = { available = false, tokens = json.array {} },
-    fiat = { available = #names > 0, providers = json.array(names) } }
+    fiat = { available = #names > 0, providers = json.array(names), methods = json.array(methods) } }
 end
 
 local function providers(ctx)

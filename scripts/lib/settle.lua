@@ -1,0 +1,147 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Payments of orders: asks the provider's plugin and gives its facts to the ledger. The return of the buyer, webhooks, the
+-- reconciling job and the administrator's button all come through M.ask, so that they can come in any order, and twice.
+local db = require "ppv.db"
+local json = require "ppv.json"
+local log = require "ppv.log"
+local metrics = require "ppv.metrics"
+local context = require "lib.ctx"
+local desk = require "lib.desk"
+local display = require "lib.display"
+local errors = require "lib.errors"
+local mailer = require "lib.mailer"
+local registry = require "lib.registry"
+
+local M = {}
+
+M.COLUMNS = [[o.id, o.uid::text as uid, o.buyer_id, o.creator_id, o.video_id::text as video_id, o.method, o.state, o.why, o.price,
+  o.currency::text as currency, o.charge, o.charge_currency::text as charge_currency, o.attempt, o.provider_ref, o.payment_ref,
+  o.payment_url, o.ids::text as ids, o.meta::text as meta, o.live, o.refunded,
+  o.paid_at is not null as paid, extract(epoch from o.expires_at)::bigint as expires_at,
+  o.expires_at < now() as overdue, v.title, b.email::text as email]]
+local FROM = " from orders o join videos v on v.id = o.video_id join users b on b.id = o.buyer_id where "
+
+-- One order by "o.uid = $1::uuid" or the like. row, false when there is none, or nil, err. Yields.
+function M.find(where, ...) return db.one("select " .. M.COLUMNS .. FROM .. where, ...) end
+
+-- The order as plugins see it.
+function M.view(o)
+  local base = context.base_url()
+  return { id = o.uid, attempt = o.attempt, ref = o.provider_ref, payment_ref = o.payment_ref, amount = o.charge,
+    currency = o.charge_currency, title = o.title, email = o.email, expires_at = o.expires_at, ids = json.decode(o.ids or "{}"),
+    return_url = base .. "/public/order.html?id=" .. o.uid, cancel_url = base .. "/public/order.html?id=" .. o.uid .. "&cancelled=1",
+    notify_url = base .. "/api/pay/" .. o.method .. "/webhook" }
+end
+
+-- Calls a function of the order's plugin. answer | nil, err; payment.unsupported when the plugin has no such function. Yields.
+function M.call(o, fn, ...)
+  local p = registry.by_name[o.method]
+  if not p or p.kind ~= "payment" then return errors.fail("plugin.missing", "the payment plugin " .. o.method .. " is not active") end
+  if type(p.handler[fn]) ~= "function" then return errors.fail("payment.unsupported", o.method .. " cannot " .. fn) end
+  local c, err = registry.context(p)
+  if not c then return nil, err end
+  c.desk = desk.of(o)
+  local fine, answer, why = pcall(registry.call, p.handler[fn], c, M.view(o), ...)
+  if not fine then return errors.fail("payment.plugin", type(answer) == "table" and tostring(answer.message) or tostring(answer)) end
+  if answer == nil then return nil, errors.from(why or errors.new("payment.plugin", o.method .. " gave no answer")) end
+  return answer
+end
+
+local STATES = { pending = true, paid = true, hold = true, failed = true, expired = true, cancelled = true }
+
+local function whole(n) return type(n) == "number" and n == math.floor(n) and n >= 0 and n <= 9007199254740991 end
+
+-- nil when facts are well formed, else why not.
+local function malformed(f)
+  if type(f) ~= "table" or not STATES[f.state or ""] then return "no known state" end
+  if f.state == "paid" then
+    if not whole(f.amount) then return "amount is not a whole number" end
+    if type(f.currency) ~= "string" or not f.currency:find "^%a%a%a$" then return "no currency" end
+    if type(f.live) ~= "boolean" then return "no mode" end
+    if type(f.payment_ref or f.ref) ~= "string" then return "no reference" end
+  end
+  if f.fee ~= nil and not whole(f.fee) then return "fee is not a whole number" end
+  if f.refunded ~= nil and not whole(f.refunded) then return "refunded is not a whole number" end
+  if f.dispute ~= nil and (type(f.dispute) ~= "table" or type(f.dispute.ref) ~= "string") then return "a dispute without reference" end
+end
+
+local function announce(o, r)
+  if not r.changed then return end
+  metrics.count("orders_" .. r.state .. "_total", 1)
+  log.info("order." .. r.state, { order = o.uid, provider = o.method, why = r.why })
+  if r.state ~= "paid" then return end
+  metrics.count("sales_total", 1)
+  local seller = db.one([[select u.email::text as email, o.creator from orders o join users u on u.id = o.creator_id where o.id = $1]], o.id)
+  if seller then
+    mailer.queue(nil, seller.email, "sale", { title = o.title, amount = display.money(o.price, o.currency),
+      share = display.money(seller.creator, o.currency) })
+  end
+end
+
+-- Gives facts to the ledger. {state, why, changed} | nil, err. Yields.
+function M.apply(o, facts, source, actor)
+  local why = malformed(facts)
+  if why then
+    log.error("payment.plugin", { provider = o.method, order = o.uid, why = why })
+    return errors.fail("payment.plugin", o.method .. " gave unusable facts: " .. why)
+  end
+  local f = { state = facts.state, amount = facts.amount, currency = facts.currency and facts.currency:upper(), live = facts.live,
+    ref = facts.ref, payment_ref = facts.payment_ref or facts.ref, fee = facts.fee, ids = facts.ids, why = facts.why }
+  local row, err = db.one("select ppv_order_settle($1, $2::jsonb, $3, $4)::text as r", o.id, json.encode(f), source, actor)
+  if not row then return nil, err end
+  local r = json.decode(row.r)
+  announce(o, r)
+  if facts.refunded and facts.refunded > 0 then
+    row, err = db.one("select ppv_refund_seen($1, $2) as n", o.id, facts.refunded)
+    if not row then return nil, err end
+  end
+  if facts.dispute then
+    row, err = db.one("select ppv_dispute_seen($1, $2::jsonb) as state", o.id, json.encode(facts.dispute))
+    if not row then return nil, err end
+    r.state = row.state or r.state
+  end
+  return r
+end
+
+-- Asks the provider and applies what it says. fn: "fetch" (default) or "confirm" with params of the return address.
+function M.ask(o, source, fn, params, actor)
+  if not o.provider_ref then return errors.fail("payment.not_started", "this order has not reached the provider") end
+  local facts, err
+  if fn == "confirm" and registry.by_name[o.method] and registry.by_name[o.method].handler.confirm then
+    facts, err = M.call(o, "confirm", params or {})
+  else
+    facts, err = M.call(o, "fetch")
+  end
+  if not facts then
+    db.exec("update orders set asked_at = now(), asks = asks + 1 where id = $1", o.id)
+    return nil, err
+  end
+  return M.apply(o, facts, source, actor)
+end
+
+-- Refunds -----------------------------------------------------------------------------------------------------------------
+
+-- Asks the provider for a refund that is on the books as pending, or how an unclear one ended. The key is the row's own, so that a
+-- second call cannot pay twice. Returns the refund's state | nil, err.
+function M.refund(refund, again)
+  local o, err = M.find("o.id = $1", refund.order_id)
+  if not o then return nil, err end
+  -- Written before the call: after a crash the provider is asked how it ended, not to do it again.
+  if not again then
+    local row
+    row, err = db.one("select ppv_refund_finish($1, 'sent', null) as state", refund.id)
+    if not row then return nil, err end
+  end
+  local item = { id = tostring(refund.id), amount = refund.charge, currency = o.charge_currency, reason = refund.reason, key = refund.key,
+    ref = refund.provider_ref }
+  local r
+  local p = registry.by_name[o.method]
+  r, err = M.call(o, again and p and p.handler.refund_fetch and "refund_fetch" or "refund", item)
+  local state = r and ({ done = "done", pending = "sent", failed = "failed" })[r.state] or "unknown"
+  if not r and errors.is(err, "payment.gateway_refused") or not r and errors.is(err, "payment.unsupported") then state = "failed" end
+  local row, why = db.one("select ppv_refund_finish($1, $2, $3, $4) as state", refund.id, state, r and r.ref, err and tostring(err.message) or "")
+  if not row then return nil, why end
+  return row.state
+end
+
+return M
