@@ -11,6 +11,7 @@ cp "$from/bootstrap/dist/css/bootstrap.min.css" "$from/bootstrap/dist/js/bootstr
 cp "$from/hls.js/dist/hls.light.min.mjs" "$from/hls.js/dist/hls.min.mjs" "$from/hls.js/dist/hls.worker.js" "$to/"
 cp "$from/uplot/dist/uPlot.esm.js" "$from/uplot/dist/uPlot.min.css" "$to/"
 cp "$from/tus-js-client/dist/tus.min.js" "$to/"
+cp "$from/qr/index.js" "$to/qr.js"
 # Maps are not shipped, so the files must not name them.
 for f in "$to"/*.js "$to"/*.mjs "$to"/*.css; do
     sed -i -e 's|^//# sourceMappingURL=.*$||' -e 's|/\*# sourceMappingURL=[^*]*\*/||' "$f"
@@ -21,6 +22,7 @@ mv "$to/hls.min.mjs" "$to/hls.min.js"
 cp "$from/bootstrap/LICENSE" "$to/LICENSE.bootstrap"
 cp "$from/hls.js/LICENSE" "$to/LICENSE.hls.js"
 cp "$from/uplot/LICENSE" "$to/LICENSE.uplot"
+cp "$from/qr/LICENSE" "$to/LICENSE.qr"
 cp "$from/tus-js-client/LICENSE" "$to/LICENSE.tus-js-client"
 # What its bundle contains.
 cp "$from/js-base64/LICENSE.md" "$to/LICENSE.js-base64"

@@ -16,6 +16,12 @@ M.templates = {
   reset = { "Reset your password", "Somebody asked to reset the password of your account %(username).\n\n"
     .. "Open this link within 30 minutes:\n%(url)\n\nIf it was not you, ignore this mail." },
   changed = { "Your password was changed", "The password of your account %(username) was changed just now.\nIf it was not you, reset it at once: %(url)" },
+  email_asked = { "Another address was asked for", "Somebody with the password of your account %(username) asked to change its e-mail address. Nothing changes "
+    .. "until the new address is confirmed. If it was not you, set a new password at once: %(url)" },
+  email_confirm = { "Confirm your new address", "This address is to become that of the account %(username).\n\n"
+    .. "Open this link within 30 minutes to confirm it:\n%(url)\n\nIf it was not you, ignore this mail." },
+  email_changed = { "Your e-mail address was changed", "Your account %(username) has another e-mail address now; this one is not used any more. "
+    .. "If it was not you, tell the operator of the site." },
   totp_on = { "Two-step sign-in is on", "Two-step sign-in was switched on for your account %(username). If it was not you, change your password at once." },
   totp_off = { "Two-step sign-in is off", "Two-step sign-in was switched off for your account %(username). If it was not you, change your password at once." },
   totp_recovery = { "New recovery codes", "New recovery codes were made for your account %(username); the old ones do not work any more." },

@@ -2,8 +2,10 @@
 // The second factor and the question who is there, in a real browser on a site of its own. The enrolment of an administrator
 // is part of journey.js; here: an ordinary account, a code that is refused, the dialog before money moves, no scripts at all.
 import { createHmac } from "node:crypto";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { chromium } from "playwright-core";
-import { Server, check, main, pause, until } from "../live/lib.mjs";
+import { ROOT, Server, check, main, pause, until } from "../live/lib.mjs";
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 function totp(key, shift = 0) {
@@ -15,6 +17,37 @@ function totp(key, shift = 0) {
   const mac = createHmac("sha1", secret).update(step).digest();
   const n = mac.readUInt32BE(mac[19] & 15) & 0x7fffffff;
   return String(n % 1e6).padStart(6, "0");
+}
+
+/** What a phone's camera reads off an element. */
+async function scanned(page, selector) {
+  const png = (await page.locator(selector).screenshot()).toString("base64"), empty = await page.context().browser().newPage();
+  const got = await empty.evaluate(async (data) => {
+    const image = await createImageBitmap(await (await fetch("data:image/png;base64," + data)).blob());
+    const c = new OffscreenCanvas(image.width, image.height), g = c.getContext("2d");
+    g.drawImage(image, 0, 0);
+    return { width: image.width, height: image.height, data: [...g.getImageData(0, 0, image.width, image.height).data] };
+  }, png);
+  await empty.close();
+  const { default: decodeQR } = await import(join(ROOT, "static/node_modules/qr/decode.js"));
+  return decodeQR({ ...got, data: Uint8ClampedArray.from(got.data) });
+}
+
+/** Another e-mail address, from the account page over the mail to the button. */
+async function new_address(s, page, u) {
+  const to = "new-" + u.email;
+  await page.goto(s.url + "/public/account.html");
+  await page.fill("#new_email", to);
+  await page.fill("#email_password", u.password);
+  await page.click("#email [type=submit]");
+  await page.waitForSelector("#email [role=status]:has-text('Open the link')");
+  const outbox = join(s.var, "outbox"), text = (f) => readFileSync(join(outbox, f), "utf8").replace(/=\r?\n/g, "").replace(/=3D/g, "=");
+  const mail = await until("the mail is written", () => readdirSync(outbox).map(text).find((t) => /confirm_email/.test(t)));
+  await page.goto(mail.match(/http\S+confirm_email\.html#token=[\w.-]+/)[0]);
+  await page.click("form [type=submit]");
+  await page.waitForSelector(".alert-success");
+  check("the new address is confirmed by the link of the mail", (await page.textContent(".alert-success")).includes(to));
+  u.email = to;
 }
 
 await main(async () => {
@@ -42,10 +75,13 @@ await main(async () => {
       return page.waitForURL("**/browse.html");
     };
     await signIn();
+    await new_address(s, page, u);
     await page.goto(s.url + "/public/account.html");
     await page.click("#second [type=submit]");
     await page.waitForSelector("#second code");
     const key = await page.textContent("#second code");
+    const uri = await scanned(page, "#second svg");
+    check("the QR code holds the key", uri.startsWith("otpauth://totp/") && uri.includes("secret=" + key.replace(/\s/g, "")), uri);
     await until("the time step lasts a while yet", () => Date.now() % 30000 < 25000, 10); // the code before it must still count
     await page.fill("#second [name=code]", totp(key, -1));
     await page.click("#second [type=submit]");

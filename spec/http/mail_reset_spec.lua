@@ -163,3 +163,58 @@ describe("a forgotten password", function()
     assert.equal(422, r.status, r.body)
   end)
 end)
+
+describe("another e-mail address", function()
+  local function link_of(address)
+    local mails = mails_to(address)
+    return mails[1] and mails[#mails].text:match "confirm_email%.html#token=([%w%._-]+)"
+  end
+  local function ask_for(u, email, password)
+    local r = u:post("/api/email", { email = email, password = password or u.password })
+    run_jobs()
+    return r
+  end
+  local function confirm(token) return h.client():post("/auth/email", { token = token }) end
+
+  it("is used after its owner confirmed it; both addresses hear of it", function()
+    local u = h.make.user()
+    local new = "new-" .. u.email
+    assert.equal(200, ask_for(u, new).status)
+    assert.equal(u.email, u:get("/api/me").json.user.email)
+    local token = assert(link_of(new))
+    assert.equal(1, #mails_to(u.email), "the old address is warned")
+    assert.is_nil(link_of(u.email))
+    ask(u.email)
+    local old_link = assert(token_of(mails_to(u.email)[2]))
+    local r = confirm(token)
+    assert.equal(200, r.status, r.body)
+    run_jobs()
+    assert.equal(new, u:get("/api/me").json.user.email)
+    assert.truthy(mails_to(u.email)[3].text:find("not used any more", 1, true))
+    assert.equal(401, login(u, u.password))
+    assert.equal(200, h.client():post("/auth/login", { email = new, password = u.password }).status)
+    assert.equal("auth.token", confirm(token).json.code)
+    assert.equal(400, reset(old_link).status, "links to the old address end")
+  end)
+
+  it("needs the password and a link that is genuine, fresh and of this account as it is", function()
+    local u, other = h.make.user(), h.make.user()
+    assert.is_true(ask_for(u, "x-" .. u.email, "not the password").status >= 400)
+    assert.is_nil(link_of("x-" .. u.email))
+    assert.equal(422, ask_for(u, u.email:upper()).status)
+    assert.equal(401, h.client():post("/api/email", { email = "a@example.org", password = "x" }).status)
+    local taken = ask_for(u, other.email)
+    assert.same({ 200, taken.json.message }, { taken.status, ask_for(u, "y-" .. u.email).json.message })
+    assert.is_nil(link_of(other.email), "a taken address gets a mail without a link")
+    local token = assert(link_of("y-" .. u.email))
+    for _, bad in ipairs { "x", token .. "A", crypto.sign("other", "{}"), crypto.sign("email.change", '{"id":1,"ends":1}') } do
+      assert.equal("auth.token", confirm(bad).json.code, bad)
+    end
+    assert.equal(200, u:post("/api/change_password", { current_password = u.password, new_password = NEW }).status)
+    assert.equal("auth.token", confirm(token).json.code, "a new password ends open links")
+    u.password = NEW
+    assert.equal(200, ask_for(u, "z-" .. u.email).status)
+    assert(db.exec("update users set email = $1 where id = $2", "z-" .. u.email, other.id))
+    assert.equal("auth.token", confirm(link_of("z-" .. u.email)).json.code, "somebody else was faster")
+  end)
+end)

@@ -28,6 +28,14 @@ load($("#profile"), () => get("/api/profile"), ({ profile: p }) => {
   return form;
 });
 
+const address = $("#email");
+address.querySelector("[data-now]").textContent = user.email;
+onSubmit(address, async (v) => {
+  const r = await post("/api/email", { email: v.email, password: v.password });
+  address.reset();
+  address.querySelector("[role=status]").textContent = r.message;
+});
+
 const form = $("#password");
 form.elements.username.value = user.email;
 onSubmit(form, async (v) => {

@@ -86,6 +86,10 @@ const actions = {
     await post("/auth/reset", { token: v.token, password: v.password });
     location.assign("/public/auth/login.html?status=ok&reason=reset");
   },
+  async email(v, form) {
+    const r = await post("/auth/email", { token: v.token });
+    form.replaceChildren(notice(`The address of your account is ${r.email} now.`, "success"));
+  },
   async admin(v, form) {
     if (!(await signIn("/admin/login", v, form))) return;
     location.assign(back && back.startsWith("/public/admin/") ? back : "/public/admin/dashboard.html");
@@ -98,7 +102,11 @@ if (form) {
   if (note) form.before(note);
   const kind = form.dataset.auth;
   codeField(form, (params.get("reason") || "").startsWith("totp_"));
-  if (kind === "reset") form.elements.token.value = params.get("token") || "";
+  // The mail's link has the token behind the #, so that no server's log and no referrer gets it; then it leaves the address too.
+  if (form.elements.token) {
+    form.elements.token.value = new URLSearchParams(location.hash.slice(1)).get("token") || params.get("token") || "";
+    history.replaceState(null, "", location.pathname);
+  }
   keepReturn();
   onSubmit(form, (v) => actions[kind](v, form));
   const show = form.querySelector("[data-show]");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two-step sign-in on the account page.
+import { encodeQR } from "/public/vendor/qr.js";
 import { get, post, requireUser } from "./api.js";
 import { $, copyText, field, fill, h, load, notice, onSubmit, toast } from "./ui.js";
 
@@ -28,13 +29,27 @@ function codes(list, lead) {
   done.focus();
 }
 
+// Dark on white in dark mode too: not every camera reads it the other way round.
+function picture(text) {
+  const rows = encodeQR(text, "raw", { ecc: "medium", border: 4 }), ns = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(ns, "svg"), path = document.createElementNS(ns, "path");
+  const box = { viewBox: `0 0 ${rows.length} ${rows.length}`, width: 200, height: 200, role: "img", class: "bg-white border rounded mb-3",
+    "shape-rendering": "crispEdges", "aria-label": "QR code of the key for your authenticator app" };
+  for (const [name, value] of Object.entries(box)) svg.setAttribute(name, value);
+  path.setAttribute("d", rows.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : ""))).join(""));
+  path.setAttribute("fill", "#000");
+  svg.append(path);
+  return svg;
+}
+
 function begin({ secret, uri }) {
   const f = form("Switch it on", "btn-brand", [field("Code the app shows", codeInput())], async (v) => {
     const r = await post("/api/totp", { action: "confirm", code: v.code });
     codes(r.recovery_codes, "Two-step sign-in is on. All other sessions are signed out.");
   });
-  fill(box, h("p", {}, "Add this account to your authenticator app: ", h("a", { href: uri }, "open the app"),
-    " or type the key. It is not shown again."),
+  fill(box, h("p", {}, "Scan this with your authenticator app, ", h("a", { href: uri }, "open the app"),
+    " on this device, or type the key. It is not shown again."),
+    picture(uri),
     h("p", { class: "d-flex gap-2 align-items-center flex-wrap" }, h("code", { class: "wrap" }, secret.replace(/(.{4})/g, "$1 ").trim()), copy(secret)), f);
   f.elements.code.focus();
 }
