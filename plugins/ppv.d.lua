@@ -900,6 +900,11 @@ function plugin.status() end
 ---@return table
 function plugin.state() end
 
+---For tests of what a crash leaves behind: when the environment's PPV_CRASH_AT holds this name, the process is killed. PPV_CRASH_ONCE names a file that is made then; while it exists nothing is killed.
+---Phases: any
+---@param point string
+function plugin.crash_at(point) end
+
 ---@class ppv.time
 local time = {}
 

@@ -384,7 +384,8 @@ declare
     h record;
     n integer := 0;
 begin
-    for h in select x.id from holds x left join orders o on o.id = x.order_id
+    for h in select x.id from holds x left join orders o
+                on o.id = coalesce(x.order_id, substring(x.cause from '^sale:([0-9]+):')::bigint)
              where x.state = 'open' and x.until <= now() and x.cause like 'sale:%' and o.state is distinct from 'disputed'
                and not exists (select from disputes d where d.order_id = o.id and d.state = 'open')
              order by x.account_id, x.id limit p_limit loop

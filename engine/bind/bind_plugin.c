@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bind/bind_plugin.h"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #include "base/arena.h"
 #include "base/str.h"
 #include "bind/bind.h"
@@ -138,10 +143,31 @@ static int l_state(lua_State *L)
     return 1;
 }
 
+/* ppv.plugin.crash_at(point: string) -> nothing
+ * For tests of what a crash leaves behind: when the environment's PPV_CRASH_AT holds this name, the
+ * process is killed. PPV_CRASH_ONCE names a file that is made then; while it exists nothing is
+ * killed. Phases: any. Since 1.0 */
+static int l_crash_at(lua_State *L)
+{
+    const char *point = luaL_checkstring(L, 1);
+    const char *wanted = getenv("PPV_CRASH_AT"), *once = getenv("PPV_CRASH_ONCE");
+    if (!wanted || strcmp(wanted, point) != 0)
+        return 0;
+    if (once) {
+        int fd = open(once, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+        if (fd < 0)
+            return 0;
+        close(fd);
+    }
+    kill(getpid(), SIGKILL);
+    return 0;
+}
+
 int bind_plugin_open(lua_State *L)
 {
-    static const luaL_Reg reg[] = {{"list", l_list},         {"reload", l_reload},
-                                   {"rollback", l_rollback}, {"status", l_status},
-                                   {"state", l_state},       {NULL, NULL}};
+    static const luaL_Reg reg[] = {
+        {"list", l_list},     {"reload", l_reload}, {"rollback", l_rollback},
+        {"status", l_status}, {"state", l_state},   {"crash_at", l_crash_at},
+        {NULL, NULL}};
     return lx_module(L, reg);
 }

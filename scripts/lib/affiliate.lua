@@ -121,13 +121,15 @@ function M.quote(ctx, video, buyer_id, code, split)
   local row = db.read_one("select affiliate_id as id from commissions where buyer_id = $1 order by id limit 1", buyer_id)
   local first, ferr = payable(row and row.id, buyer_id, video.owner_id)
   if first == nil then return nil, ferr end
+  local bought, berr = db.read_one("select 1 as yes from orders where buyer_id = $1 and paid_at is not null limit 1", buyer_id)
+  if bought == nil then return nil, berr end
   local referrers = {}
   if direct then referrers[1] = direct end
   if first and first ~= direct then referrers[#referrers + 1] = first end
   if #referrers == 0 then return {}, 0 end
   local sale = { video = video.id, amount = video.net or video.price, currency = video.currency, fee = split.platform,
     creator_share = split.creator, pct = program.pct, buyer = buyer_id, creator = video.owner_id,
-    direct = direct or nil, first = first or nil, referrers = referrers }
+    direct = direct or nil, first = first or nil, referrers = referrers, new_buyer = bought == false }
   local lines, rule = M.lines(sale, video)
   return lines, program.pct, rule
 end

@@ -150,6 +150,32 @@ describe("an affiliate program", function()
     assert.is_true(admin:get("/admin/affiliate/commissions").json.refused_count > 0)
   end)
 
+  it("a rule that is wrong in any way moves no money, and the overview says so", function()
+    local rule = require("lib.registry").by_name.percent
+    local original = rule.handler.split
+    local b = buyer(20000)
+    for name, answer in pairs {
+      ["more than the share"] = function(s) return { { to = s.direct, amount = s.creator_share + 1 } } end,
+      negative = function(s) return { { to = s.direct, amount = -1 } } end,
+      ["not a number"] = function(s) return { { to = s.direct, amount = 0 / 0 } } end,
+      infinite = function(s) return { { to = s.direct, amount = math.huge } } end,
+      text = function(s) return { { to = s.direct, amount = "100" } } end,
+      fraction = function(s) return { { to = s.direct, amount = 0.5 } } end,
+      stranger = function(s) return { { to = s.creator, amount = 1 } } end,
+    } do
+      local id, aff = film(50), h.make.user()
+      local before, had = h.balance(maker), h.balance(b)
+      rule.handler.split = answer
+      local fine, why = pcall(buy, b, id, { ref_code = aff.username })
+      rule.handler.split = original
+      assert.is_true(fine, name .. ": " .. tostring(why))
+      assert.same({ name, 0, 900, 1000 }, { name, earned(aff), h.balance(maker) - before, had - h.balance(b) })
+      local s = admin:get("/admin/stats").json.stats.affiliate_problem
+      assert.same({ "percent", id }, { s.rule, s.video }, name)
+      assert.is_true(#s.why > 5, name)
+    end
+  end)
+
   it("with the rule of two levels pays who came first for a sale without a link", function()
     settings.set(nil, { ["affiliate.plugin"] = "two_level" })
     local first, second, aff, b = film(10), film(10), h.make.user(), buyer(3000)

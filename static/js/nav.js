@@ -8,7 +8,7 @@ const LINKS = [["Browse", "browse.html"], ["Library", "library.html"], ["My vide
 const ADMIN = [["Overview", "admin/dashboard.html"], ["Deposits", "admin/wallet.html"], ["Payments", "admin/payments.html"], ["Books", "admin/ledger.html"], ["Users", "admin/users.html"],
   ["Videos", "admin/videos.html"], ["Analytics", "admin/analytics.html"], ["Trace", "admin/trace.html"], ["Jobs", "admin/jobs.html"], ["Plugins", "admin/plugins.html"], ["Messages", "admin/messages.html"],
   ["Audit", "admin/audit.html"],
-  ["Settings", "admin/settings.html"]];
+  ["Payouts", "admin/payouts.html"], ["Settings", "admin/settings.html"]];
 
 function here(page) { return location.pathname === "/public/" + page; }
 

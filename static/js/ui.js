@@ -304,7 +304,7 @@ const STATES = {
   completed: ["Completed", "success"], done: ["Done", "success"], paid: ["Paid", "success"], rejected: ["Rejected", "danger"],
   running: ["Running", "info"], dead: ["Failed", "danger"], cancelled: ["Cancelled", "dark"], sent: ["Sent", "info"],
   unknown: ["Unknown", "warning"], active: ["Active", "success"], suspended: ["Suspended", "danger"], loaded: ["Running", "success"],
-  disabled: ["Disabled", "dark"], draft: ["Draft", "secondary"],
+  disabled: ["Disabled", "dark"], reversed: ["Came back", "dark"], draft: ["Draft", "secondary"],
 };
 
 export function stateBadge(state) {

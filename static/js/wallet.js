@@ -2,6 +2,7 @@
 // Balance, top-up requests, transfers, history.
 import { get, newKey, pay, requireUser, rupiah, safeReturn } from "./api.js";
 import "./nav.js";
+import { payoutsTab } from "./payouts.js";
 import { plot } from "./plot.js";
 import { $, badge, field, fill, h, invalid, load, money, onSubmit, paged, params, parseMoney, plainMoney, skeletonLines, stateBadge, table, time, toast } from "./ui.js";
 
@@ -127,6 +128,7 @@ async function drawPlot() {
 await load(balanceBox, balance, drawBalance, [skeletonLines(1)]);
 depositTab($("#tab-deposit"));
 transferTab($("#tab-transfer"));
+payoutsTab($("#tab-payouts"), { moneyForm, amountField, noteField, refresh });
 historyTab($("#tab-history"));
 drawPlot();
 const tab = params.get("tab");

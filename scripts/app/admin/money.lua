@@ -111,6 +111,11 @@ local function stats(ctx)
     (select count(*) from audit_log where action = 'tax.refused') as tax_refused,
     (select count(*) from playback_sessions where state = 'ready' and last_seen_at > now() - interval '1 minute') as watching]])
   if not s then return nil, err end
+  if s.affiliate_refused > 0 then
+    local last = db.read_one("select detail->>'rule' as rule, detail->>'why' as why, target as video, " .. iso "at"
+      .. " as at from audit_log where action = 'affiliate.refused' order by id desc limit 1")
+    s.affiliate_problem = last or nil
+  end
   for _, k in ipairs { "gross", "revenue", "wallets" } do s[k .. "_display"] = display.money(s[k .. "_cents"]) end
   return ctx:ok { stats = s }
 end

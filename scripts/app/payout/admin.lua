@@ -4,6 +4,7 @@ local db = require "ppv.db"
 local json = require "ppv.json"
 local money = require "ppv.money"
 local audit = require "lib.audit"
+local crash = require "lib.crash"
 local csv = require "lib.csv"
 local display = require "lib.display"
 local errors = require "lib.errors"
@@ -50,9 +51,11 @@ local function decide(what)
   return function(ctx, input)
     local key, hash = idempotency.read(ctx, { input.id, input.reference or "", input.admin_note })
     if not key then return nil, hash end
+    crash.at "payout.decide.before_commit"
     local r, err = payout.by(ctx, "ppv_payout_decide($1, $2, $3, $4, $5, $6, $7)", ctx.user.id, input.id, what, input.reference, input.admin_note,
       key, hash)
     if not r then return nil, err end
+    crash.at "payout.decide.after_commit"
     payout.tell(r, input.admin_note)
     return ctx:ok { payout_id = r.payout_id, status = r.state, approvals_missing = r.state == "pending" and 1 or 0 }
   end

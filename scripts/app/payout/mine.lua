@@ -2,6 +2,7 @@
 -- A payee's own view: what is pending, payable and paid, why something waits, where money goes, and asking for it.
 local db = require "ppv.db"
 local json = require "ppv.json"
+local crash = require "lib.crash"
 local display = require "lib.display"
 local errors = require "lib.errors"
 local idempotency = require "lib.idempotency"
@@ -36,7 +37,7 @@ local function holds_of(user_id)
   local rows, err = db.read("select h.id, h.amount as amount_cents, a.currency::text as currency, h.reason, h.evidence::text as evidence, "
     .. iso "h.until" .. " as until, " .. iso "h.created_at" .. [[ as created_at, v.title as video_title, o.state as order_state
     from ledger_accounts a join holds h on h.account_id = a.id and h.state = 'open' and h.cause not like 'payout:%'
-    left join orders o on o.id = h.order_id left join videos v on v.id = o.video_id
+    left join orders o on o.id = coalesce(h.order_id, substring(h.cause from '^sale:([0-9]+):')::bigint) left join videos v on v.id = o.video_id
     where a.kind = 'user' and a.owner_id = $1 order by h.until nulls last, h.id limit 200]], user_id)
   if not rows then return nil, err end
   for _, h in ipairs(rows) do
@@ -84,9 +85,11 @@ end
 local function withdraw(ctx, input)
   local key, hash = idempotency.read(ctx, { input.amount_cents, input.note })
   if not key then return nil, hash end
+  crash.at "withdraw.before_commit"
   local r, err = payout.call("ppv_payout_request($1, $2, $3, $4, $5, $6)", ctx.user.id, input.amount_cents, payments.currency(), input.note,
     key, hash)
   if not r then return nil, err end
+  crash.at "withdraw.after_commit"
   return ctx:ok { txn_id = r.payout_id, payout_id = r.payout_id, status = r.state, balance_cents = r.balance,
     balance_display = display.money(r.balance, r.currency), available_cents = r.available, held_cents = r.held,
     not_before = r.not_before or json.null,

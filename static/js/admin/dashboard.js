@@ -9,16 +9,20 @@ await requireAdmin();
 const { currency = "USD" } = await site();
 
 load($("#stats"), () => get("/admin/stats"), ({ stats: s }) => {
+  const wrong = s.affiliate_problem;
   const tile = (name, n, href, warn) => h("div", { class: "col-6 col-md-4 col-xl-3" }, h("div", { class: "tile" + (warn ? " border-warning" : "") },
     h("div", { class: "small text-body-secondary" }, name), h("div", { class: "n" }, href ? h("a", { class: "text-reset", href }, n) : n)));
   return [
     tile("Deposits to decide", s.pending_deposits, "/public/admin/wallet.html", s.pending_deposits > 0),
+    tile("Payouts to decide", s.pending_payouts, "/public/admin/payouts.html", s.pending_payouts > 0 || s.unknown_payouts > 0),
     tile("Failed jobs", s.dead_jobs, "/public/admin/jobs.html?state=dead", s.dead_jobs > 0),
     tile("Watching now", s.watching), tile("Jobs at work", s.live_jobs, "/public/admin/jobs.html"),
     tile("Sales", s.sales), tile("Paid by viewers", s.gross_display || money(s.gross_cents, currency)), tile("Our share", s.revenue_display || money(s.revenue_cents, currency)),
     tile("Owed to wallets", s.wallets_display || money(s.wallets_cents, currency)), tile("Users", s.users, "/public/admin/users.html"),
     tile("Videos", `${s.videos_ready} of ${s.videos} ready`, "/public/admin/videos.html"),
     tile("Commissions refused", s.affiliate_refused, "/public/admin/audit.html?action=affiliate.refused", s.affiliate_refused > 0),
+    wrong && h("div", { class: "col-12" }, h("div", { class: "alert alert-warning mb-0 wrap", id: "affiliate-problem" }, "The affiliate rule ", h("strong", {}, wrong.rule || "?"), " was wrong on ", time(wrong.at), ": ", wrong.why,
+      ". Its commission was not paid, the sale stands.")),
   ];
 }, [skeletonLines(4)]);
 

@@ -6,6 +6,9 @@ import { requireAdmin } from "./common.js";
 
 const admin = await requireAdmin();
 
+const CASH = [["wallet_min_deposit", "Smallest deposit"], ["wallet_min_transfer", "Smallest transfer"], ["wallet_min_withdraw", "Smallest withdrawal"], ["payout_minimum", "Smallest payout by itself"],
+  ["wallet_transfer_day", "Most to send within 24 hours"], ["wallet_withdraw_day", "Most to withdraw within 24 hours"],
+  ["payout_four_eyes_above", "Payouts need two administrators above"], ["wallet_four_eyes_above", "Deposits need two administrators above"]];
 load($("#site"), () => get("/admin/settings"), (r) => {
   const s = r.settings, cur = r.currency || "USD";
   const choice = (name, list) => h("select", { name }, [...new Set([s[name], ...(list || [])])].filter(Boolean).map((v) => h("option", { value: v, selected: v === s[name] }, v)));
@@ -17,7 +20,15 @@ load($("#site"), () => get("/admin/settings"), (r) => {
     field("Tax rule", h("select", { name: "tax_plugin" }, r.tax_rules.map((v) => h("option", { value: v, selected: v === s.tax_plugin }, v || "none: prices without tax"))), "Taxes are in the price and taken before it is split."),
     field("Ask buyers to agree to immediate delivery", checkbox("consent_required", s.consent_required), "The consent is kept with its text, time and address. Buyers in the EU otherwise keep their right of withdrawal."),
     field("Seller on receipts", h("textarea", { name: "receipt_seller", rows: 3, maxlength: 500, value: s.receipt_seller }), "Name, address, tax number."),
-    field(`Smallest deposit in ${cur}`, cash("wallet_min_deposit")), field(`Smallest transfer in ${cur}`, cash("wallet_min_transfer")),
+    CASH.slice(0, 2).map(([name, text]) => field(`${text} in ${cur}`, cash(name))),
+    h("h3", { class: "h6 mt-4" }, "Paying out"), CASH.slice(2).map(([name, text, help]) => field(`${text} in ${cur}`, cash(name), help)),
+    field("Hours before a new account is used", h("input", { name: "payout_destination_hold_hours", type: "number", min: 0, max: 8760, value: s.payout_destination_hold_hours })),
+    field("Days after the first sale before money leaves", h("input", { name: "payout_new_payee_days", type: "number", min: 0, max: 365, value: s.payout_new_payee_days })),
+    field("Earnings are paid out by themselves", h("select", { name: "payout_schedule" }, [["off", "never"], ["daily", "daily"], ["weekly", "weekly"], ["monthly", "monthly"]].map(([v, x]) =>
+      h("option", { value: v, selected: s.payout_schedule === v }, x)))),
+    field("Those need no approval, up to the limit of two", checkbox("payout_auto_approve", s.payout_auto_approve)),
+    field("Sent by", h("select", { name: "payout_provider" }, ["", ...(r.payout_providers || [])].map((v) => h("option", { value: v, selected: v === s.payout_provider }, v || "hand, or a file for the bank")))),
+    h("h3", { class: "h6 mt-4" }, "Watching and signing in"),
     field("Streams at once per account", number("playback_max_streams", 1, 100)),
     field("Devices at once per account (0 = any number)", number("playback_max_devices", 0, 100)),
     field("Past these limits", h("select", { name: "playback_over_limit" }, [["oldest", "the oldest stream ends"], ["refuse", "the new one is refused"]].map(([v, t]) =>
@@ -43,7 +54,9 @@ load($("#site"), () => get("/admin/settings"), (r) => {
     if (!/^[A-Za-z0-9-]*$/.test(body.playback_country_header)) { invalid(form.elements.playback_country_header, "The name of a header: letters, digits, hyphens."); return; }
     if (!/^([A-Z]{2}( [A-Z]{2})*)?$/.test(body.playback_blocked_countries)) { invalid(form.elements.playback_blocked_countries, "Two-letter codes with spaces between."); return; }
     if (v.security_admin_totp_required !== s.security_admin_totp_required) body.security_admin_totp_required = v.security_admin_totp_required;
-    for (const name of ["wallet_min_deposit", "wallet_min_transfer"]) {
+    for (const name of ["payout_destination_hold_hours", "payout_new_payee_days"]) body[name] = Number(v[name]);
+    for (const name of ["payout_schedule", "payout_auto_approve", "payout_provider"]) body[name] = v[name];
+    for (const [name] of CASH) {
       body[name] = parseMoney(v[name], cur);
       if (!body[name]) { invalid(form.elements[name], `An amount like ${money(1000, cur)}.`); return; }
     }
@@ -53,7 +66,7 @@ load($("#site"), () => get("/admin/settings"), (r) => {
   return form;
 });
 
-const NAMES = { wallet_payment: "Buying from the wallet", wallet_transfer: "Transfers between members", paypal: "PayPal", stripe: "Stripe", xendit: "Xendit", midtrans: "Midtrans", x402: "Crypto (x402)" };
+const NAMES = { wallet_payment: "Buying from the wallet", wallet_transfer: "Transfers between members", wallet_deposit: "Top-ups that an administrator approves", wallet_withdraw: "Withdrawals", paypal: "PayPal", stripe: "Stripe", xendit: "Xendit", midtrans: "Midtrans", x402: "Crypto (x402)" };
 load($("#payment"), () => get("/admin/payment_settings"), (r) => {
   const known = new Map(r.providers.map((p) => [p.provider, p]));
   const switches = Object.keys(NAMES).map((name) => {

@@ -12,8 +12,8 @@ function decide(x, verb) {
   ask({ title: approve ? "Approve this deposit?" : "Reject this deposit?", label: "Note to the user (optional)", button: approve ? "Approve" : "Reject", danger: !approve,
     text: [h("strong", {}, x.username), approve ? " gets " : " does not get ", h("strong", {}, money(x.amount_cents, x.currency || "USD")), ".", x.note && h("div", { class: "mt-2" }, `Their note: ${x.note}`)],
     go: async (note) => {
-      await pay(`/admin/wallet/transactions/${x.id}/${verb}`, { admin_note: note }, key);
-      toast(approve ? `Approved: ${money(x.amount_cents, x.currency || "USD")} for ${x.username}.` : "Rejected.");
+      const r = await pay(`/admin/wallet/transactions/${x.id}/${verb}`, { admin_note: note }, key);
+      toast(r.message ? r.message : approve ? `Approved: ${money(x.amount_cents, x.currency || "USD")} for ${x.username}.` : "Rejected.");
       lines.reload();
     } });
 }
@@ -26,7 +26,8 @@ const t = table([
   { head: "State", cell: (x) => stateBadge(x.status) },
   { head: "Amount", end: true, cell: (x) => h("strong", {}, cash(x.amount_cents, x)) },
   { head: "", end: true, cell: (x) => (x.txn_type === "deposit" && x.status === "pending" ? h("span", { class: "d-inline-flex gap-2", data: { deposit: x.id } },
-    small("Approve", () => decide(x, "approve"), { kind: "success" }), small("Reject", () => decide(x, "reject"), { kind: "outline-danger" })) : "") },
+    small("Approve", () => decide(x, "approve"), { kind: "success" }), small("Reject", () => decide(x, "reject"), { kind: "outline-danger" }))
+    : x.txn_type === "withdrawal" && x.status === "pending" ? h("a", { href: "/public/admin/payouts.html" }, "Decide") : "") },
 ], "Wallet lines");
 fill($("#lines"), h("div", { class: "card" }, t.el));
 const read = filters($("#filter"), () => lines.reload());
