@@ -102,6 +102,7 @@ function M.run()
     if p.money and p.money > 0 then deposit(ids.admin, ids[p.name], p.money) end
   end
   for _, f in ipairs(FILMS) do notes[#notes + 1] = film(ids[f.owner], f) end
+  check(db.exec "insert into plugin_settings (plugin, key, value) values ('sandbox', 'on', 'true') on conflict do nothing", nil, "settings")
   if #fresh > 0 then
     print("\n  Demo accounts. The passwords are shown this once:")
     for _, a in ipairs(fresh) do print(("    %-8s %-22s %s"):format(a.name, a.name .. "@example.com", a.password)) end
