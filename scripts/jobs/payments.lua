@@ -5,6 +5,7 @@ local json = require "ppv.json"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
 local errors = require "lib.errors"
+local payout = require "lib.payout"
 local settle = require "lib.settle"
 
 -- An order by what the message names: our id, the checkout or the payment.
@@ -31,9 +32,14 @@ local function event(job)
   if e == nil then return nil, err end
   if not e or e.processed then return { skipped = true } end
   local hint = json.decode(e.hint)
-  if hint.ignore or hint.payout or hint.payout_ref then
+  if hint.ignore then
     done(e.id)
     return { ignored = true }
+  elseif hint.payout or hint.payout_ref then
+    local state, why = payout.on_event(e.provider, hint)
+    done(e.id, nil, not state and tostring(why.message) or nil)
+    if not state then return nil, why end
+    return { payout = true }
   end
   local o
   o, err = order_of(e.provider, hint)

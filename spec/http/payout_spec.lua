@@ -225,7 +225,10 @@ describe("payouts", function()
         calls[1].destination.account_number })
       assert.equal("payout.under_way", decide(admin, id, "reject").json.code)
       answers.fetch = function(item) return { state = "paid", ref = item.ref } end
-      assert.equal("paid", assert(payout.on_event("testpay", { payout_ref = "X" .. id })).state)
+      local event = db.one("select ppv_payment_event_add('testpay', $1, 'payout', jsonb_build_object('payout_ref', $2::text), null) as id",
+        "k" .. id, "X" .. id).id
+      assert.same({ payout = true }, SPEC_BOOT.jobs.payment_event.run { payload = { id = event }, attempt = 1 })
+      assert.is_true(db.one("select processed_at is not null and error is null as done from payment_events where id = $1", event).done)
       assert.equal("paid", assert(payout.on_event("testpay", { payout = "po-" .. id })).state)
       assert.equal(1, #calls)
     end)
