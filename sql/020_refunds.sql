@@ -238,13 +238,14 @@ begin
             end if;
         end loop;
     end if;
-    if d->>'state' in ('won', 'lost') and o.state = 'disputed' then
+    if d->>'state' in ('won', 'lost') then
         perform ppv_unhold('dispute:' || v_d.id || ':creator');
         perform ppv_unhold('dispute:' || v_d.id || ':affiliate');
         update disputes set state = d->>'state', closed_at = now() where id = v_d.id;
-        if d->>'state' = 'won' then
+        -- A refund that was under way may have ended the order meanwhile; then nothing is left to decide.
+        if o.state = 'disputed' and d->>'state' = 'won' then
             update orders set state = case when refunded > 0 then 'partially_refunded' else 'paid' end where id = o.id;
-        else
+        elsif o.state = 'disputed' then
             v_txn := ppv_refund_outside(o, v_part, 'dispute', 'Dispute lost');
             update disputes set txn_id = v_txn where id = v_d.id;
         end if;

@@ -31,8 +31,15 @@ await main(async () => {
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     check("nothing is wider than the phone", wide <= 0, wide);
 
+    await s.sql(`insert into settings (key, value) values ('consent.required', 'true'), ('payment.hold_days', '0')`);
     const second = await open_page(browser, s, other, noise);
+    await until("the site asks for consent", async () => (await other.get("/api/consent")).json.required, 30);
     await second.goto(`${s.url}/public/watch.html?video_id=${id}`);
+    await second.waitForSelector("#consent");
+    await second.click("[data-provider=sandbox]");
+    await second.waitForSelector("#consent.is-invalid");
+    check("nothing is bought without the consent", (await other.get("/api/orders")).json.items.length === 0);
+    await second.check("#consent");
     await second.click("[data-provider=sandbox]");
     await second.click("#pay-silent");
     await second.waitForSelector("[data-state=paid]", { timeout: 60000 });
@@ -40,6 +47,7 @@ await main(async () => {
 
     const third = await s.user("third"), slow = await open_page(browser, s, third, noise);
     await slow.goto(`${s.url}/public/watch.html?video_id=${id}`);
+    await slow.check("#consent");
     await slow.click("[data-provider=manual]");
     await slow.waitForSelector("#proof");
     check("the buyer reads where to pay", (await slow.textContent("#order")).includes("Bank of Specs 42"));
@@ -65,6 +73,7 @@ await main(async () => {
     await page.waitForSelector("text=refunded");
     await shot(page, "orders-phone");
     check("access ended with the refund", (await viewer.get(`/api/request_play?video_id=${id}`)).status === 403);
+    check("the books hold every rule", (await s.breaches()).length === 0, (await s.breaches()).join("\n"));
     check("no page complained", noise.length === 0, noise.join("\n"));
   } finally {
     await browser.close();

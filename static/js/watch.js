@@ -2,6 +2,7 @@
 // Watch page: price, one Buy button, then the film, without leaving the page.
 import { get, newKey, pay, post, query, rupiah, signInUrl } from "./api.js";
 import { nav } from "./nav.js";
+import { consentBox } from "./consent.js";
 import { film, price } from "./film.js";
 import { createPlayer } from "./player.js";
 import { previewOf } from "./preview.js";
@@ -188,10 +189,13 @@ function missing() {
   return Math.max(0, video.price_cents - have);
 }
 
-let intent = null;
+let intent = null, agreement = null;
+const agreed = async () => !agreement || agreement.agree();
+
 function buyPanel() {
-  const wallet = options.wallet || {};
-  const body = h("div", { class: "card-body", "aria-live": "polite" }, priceTag());
+  const wallet = options.wallet || {}, consent = h("div", {});
+  const body = h("div", { class: "card-body", "aria-live": "polite" }, priceTag(), consent);
+  consentBox(id).then((box) => { agreement = box; if (box) fill(consent, box.el); }).catch((error) => console.debug("consent", error));
   if (!wallet.available) {
     if (!methods().length) body.append(notice("Buying is switched off at the moment.", "warning"));
   } else if (wallet.can_afford === false || missing() > 0) {
@@ -211,6 +215,7 @@ function methods() { return options.fiat?.methods || []; }
 // One step: the order is frozen and the provider's page opens; it leads back to the order's page, and from there to the film.
 function providerButton({ provider, title }) {
   const button = h("button", { type: "button", class: "btn btn-outline-secondary", data: { provider }, onclick: () => busy(button, async () => {
+    if (!await agreed()) return;
     const r = await pay(`/api/pay/${encodeURIComponent(provider)}/start`, { video_id: id, price_cents: video.price_cents, affiliate_ref: ref || undefined }, newKey());
     location.assign(r.invoice.payment_url || r.order_url);
   }, async (error) => {
@@ -250,6 +255,7 @@ function buyButton() {
 }
 
 async function purchase() {
+  if (!await agreed()) return;
   intent = intent || newKey();
   await pay("/api/wallet/pay", { video_id: id, ref_code: ref || undefined, price_cents: video.price_cents }, intent);
   intent = null;
