@@ -29,7 +29,7 @@ local function one_batch()
     if not rows then return nil, err end
     if #rows == 0 then return 0 end
     local last
-    last, err = tx.one("select batch, encode(hash, 'hex') as hash from ledger_seals order by batch desc limit 1")
+    last, err = tx.one("select batch, encode(hash, 'hex') as hash from ledger_seals order by ledger_seals.batch desc limit 1")
     if last == nil then return nil, err end
     local ids, leaves, texts = {}, {}, {}
     for i, row in ipairs(rows) do
@@ -97,7 +97,7 @@ end
 
 -- key in hex, and the newest seal's number and hash, for people to keep elsewhere. Yields.
 function M.head()
-  local s, err = db.read_one("select " .. SEAL .. " from ledger_seals order by batch desc limit 1")
+  local s, err = db.read_one("select " .. SEAL .. " from ledger_seals order by ledger_seals.batch desc limit 1")
   if s == nil then return nil, err end
   return { key = crypto.hex_encode(crypto.public_key(seal.PURPOSE)), batch = s and tonumber(s.batch) or 0, head = s and s.hash or seal.ZERO }
 end
@@ -119,7 +119,7 @@ end
 local function emit_batches(emit)
   local batch = 0
   while true do
-    local s, err = db.one("select " .. SEAL .. " from ledger_seals where batch > $1 order by batch limit 1", batch)
+    local s, err = db.one("select " .. SEAL .. " from ledger_seals where batch > $1 order by ledger_seals.batch limit 1", batch)
     if s == nil then return nil, err end
     if not s then return batch end
     batch = tonumber(s.batch)
