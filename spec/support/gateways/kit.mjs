@@ -138,14 +138,14 @@ export class Gateway {
     this.deliveries.push({ event, ...message });
     return message;
   }
-  /** Sends a message to the shop. -> status */
-  static post(url, { headers, body }) {
+  /** Sends a message to the shop, again (twice at most) when the connection breaks without an answer. -> status */
+  static post(url, { headers, body }, tries = 3) {
     return new Promise((resolve, reject) => {
+      const broken = e => tries > 1 && e.code === "ECONNRESET" ? resolve(Gateway.post(url, { headers, body }, tries - 1)) : reject(e);
       const req = http.request(url, { method: "POST", agent: Gateway.agent,
         headers: { "content-type": "application/json", "content-length": Buffer.byteLength(body), ...headers } },
-        res => { res.resume(); res.on("end", () => resolve(res.statusCode)); res.on("error", reject); });
-      // a kept connection that the server was just closing: nothing was read yet, so it goes again
-      req.on("error", e => req.reusedSocket && e.code === "ECONNRESET" ? resolve(Gateway.post(url, { headers, body })) : reject(e));
+        res => { res.resume(); res.on("end", () => resolve(res.statusCode)); res.on("error", broken); });
+      req.on("error", broken);
       req.end(body);
     });
   }
