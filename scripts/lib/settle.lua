@@ -111,6 +111,8 @@ function M.ask(o, source, fn, params, actor)
     facts, err = M.call(o, "confirm", params or {})
   else
     facts, err = M.call(o, "fetch")
+    -- The buyer agreed and nobody came back: what is left to do is done now (a capture).
+    if facts and facts.approved and facts.state == "pending" then facts, err = M.call(o, "confirm", {}) end
   end
   if not facts then
     db.exec("update orders set asked_at = now(), asks = asks + 1 where id = $1", o.id)
