@@ -67,6 +67,17 @@ describe("sealed books", function()
     assert.is_true(names(check(list, ("ab"):rep(32)), "is not in the chain"))
   end)
 
+  it("stay in order beyond the ninth batch", function()
+    local saver = h.make.user()
+    for _ = 1, 11 do
+      h.make.money(admin, saver, 1000)
+      assert.equal(1, assert(sealer.run(1000)))
+    end
+    local head = assert(sealer.head())
+    assert.is_true(head.batch > 10)
+    assert.same({}, (check(records(), head.head)))
+  end)
+
   it("name every change of a record", function()
     local list, n = records(), 0
     local function breaks(what, change)
