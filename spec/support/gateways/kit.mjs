@@ -141,7 +141,7 @@ export class Gateway {
   /** Sends a message to the shop, again (twice at most) when the connection breaks without an answer. -> status */
   static post(url, { headers, body }, tries = 3) {
     return new Promise((resolve, reject) => {
-      const broken = e => tries > 1 && e.code === "ECONNRESET" ? resolve(Gateway.post(url, { headers, body }, tries - 1)) : reject(e);
+      const broken = e => tries > 1 && ["ECONNRESET", "EPIPE"].includes(e.code) ? resolve(Gateway.post(url, { headers, body }, tries - 1)) : reject(e);
       const req = http.request(url, { method: "POST", agent: Gateway.agent,
         headers: { "content-type": "application/json", "content-length": Buffer.byteLength(body), ...headers } },
         res => { res.resume(); res.on("end", () => resolve(res.statusCode)); res.on("error", broken); });
