@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Every file of the corpus through the media child under strace: bench/corpus/run.sh [SEED]. Prints a table of outcomes; minutes to an hour.
-# More real clips come from Debian packages, unpacked below build/ and installed nowhere. JOBS=children at a time, MUTANTS=520, OUT=file: a row per file.
+# More real clips come from Debian packages, unpacked below build/ and installed nowhere. JOBS=children at a time, MUTANTS=520, REPORT=file: a row per file.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 debs=${BUILD:-build}/corpus

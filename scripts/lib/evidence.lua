@@ -45,7 +45,7 @@ local function suspects(r)
     rows[i] = { Account = ("%s (number %d)"):format(s.username ~= json.null and s.username or "removed", s.user_id),
       Finding = s.accused and "accused" or "suspect, not accused", ["Chance of error at most"] = ("10^%.1f"):format(s.log10_bound),
       ["Marks that agree"] = ("%d of %d"):format(s.agree, s.read),
-      ["Segments served by us"] = s.served == json.null and "not in the log" or ("%d of %d"):format(s.served, s.segments),
+      ["Segments served by us"] = (s.served == nil or s.served == json.null) and "not in the log" or ("%d of %d"):format(s.served, s.segments),
       ["Behind the leak"] = s.accounts > 1 and ("one of about %d accounts"):format(s.accounts) or "this account alone" }
   end
   if #rows == 0 then return "<p>No account's copy fits what was read.</p>" end

@@ -139,7 +139,7 @@ function report(rows, tries) {
 
 const sets = gather(), queue = Object.entries(sets).flatMap(([kind, files]) => files.map(f => [kind, f])), rows = [], tries = new Map();
 console.log(`# SEED=${SEED}: ${Object.entries(sets).map(([k, f]) => `${f.length} ${k}`).join(', ')}`);
-const keep = process.env.OUT && fs.createWriteStream(process.env.OUT);
+const keep = process.env.REPORT && fs.createWriteStream(process.env.REPORT);
 await Promise.all(Array.from({ length: JOBS }, async () => {
   for (let next; (next = queue.shift());) {
     const row = await judge(...next, tries);
