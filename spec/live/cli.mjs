@@ -74,7 +74,9 @@ async function books(s) {
     jsonb_build_array(ppv_account('clearing', null, 'deposits', 'USD'), -1500, 'in'),
     jsonb_build_array(ppv_account('user', (select id from users where username = 'boss'), 'wallet', 'USD'), 1500, 'for boss')))`);
   let r = await s.ppv("ledger", "seal");
-  check("ledger seal seals what waits", r.code === 0 && /1 transactions sealed/.test(r.out), show(r));
+  // The job worker may have been first.
+  check("ledger seal seals what waits", r.code === 0 && /[01] transactions sealed/.test(r.out)
+    && (await s.sql("select count(*) from ledger_unsealed"))[0][0] === "0", show(r));
   const key = (await s.ppv("ledger", "key")).out.match(/^key +(\w{64})$/m)?.[1];
   const all = join(s.dir, "books.jsonl"), mine = join(s.dir, "boss.jsonl");
   r = await s.ppv("ledger", "export", all);
