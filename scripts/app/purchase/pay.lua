@@ -4,18 +4,15 @@ local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local json = require "ppv.json"
 local metrics = require "ppv.metrics"
-local money = require "ppv.money"
-local affiliate = require "lib.affiliate"
-local consent = require "lib.consent"
 local display = require "lib.display"
 local errors = require "lib.errors"
 local iso = require "lib.iso"
 local page = require "lib.page"
 local payments = require "lib.payments"
+local quote = require "lib.quote"
 local registry = require "lib.registry"
 local settings = require "lib.settings"
 local settle = require "lib.settle"
-local tax = require "lib.tax"
 
 local HOUR, MIN_ASK_S = 3600, 2
 
@@ -38,28 +35,17 @@ local function default_provider()
 end
 
 -- What the order freezes: price, split, commission. table | nil, err
-local function quote(ctx, v, input, p, info)
+local function terms(ctx, v, input, p, info)
   if not payments.takes(info, v.currency) then
     return errors.fail("payment.currency", ("%s cannot take payments in %s."):format(p.manifest.title, v.currency))
   end
-  local agreed, err = consent.check(ctx.user.id, v.id)
-  if not agreed then return nil, err end
-  local fee_bp, taxes, split = payments.fee_bp(), { total = 0, lines = {} }
-  if v.price > 0 then
-    taxes, err = tax.quote { video = v.id, price = v.price, currency = v.currency, creator = v.owner_id, buyer = ctx.user.id,
-      method = p.name, country = tax.country(ctx, agreed.country) }
-    if not taxes then return nil, err end
-  end
-  v.net = v.price - taxes.total
-  split, err = money.split(v.net, fee_bp, 0)
-  if not split then return nil, err end
-  local lines, pct, rule = affiliate.quote(ctx, v, ctx.user.id, input.affiliate_ref, split)
-  if not lines then return nil, pct end
-  local line = lines[1]
+  local q, err = quote.of(ctx, v, p.name, input.affiliate_ref)
+  if not q then return nil, err end
+  local line = q.lines[1]
   local life = math.max(p.manifest.min_expiry_s or 0, math.min(HOUR, p.manifest.max_expiry_s or HOUR))
-  return { method = p.name, price = v.price, fee_bp = fee_bp, affiliate = line and line.to, commission = line and line.amount or 0,
-    pct = pct, rule = rule or "", tax = json.array(taxes.lines or {}), live = info.environment == "live", expires_s = life,
-    meta = { reversible = p.manifest.reversible ~= false, tax_rule = taxes.rule } }
+  return { method = p.name, price = input.price_cents or v.price, fee_bp = q.fee_bp, affiliate = line and line.to,
+    commission = line and line.amount or 0, pct = q.pct, rule = q.rule or "", tax = json.array(q.tax.lines or {}),
+    live = info.environment == "live", expires_s = life, meta = { reversible = p.manifest.reversible ~= false, tax_rule = q.tax.rule } }
 end
 
 -- Sends a frozen order to the provider. The order's own number is the key: after an unclear failure the same call is repeated.
@@ -98,9 +84,8 @@ local function start(ctx, input)
   if v == nil then return nil, err end
   if not v then return errors.not_found("video") end
   local q
-  q, err = quote(ctx, v, input, p, info)
+  q, err = terms(ctx, v, input, p, info)
   if not q then return nil, err end
-  q.price = input.price_cents or q.price
   local row
   row, err = db.one("select ppv_order_start($1, $2::uuid, $3::jsonb)::text as r", ctx.user.id, v.id, json.encode(q))
   if not row then return nil, err end

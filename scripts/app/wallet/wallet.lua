@@ -6,17 +6,14 @@ local json = require "ppv.json"
 local ledger = require "ppv.ledger"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
-local money = require "ppv.money"
-local affiliate = require "lib.affiliate"
 local display = require "lib.display"
 local errors = require "lib.errors"
 local idempotency = require "lib.idempotency"
 local iso = require "lib.iso"
 local mailer = require "lib.mailer"
 local page = require "lib.page"
-local consent = require "lib.consent"
 local payments = require "lib.payments"
-local tax = require "lib.tax"
+local quote = require "lib.quote"
 local users = require "lib.users"
 
 local MAX = 1000000000
@@ -75,19 +72,19 @@ local function transfer(ctx, input)
 end
 
 -- The sale with its commission; when the ledger refuses the commission, the sale goes on without it.
-local function sell(ctx, v, price, quote, key, hash)
-  local line = quote.lines[1]
-  local sale = { buyer = ctx.user.id, video = v.id, price = price, fee_bp = quote.fee_bp, affiliate = line and line.to,
-    commission = line and line.amount or 0, pct = quote.pct, rule = quote.rule or "", hash = hash, tax = quote.tax.json,
-    tax_rule = quote.tax.rule }
+local function sell(ctx, v, price, q, key, hash)
+  local line = q.lines[1]
+  local sale = { buyer = ctx.user.id, video = v.id, price = price, fee_bp = q.fee_bp, affiliate = line and line.to,
+    commission = line and line.amount or 0, pct = q.pct, rule = q.rule or "", hash = hash, tax = q.tax.json,
+    tax_rule = q.tax.rule }
   local r, err = ledger.sale(key, sale)
   if r or not line then return r, err end
   local code = errors.from(err).code
   if not code:find("^affiliate%.") then return nil, err end
-  log.error("affiliate.refused", { rule = quote.rule, video = v.id, why = err.message })
+  log.error("affiliate.refused", { rule = q.rule, video = v.id, why = err.message })
   metrics.count("affiliate_refused_total", 1)
   db.exec("select ppv_audit(null, 'affiliate.refused', $1, jsonb_build_object('rule', $2::text, 'why', $3::text))", v.id,
-    quote.rule or "", tostring(err.message))
+    q.rule or "", tostring(err.message))
   sale.affiliate, sale.commission = nil, 0
   return ledger.sale(key, sale)
 end
@@ -106,23 +103,11 @@ local function pay(ctx, input)
   if not v then return errors.not_found("video") end
   local key, hash = idempotency.read(ctx, { input.video_id, input.price_cents, input.ref_code })
   if not key then return nil, hash end
-  local agreed, taxes, split
-  agreed, err = consent.check(ctx.user.id, v.id)
-  if not agreed then return nil, err end
-  if v.price > 0 then
-    taxes, err = tax.quote { video = v.id, price = v.price, currency = v.currency, creator = v.owner_id, buyer = ctx.user.id, method = "wallet",
-      country = tax.country(ctx, agreed.country) }
-    if not taxes then return nil, err end
-  end
-  local fee_bp = payments.fee_bp()
-  taxes = taxes or { total = 0 }
-  split, err = money.split(v.price - taxes.total, fee_bp, 0)
-  if not split then return nil, err end
-  v.net = v.price - taxes.total
-  local lines, pct, rule = affiliate.quote(ctx, v, ctx.user.id, input.ref_code, split)
-  if not lines then return nil, pct end
+  local q
+  q, err = quote.of(ctx, v, "wallet", input.ref_code)
+  if not q then return nil, err end
   local r
-  r, err = sell(ctx, v, input.price_cents or v.price, { lines = lines, pct = pct, rule = rule, fee_bp = fee_bp, tax = taxes }, key, hash)
+  r, err = sell(ctx, v, input.price_cents or v.price, q, key, hash)
   if not r then return nil, err end
   metrics.count("sales_total", 1)
   tell_creator(v, r)
