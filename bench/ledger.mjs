@@ -50,7 +50,7 @@ await main(async () => {
   await s.sql(`create sequence bench_turn; create table bench_films as select row_number() over () - 1 as n, id from videos where id not in (select video_id from orders);
     create unique index on bench_films (n); create table bench_people as select row_number() over () - 1 as n, id from users where id in (${people.map(p => p.id)});
     create function bench_buy() returns jsonb language plpgsql as $$ declare t bigint := nextval('bench_turn'); begin
-      return ppv_sale((select id from bench_people where n = t % ${LANES}), (select id from bench_films where n = t / ${LANES}), ${PRICE}, 1000, null, 0, null, 'bench-' || t, ''); end $$`);
+      return ppv_sale((select id from bench_people where n = t % ${LANES}), (select id from bench_films where n = t / ${LANES}), ${PRICE}, 1000, null, null, 'bench-' || t, ''); end $$`);
   writeFileSync(join(s.dir, "buy.sql"), "select bench_buy();\n");
   const out = execFileSync("pgbench", ["-n", "-h", join(s.var, "pgrun"), "-U", "ppv", "-c", "16", "-j", "2", "-T", String(SECS), "-M", "prepared", "-f", join(s.dir, "buy.sql"), "ppv"],
     { stdio: ["ignore", "pipe", "pipe"] }).toString();

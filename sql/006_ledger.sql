@@ -21,7 +21,8 @@ create table orders (
     platform bigint not null check (platform >= 0),
     creator bigint not null check (creator >= 0),
     commission bigint not null default 0 check (commission >= 0),
-    affiliate_id bigint references users,
+    payees jsonb not null default '[]' check (jsonb_typeof(payees) = 'array'), -- who shares the commission: [{to, amount, memo}]
+    affiliate_id bigint references users,  -- the first of them
     commission_pct integer check (commission_pct between 0 and 90),
     rule text not null default '',         -- name and hash of the plugin that set the commission
     tax jsonb not null default '[]' check (jsonb_typeof(tax) = 'array'), -- [{code, amount, included, title}], inside the price
@@ -83,8 +84,8 @@ begin
             new.charge_currency, new.live)
        is distinct from (old.buyer_id, old.video_id, old.creator_id, old.method, old.price, old.currency, old.fee_bp, old.charge,
             old.charge_currency, old.live)
-       or (old.state <> 'pending' and (new.platform, new.creator, new.commission, new.affiliate_id, new.tax)
-           is distinct from (old.platform, old.creator, old.commission, old.affiliate_id, old.tax)) then
+       or (old.state <> 'pending' and (new.platform, new.creator, new.commission, new.payees, new.affiliate_id, new.tax)
+           is distinct from (old.platform, old.creator, old.commission, old.payees, old.affiliate_id, old.tax)) then
         raise exception 'order % is frozen', old.id using errcode = '23514';
     end if;
     new.updated_at := now();
@@ -180,7 +181,7 @@ create table holds (
     id bigint generated always as identity primary key,
     account_id bigint not null references ledger_accounts,
     amount bigint not null check (amount > 0),
-    cause text not null,                   -- 'payout:12', 'sale:7:creator', 'dispute:3:affiliate'
+    cause text not null,                   -- 'payout:12', 'sale:7:creator', 'dispute:3:affiliate:5'
     reason text not null default '',       -- for the owner to read
     until timestamptz,                     -- released by itself then; null = somebody decides
     evidence jsonb not null default '{}',

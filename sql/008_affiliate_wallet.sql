@@ -36,6 +36,7 @@ create table commissions (
     currency char(3) not null,
     pct integer,
     rule text not null default '',
+    memo text not null default '' check (length(memo) <= 100), -- what the rule says of this line
     method text not null default 'wallet',
     created_at timestamptz not null default now(),
     unique (order_id, affiliate_id),

@@ -200,30 +200,81 @@ create function ppv_tax_postings(p_tax jsonb, p_currency text) returns jsonb
     select coalesce(jsonb_agg(jsonb_build_array(ppv_account('tax', null, l ->> 'code', p_currency), (l ->> 'amount')::bigint,
         l ->> 'title')), '[]') from jsonb_array_elements(p_tax) l
 $$;
--- Refuses a commission that the sale cannot carry: 0 .. the creator's share, an active payee who is neither buyer nor creator, a
--- programme that is on.
-create function ppv_commission_check(v videos, p_buyer bigint, p_affiliate bigint, p_commission bigint, p_gross bigint) returns void
+-- Who shares a commission, as it is frozen on an order: [{to, amount, memo}] without the lines of nothing. Refuses what the sale cannot
+-- carry: more than 10 lines, a sum outside 0 .. the creator's share, somebody twice, a payee who is not active or is buyer or creator, a
+-- title without a programme.
+create function ppv_payees(v videos, p_buyer bigint, p_payees jsonb, p_gross bigint) returns jsonb
     language plpgsql stable security definer set search_path = public, pg_temp as $$
+declare
+    l jsonb;
+    v_out jsonb := '[]';
+    v_seen bigint[] := '{}';
+    v_sum numeric := 0;
 begin
-    if p_commission < 0 or p_commission > p_gross then
-        perform ppv_refuse('affiliate.out_of_range', 'The affiliate commission is more than the creator''s share.');
-    elsif p_commission > 0 then
-        if p_affiliate is null or p_affiliate = p_buyer or p_affiliate = v.owner_id
-           or not exists (select from users where id = p_affiliate and disabled_at is null) then
-            perform ppv_refuse('affiliate.invalid', 'This affiliate cannot earn on this sale.');
-        elsif not exists (select from affiliate_programs where video_id = v.id and enabled and pct > 0) then
-            perform ppv_refuse('affiliate.disabled', 'This video has no affiliate program.');
-        end if;
+    if jsonb_typeof(coalesce(p_payees, '[]')) <> 'array' then
+        perform ppv_refuse('affiliate.out_of_range', 'The affiliate rule gave no usable lines.');
+    elsif jsonb_array_length(coalesce(p_payees, '[]')) > 10 then
+        perform ppv_refuse('affiliate.out_of_range', 'The affiliate rule gave no usable lines.');
     end if;
+    for l in select * from jsonb_array_elements(coalesce(p_payees, '[]')) loop
+        if jsonb_typeof(l -> 'amount') is distinct from 'number' or (l ->> 'amount') !~ '^[0-9]{1,18}$'
+           or jsonb_typeof(l -> 'to') is distinct from 'number' or (l ->> 'to') !~ '^[0-9]{1,18}$' then
+            perform ppv_refuse('affiliate.out_of_range', 'The affiliate rule gave no usable lines.');
+        end if;
+        continue when (l ->> 'amount')::bigint = 0;
+        if (l ->> 'to')::bigint in (p_buyer, v.owner_id) or (l ->> 'to')::bigint = any (v_seen)
+           or not exists (select from users where id = (l ->> 'to')::bigint and disabled_at is null) then
+            perform ppv_refuse('affiliate.invalid', 'This affiliate cannot earn on this sale.');
+        end if;
+        v_seen := v_seen || (l ->> 'to')::bigint;
+        v_sum := v_sum + (l ->> 'amount')::bigint;
+        v_out := v_out || jsonb_build_array(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', (l ->> 'amount')::bigint,
+            'memo', left(coalesce(l ->> 'memo', ''), 100)));
+    end loop;
+    if v_sum > p_gross then
+        perform ppv_refuse('affiliate.out_of_range', 'The affiliate commission is more than the creator''s share.');
+    elsif v_sum > 0 and not exists (select from affiliate_programs where video_id = v.id and enabled and pct > 0) then
+        perform ppv_refuse('affiliate.disabled', 'This video has no affiliate program.');
+    end if;
+    return v_out;
 end $$;
+create function ppv_payees_total(p_payees jsonb) returns bigint language sql immutable set search_path = public, pg_temp as $$
+    select coalesce(sum((l ->> 'amount')::bigint), 0)::bigint from jsonb_array_elements(p_payees) l
+$$;
+create function ppv_payee_ids(p_payees jsonb) returns bigint[] language sql immutable set search_path = public, pg_temp as $$
+    select coalesce(array_agg((l ->> 'to')::bigint), '{}') from jsonb_array_elements(p_payees) l
+$$;
+-- Lines for ppv_post: what everybody earns by a paid order. Their debts are repaid first.
+create function ppv_order_earnings(o orders) returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    l jsonb;
+    v_lines jsonb;
+begin
+    if o.commission > 0 then
+        perform ppv_debt_lock(o.creator_id || ppv_payee_ids(o.payees), o.currency);
+    end if;
+    v_lines := ppv_earn_lines(o.creator_id, o.creator, o.currency, 'Video sale: ' || o.video_id);
+    for l in select * from jsonb_array_elements(o.payees) loop
+        v_lines := v_lines || ppv_earn_lines((l ->> 'to')::bigint, (l ->> 'amount')::bigint, o.currency, 'Commission earned: ' || o.video_id);
+    end loop;
+    return v_lines;
+end $$;
+-- One row for every line of the commission, beside the sale's posting.
+create function ppv_commission_rows(o orders, p_txn bigint) returns void
+    language sql volatile security definer set search_path = public, pg_temp as $$
+    insert into commissions (order_id, txn_id, account_id, video_id, affiliate_id, buyer_id, creator_id, price, amount, currency, pct,
+        rule, memo, method)
+    select o.id, p_txn, ppv_account('user', (l ->> 'to')::bigint, 'wallet', o.currency), o.video_id, (l ->> 'to')::bigint, o.buyer_id,
+        o.creator_id, o.price, (l ->> 'amount')::bigint, o.currency, o.commission_pct, o.rule, coalesce(l ->> 'memo', ''), o.method
+    from jsonb_array_elements(o.payees) with ordinality e(l, n) order by n
+$$;
 
--- Buys a video from the wallet. price = what the buyer saw. affiliate null = none; commission was computed by the affiliate rule
--- (checked here: 0 .. creator's share, payee neither buyer nor creator, program enabled; broken = affiliate.* refusal, and the
--- caller may repeat without affiliate). p_tax: [{code, amount, title}] from the tax rule, in the price; net = price - taxes.
+-- Buys a video from the wallet. price = what the buyer saw. p_payees: [{to, amount, memo}] as the affiliate rule computed it, null = nobody
+-- (checked by ppv_payees; broken = affiliate.* refusal, and the caller may repeat without them). p_tax: [{code, amount, title}] from the tax rule, in the price; net = price - taxes.
 -- Split: creator_gross = floor(net x (10000 - fee_bp) / 10000), platform = rest of net.
 -- Reply: {order_id, order_uid, txn_id, entitlement_id, video_id, price, currency, platform, creator, commission, balance}.
-create function ppv_sale(p_buyer bigint, p_video uuid, p_price bigint, p_fee_bp integer, p_affiliate bigint,
-    p_commission bigint, p_pct integer, p_idem text, p_hash text, p_rule text default '', p_tax jsonb default '[]',
+create function ppv_sale(p_buyer bigint, p_video uuid, p_price bigint, p_fee_bp integer, p_payees jsonb, p_pct integer,
+    p_idem text, p_hash text, p_rule text default '', p_tax jsonb default '[]',
     p_tax_rule text default '')
     returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -232,12 +283,10 @@ declare
     v_reply jsonb;
     v_scope text := 'sale:' || p_buyer;
     v_gross bigint;
-    v_commission bigint := coalesce(p_commission, 0);
-    v_affiliate bigint := case when coalesce(p_commission, 0) > 0 then p_affiliate end;
-    v_acct bigint;
+    v_payees jsonb;
+    v_commission bigint;
     v_ent bigint;
     v_txn bigint;
-    v_lines jsonb;
     v_tax bigint;
 begin
     v_reply := ppv_idem_begin(v_scope, p_idem, p_hash);
@@ -253,31 +302,19 @@ begin
     end if;
     v_tax := ppv_tax_total(p_tax, v.price);
     v_gross := div((v.price - v_tax)::numeric * (10000 - p_fee_bp), 10000)::bigint;
-    perform ppv_commission_check(v, p_buyer, v_affiliate, v_commission, v_gross);
+    v_payees := ppv_payees(v, p_buyer, p_payees, v_gross);
+    v_commission := ppv_payees_total(v_payees);
     insert into orders (buyer_id, video_id, creator_id, method, state, price, currency, charge, charge_currency, fee_bp, platform,
-        creator, commission, affiliate_id, commission_pct, rule, tax, taxes, meta, paid_at)
+        creator, commission, payees, affiliate_id, commission_pct, rule, tax, taxes, meta, paid_at)
     values (p_buyer, v.id, v.owner_id, 'wallet', 'paid', v.price, v.currency, v.price, v.currency, p_fee_bp,
-        v.price - v_tax - v_gross, v_gross - v_commission, v_commission, v_affiliate, p_pct, coalesce(p_rule, ''),
+        v.price - v_tax - v_gross, v_gross - v_commission, v_commission, v_payees, (v_payees #>> '{0,to}')::bigint, p_pct, coalesce(p_rule, ''),
         ppv_tax_lines(p_tax), v_tax, jsonb_build_object('tax_rule', coalesce(p_tax_rule, '')), now()) returning * into o;
     v_ent := ppv_entitle(o);
-    if v_commission > 0 then
-        perform ppv_debt_lock(v.owner_id, v_affiliate, v.currency);
-    end if;
-    v_lines := jsonb_build_array(
+    v_txn := ppv_post('sale', o.id, p_buyer, 'Sale of ' || v.id, jsonb_build_object('rule', o.rule), jsonb_build_array(
         jsonb_build_array(ppv_account('user', p_buyer, 'wallet', v.currency), -v.price, 'Video purchase: ' || v.id),
         jsonb_build_array(ppv_account('platform', null, 'revenue', v.currency), o.platform, 'Platform fee'))
-        || ppv_earn_lines(v.owner_id, o.creator, v.currency, 'Video sale: ' || v.id) || ppv_tax_postings(o.tax, v.currency);
-    if v_commission > 0 then
-        v_acct := ppv_account('user', v_affiliate, 'wallet', v.currency);
-        v_lines := v_lines || ppv_earn_lines(v_affiliate, v_commission, v.currency, 'Commission earned: ' || v.id);
-    end if;
-    v_txn := ppv_post('sale', o.id, p_buyer, 'Sale of ' || v.id, jsonb_build_object('rule', o.rule), v_lines);
-    if v_commission > 0 then
-        insert into commissions (order_id, txn_id, account_id, video_id, affiliate_id, buyer_id, creator_id, price, amount,
-            currency, pct, rule, method)
-        values (o.id, v_txn, v_acct, v.id, v_affiliate, p_buyer, v.owner_id, v.price, v_commission, v.currency, p_pct,
-            o.rule, 'wallet');
-    end if;
+        || ppv_order_earnings(o) || ppv_tax_postings(o.tax, v.currency));
+    perform ppv_commission_rows(o, v_txn);
     return ppv_idem_end(v_scope, p_idem, jsonb_build_object('order_id', o.id, 'order_uid', o.uid, 'txn_id', v_txn,
         'entitlement_id', v_ent, 'video_id', v.id, 'price', v.price, 'currency', v.currency, 'platform', o.platform,
         'creator', o.creator, 'commission', v_commission, 'balance',
@@ -454,7 +491,7 @@ create view wallet_lines as
         case t.kind
             when 'transfer' then case when e.amount < 0 then 'transfer_out' else 'transfer_in' end
             when 'sale' then case when e.amount < 0 then 'payment'
-                when o.affiliate_id = a.owner_id then 'commission' else 'sale' end
+                when o.creator_id = a.owner_id then 'sale' else 'commission' end
             else t.kind end as txn_type,
         abs(e.amount) as amount, e.amount as signed_amount, e.balance_after, 'completed'::text as status,
         case t.kind
@@ -481,7 +518,7 @@ create view wallet_lines as
 grant select on wallet_lines to ppv_app, ppv_ro;
 grant execute on function ppv_idem_begin(text, text, text), ppv_idem_end(text, text, jsonb), ppv_balance(bigint, text),
     ppv_money_text(bigint, text), ppv_sale_check(bigint, uuid, bigint),
-    ppv_sale(bigint, uuid, bigint, integer, bigint, bigint, integer, text, text, text, jsonb, text), ppv_tax_total(jsonb, bigint),
+    ppv_sale(bigint, uuid, bigint, integer, jsonb, integer, text, text, text, jsonb, text), ppv_tax_total(jsonb, bigint),
     ppv_transfer(bigint, bigint, bigint, text, text, text, text),
     ppv_deposit_request(bigint, bigint, text, text, text, text),
     ppv_deposit_approve(bigint, bigint, text, text, text, inet), ppv_deposit_reject(bigint, bigint, text, text, text, inet) to ppv_app;

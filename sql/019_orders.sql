@@ -86,10 +86,10 @@ begin
     return (select -coalesce(sum(amount), 0) from ledger_entries where account_id = v_account);
 end $$;
 
--- Locks the debts of two people in id order.
-create function ppv_debt_lock(p_a bigint, p_b bigint, p_currency text) returns void
+-- Locks the debts of several people in id order.
+create function ppv_debt_lock(p_people bigint[], p_currency text) returns void
     language sql security definer set search_path = public, pg_temp as $$
-    select id from ledger_accounts where kind = 'receivable' and owner_id in (p_a, p_b) and name = 'debt' and currency = p_currency
+    select id from ledger_accounts where kind = 'receivable' and owner_id = any (p_people) and name = 'debt' and currency = p_currency
         order by id for update
 $$;
 
@@ -119,7 +119,7 @@ begin
         jsonb_build_array(ppv_account('platform', null, 'exchange', o.currency), p_amount, p_note));
 end $$;
 
--- Freezes an order. p: {method, price, fee_bp, affiliate, commission, pct, rule, tax [{code, amount, title}], charge, charge_currency,
+-- Freezes an order. p: {method, price, fee_bp, payees [{to, amount, memo}], pct, rule, tax [{code, amount, title}], charge, charge_currency,
 -- fx, live, expires_s}. A checkout of the same buyer, title and provider that is still open and unchanged is answered again.
 -- Reply: {order_id, uid, attempt, ref, url, state, price, currency, charge, charge_currency, expires_at (unix s), again}.
 create function ppv_order_start(p_buyer bigint, p_video uuid, p jsonb) returns jsonb
@@ -129,7 +129,8 @@ declare
     o orders;
     v_gross bigint;
     v_taxes bigint;
-    v_commission bigint := coalesce((p->>'commission')::bigint, 0);
+    v_payees jsonb;
+    v_commission bigint;
     v_again boolean := true;
 begin
     v := ppv_sale_check(p_buyer, p_video, (p->>'price')::bigint);
@@ -142,13 +143,14 @@ begin
         v_again := false;
         v_taxes := ppv_tax_total(p->'tax', v.price);
         v_gross := div((v.price - v_taxes)::numeric * (10000 - (p->>'fee_bp')::integer), 10000)::bigint;
-        perform ppv_commission_check(v, p_buyer, (p->>'affiliate')::bigint, v_commission, v_gross);
+        v_payees := ppv_payees(v, p_buyer, p->'payees', v_gross);
+        v_commission := ppv_payees_total(v_payees);
         insert into orders (buyer_id, video_id, creator_id, method, price, currency, charge, charge_currency, fx, live, fee_bp, tax,
-            taxes, platform, creator, commission, affiliate_id, commission_pct, rule, expires_at, meta)
+            taxes, platform, creator, commission, payees, affiliate_id, commission_pct, rule, expires_at, meta)
         values (p_buyer, v.id, v.owner_id, p->>'method', v.price, v.currency, coalesce((p->>'charge')::bigint, v.price),
             coalesce(p->>'charge_currency', v.currency), p->'fx', coalesce((p->>'live')::boolean, true), (p->>'fee_bp')::integer,
             ppv_tax_lines(p->'tax'), v_taxes, v.price - v_taxes - v_gross, v_gross - v_commission, v_commission,
-            case when v_commission > 0 then (p->>'affiliate')::bigint end, (p->>'pct')::integer, coalesce(p->>'rule', ''),
+            v_payees, (v_payees #>> '{0,to}')::bigint, (p->>'pct')::integer, coalesce(p->>'rule', ''),
             now() + make_interval(secs => coalesce((p->>'expires_s')::integer, 3600)), coalesce(p->'meta', '{}'))
         returning * into o;
     end if;
@@ -197,30 +199,19 @@ create function ppv_order_book(o orders, p_payment_ref text, p_fee bigint, p_act
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v_txn bigint;
-    v_lines jsonb;
     v_until timestamptz := now() + make_interval(days => ppv_setting_int('payment.hold_days', 14)::integer);
     r record;
 begin
     perform ppv_entitle(o);
-    perform ppv_debt_lock(o.creator_id, o.affiliate_id, o.currency);
-    v_lines := ppv_clearing_lines(o, -o.price, -o.charge, 'Paid by ' || o.method)
-        || jsonb_build_array(jsonb_build_array(ppv_account('platform', null, 'revenue', o.currency), o.platform, 'Platform fee'))
-        || ppv_earn_lines(o.creator_id, o.creator, o.currency, 'Video sale: ' || o.video_id);
-    if o.commission > 0 then
-        v_lines := v_lines || ppv_earn_lines(o.affiliate_id, o.commission, o.currency, 'Commission earned: ' || o.video_id);
-    end if;
-    v_lines := v_lines || ppv_tax_postings(o.tax, o.currency);
     v_txn := ppv_post('sale', o.id, p_actor, 'Sale of ' || o.video_id,
-        jsonb_build_object('rule', o.rule, 'payment_ref', p_payment_ref, 'fee', p_fee), v_lines);
-    if o.commission > 0 then
-        insert into commissions (order_id, txn_id, account_id, video_id, affiliate_id, buyer_id, creator_id, price, amount,
-            currency, pct, rule, method)
-        values (o.id, v_txn, ppv_account('user', o.affiliate_id, 'wallet', o.currency), o.video_id, o.affiliate_id, o.buyer_id,
-            o.creator_id, o.price, o.commission, o.currency, o.commission_pct, o.rule, o.method);
-    end if;
+        jsonb_build_object('rule', o.rule, 'payment_ref', p_payment_ref, 'fee', p_fee),
+        ppv_clearing_lines(o, -o.price, -o.charge, 'Paid by ' || o.method)
+        || jsonb_build_array(jsonb_build_array(ppv_account('platform', null, 'revenue', o.currency), o.platform, 'Platform fee'))
+        || ppv_order_earnings(o) || ppv_tax_postings(o.tax, o.currency));
+    perform ppv_commission_rows(o, v_txn);
     -- Practice money looks like money in every book, and never leaves.
     if not o.live or (v_until > now() and coalesce((o.meta->>'reversible')::boolean, true)) then
-        for r in select a.id, e.amount, case when a.owner_id = o.affiliate_id then 'affiliate' else 'creator' end as role
+        for r in select a.id, e.amount, case when a.owner_id = o.creator_id then 'creator' else 'affiliate:' || a.owner_id end as role
                  from ledger_entries e join ledger_accounts a on a.id = e.account_id and a.kind = 'user'
                  where e.txn_id = v_txn and e.amount > 0 order by a.id loop
             perform ppv_hold(r.id, r.amount, 'sale:' || o.id || ':' || r.role, case when o.live

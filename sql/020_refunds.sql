@@ -52,7 +52,7 @@ create function ppv_refund_book(o orders, p_refund bigint, p_amount bigint, p_ch
 declare
     v_after bigint := o.refunded + p_amount;
     v_creator bigint := div(o.creator::numeric * v_after, o.price) - div(o.creator::numeric * o.refunded, o.price);
-    v_commission bigint := div(o.commission::numeric * v_after, o.price) - div(o.commission::numeric * o.refunded, o.price);
+    v_commission bigint := 0;
     v_taxes bigint := 0;
     v_lines jsonb;
     v_txn bigint;
@@ -63,7 +63,7 @@ begin
     end if;
     -- Wallets in id order, as everywhere.
     perform id from ledger_accounts where kind = 'user' and currency = o.currency and name = 'wallet'
-        and owner_id in (o.buyer_id, o.creator_id, o.affiliate_id) order by id for no key update;
+        and owner_id = any (array[o.buyer_id, o.creator_id] || ppv_payee_ids(o.payees)) order by id for no key update;
     if o.method = 'wallet' then
         v_lines := jsonb_build_array(jsonb_build_array(ppv_account('user', o.buyer_id, 'wallet', o.currency), p_amount, p_note));
     else
@@ -74,8 +74,12 @@ begin
         v_taxes := v_taxes + r.amount;
         v_lines := v_lines || jsonb_build_array(jsonb_build_array(ppv_account('tax', null, r.code, o.currency), -r.amount, p_note));
     end loop;
+    for r in select (l->>'to')::bigint as who, (l->>'amount')::bigint as amount from jsonb_array_elements(o.payees) l order by 1 loop
+        r.amount := div(r.amount::numeric * v_after, o.price) - div(r.amount::numeric * o.refunded, o.price);
+        v_commission := v_commission + r.amount;
+        v_lines := v_lines || ppv_claw_lines(o, r.who, 'affiliate:' || r.who, r.amount, p_note);
+    end loop;
     v_lines := v_lines || ppv_claw_lines(o, o.creator_id, 'creator', v_creator, p_note)
-        || ppv_claw_lines(o, o.affiliate_id, 'affiliate', v_commission, p_note)
         || jsonb_build_array(jsonb_build_array(ppv_account('platform', null, 'revenue', o.currency),
             -(p_amount - v_creator - v_commission - v_taxes), p_note));
     v_txn := ppv_post(p_kind, o.id, p_actor, p_note, jsonb_build_object('payment_ref', o.payment_ref, 'refund', p_refund), v_lines);
@@ -225,8 +229,8 @@ begin
         update orders set state = 'disputed' where id = o.id returning * into o;
         for r in select a.id, a.balance - a.held as free, w.role, div(w.share::numeric * v_part, o.price)::bigint as share
                  from ledger_accounts a
-                 join (values ('creator', o.creator_id, o.creator), ('affiliate', o.affiliate_id, o.commission)) w(role, owner, share)
-                     on w.owner = a.owner_id
+                 join (select 'creator', o.creator_id, o.creator union all select 'affiliate:' || (l->>'to'), (l->>'to')::bigint,
+                     (l->>'amount')::bigint from jsonb_array_elements(o.payees) l) w(role, owner, share) on w.owner = a.owner_id
                  where a.kind = 'user' and a.name = 'wallet' and a.currency = o.currency order by a.id for no key update of a loop
             -- The sale's own hold stays while a dispute is open; what it does not cover is frozen from the free balance.
             r.share := least(r.free, r.share - coalesce((select amount from holds
@@ -239,8 +243,10 @@ begin
         end loop;
     end if;
     if d->>'state' in ('won', 'lost') then
-        perform ppv_unhold('dispute:' || v_d.id || ':creator');
-        perform ppv_unhold('dispute:' || v_d.id || ':affiliate');
+        for r in select cause from holds where order_id = o.id and state = 'open' and starts_with(cause, 'dispute:' || v_d.id || ':')
+                 order by account_id loop
+            perform ppv_unhold(r.cause);
+        end loop;
         update disputes set state = d->>'state', closed_at = now() where id = v_d.id;
         -- A refund that was under way may have ended the order meanwhile; then nothing is left to decide.
         if o.state = 'disputed' and d->>'state' = 'won' then

@@ -64,7 +64,7 @@ create function ppv_earnings(p_user bigint, p_currency text) returns jsonb
     with a as (select * from ledger_accounts where kind = 'user' and owner_id = p_user and name = 'wallet' and currency = p_currency),
     s as (select
         (select coalesce(sum(e.amount), 0) from a join ledger_entries e on e.account_id = a.id join ledger_txns t on t.id = e.txn_id
-            join orders o on o.id = t.order_id where p_user in (o.creator_id, o.affiliate_id))::bigint as earned,
+            join orders o on o.id = t.order_id where o.buyer_id <> p_user)::bigint as earned,
         (select coalesce(sum(h.amount), 0) from a join holds h on h.account_id = a.id and h.state = 'open'
             and h.cause not like 'payout:%')::bigint as pending,
         (select coalesce(sum(amount), 0) from payouts where user_id = p_user and currency = p_currency and state = 'paid')::bigint as paid,

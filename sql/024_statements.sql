@@ -79,7 +79,7 @@ create view statement_lines as
     select e.id, a.owner_id as user_id, a.currency::text as currency, e.created_at, e.txn_id, t.kind,
         case t.kind
             when 'transfer' then case when e.amount < 0 then 'transfer_out' else 'transfer_in' end
-            when 'sale' then case when e.amount < 0 then 'payment' when o.affiliate_id = a.owner_id then 'commission' else 'sale' end
+            when 'sale' then case when e.amount < 0 then 'payment' when o.creator_id = a.owner_id then 'sale' else 'commission' end
             when 'payout' then 'withdrawal' else t.kind end as type,
         e.amount, e.balance_after, e.note, o.uid as order_uid, v.title,
         exists (select from ledger_leaves l where l.txn_id = e.txn_id) as sealed

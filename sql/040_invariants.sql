@@ -67,13 +67,14 @@ create function ppv_invariants() returns table (name text, detail text)
     union all
     select 'M10 split', format('order %s: posted %s to %s, expected %s', o.id, coalesce(sum(e.amount), 0), w.who, w.amount)
         from orders o join ledger_txns t on t.order_id = o.id and t.kind = 'sale',
-            lateral (values ('platform', o.platform, null::bigint), ('creator', o.creator, o.creator_id),
-                ('affiliate', o.commission, o.affiliate_id)) w(who, amount, owner)
+            lateral (select 'platform', o.platform, null::bigint union all select 'creator', o.creator, o.creator_id
+                union all select 'affiliate', (l ->> 'amount')::bigint, (l ->> 'to')::bigint
+                    from jsonb_array_elements(o.payees) l) w(who, amount, owner)
         left join lateral (select x.amount from ledger_entries x join ledger_accounts a on a.id = x.account_id
             where x.txn_id = t.id and x.amount > 0 and a.currency = o.currency and (case w.who
                 when 'platform' then a.kind = 'platform' and a.name = 'revenue'
                 else a.kind in ('user', 'receivable') and a.owner_id = w.owner end)) e on true
-        group by o.id, w.who, w.amount having coalesce(sum(e.amount), 0) <> w.amount
+        group by o.id, w.who, w.owner, w.amount having coalesce(sum(e.amount), 0) <> w.amount
     union all
     select 'M11 commission', format('commission %s is not in txn %s', c.id, c.txn_id)
         from commissions c left join ledger_txns t on t.id = c.txn_id and t.kind = 'sale' and t.order_id = c.order_id
@@ -83,6 +84,13 @@ create function ppv_invariants() returns table (name text, detail text)
     select 'M11 commission', format('order %s owes %s, rows say %s', o.id, o.commission, coalesce(sum(c.amount), 0))
         from orders o left join commissions c on c.order_id = o.id where o.paid_at is not null
         group by o.id, o.commission having coalesce(sum(c.amount), 0) <> o.commission
+    union all
+    select 'M11 commission', format('order %s: its lines %s are not its commission %s', id, payees, commission) from orders
+        where commission <> ppv_payees_total(payees) or affiliate_id is distinct from (payees #>> '{0,to}')::bigint
+    union all
+    select 'M11 commission', format('order %s: line %s has no row', o.id, l) from orders o, jsonb_array_elements(o.payees) l
+        where o.paid_at is not null and not exists (select from commissions c where c.order_id = o.id
+            and c.affiliate_id = (l ->> 'to')::bigint and c.amount = (l ->> 'amount')::bigint)
     union all
     select 'M12 matched', format('order %s: asked %s %s, paid %s %s', o.id, o.charge, o.charge_currency, p.amount, p.currency)
         from orders o join payments p on p.order_id = o.id and p.state = 'booked'

@@ -23,20 +23,19 @@ struct statement {
     }
 
 static const struct statement statements[LEDGER_OPS] = {
-    [LEDGER_SALE] =
-        {"sale",
-         "select ppv_sale($3::bigint, $4::uuid, $5::bigint, $6::integer, $7::bigint, $8::bigint, "
-         "$9::integer, $1, $2, $10, $11::jsonb, $12)",
-         {INT("buyer"),
-          TEXT("video", true, NULL),
-          INT("price"),
-          {.name = "fee_bp", .type = LEDGER_INT, .need = true},
-          {.name = "affiliate", .type = LEDGER_INT},
-          {.name = "commission", .type = LEDGER_INT, .def = "0"},
-          {.name = "pct", .type = LEDGER_INT},
-          {.name = "rule", .type = LEDGER_TEXT, .def = ""},
-          {.name = "tax", .type = LEDGER_TEXT, .def = "[]"},
-          {.name = "tax_rule", .type = LEDGER_TEXT, .def = ""}}},
+    [LEDGER_SALE] = {"sale",
+                     "select ppv_sale($3::bigint, $4::uuid, $5::bigint, $6::integer, $7::jsonb, "
+                     "$8::integer, $1, $2, "
+                     "$9, $10::jsonb, $11)",
+                     {INT("buyer"),
+                      TEXT("video", true, NULL),
+                      INT("price"),
+                      {.name = "fee_bp", .type = LEDGER_INT, .need = true},
+                      {.name = "payees", .type = LEDGER_TEXT, .def = "[]"},
+                      {.name = "pct", .type = LEDGER_INT},
+                      {.name = "rule", .type = LEDGER_TEXT, .def = ""},
+                      {.name = "tax", .type = LEDGER_TEXT, .def = "[]"},
+                      {.name = "tax_rule", .type = LEDGER_TEXT, .def = ""}}},
     [LEDGER_TRANSFER] = {"transfer",
                          "select ppv_transfer($3::bigint, $4::bigint, $5::bigint, $6, $7, $1, $2)",
                          {INT("from"), INT("to"), INT("amount"), TEXT("currency", true, NULL),

@@ -1,20 +1,20 @@
 -- SPDX-License-Identifier: Apache-2.0
--- A sale through a link pays the creator's percentage to the owner of the link. A sale without one pays a smaller share to
--- whoever brought the buyer to their first purchase here.
+-- A sale through a link pays the creator's percentage to the owner of the link. Whoever brought the buyer to their first purchase
+-- here gets a smaller share of every later sale, with or without a link. Both come out of the creator's share, the link's first.
 local M = {}
 
 function M.split(sale, settings)
-  local who, amount, memo
-  if sale.direct then
-    who, amount, memo = sale.direct, math.floor(sale.amount * sale.pct / 100), "level 1"
-  elseif sale.first then
-    who, amount, memo = sale.first, math.floor(sale.amount * settings.second_bps / 10000), "level 2"
-  else
-    return {}
+  local lines, left = {}, sale.creator_share
+  local function pay(to, bps, memo)
+    local amount = math.min(math.floor(sale.amount * bps / 10000), left)
+    if to and amount > 0 then
+      lines[#lines + 1] = { to = to, amount = amount, memo = memo }
+      left = left - amount
+    end
   end
-  amount = math.min(amount, sale.creator_share)
-  if amount <= 0 then return {} end
-  return { { to = who, amount = amount, memo = memo } }
+  pay(sale.direct, sale.pct * 100, "level 1")
+  if sale.first ~= sale.direct then pay(sale.first, settings.second_bps, "level 2") end
+  return lines
 end
 
 return M

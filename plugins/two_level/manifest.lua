@@ -4,6 +4,6 @@ return {
   caps = {}, limits = { cpu_ms = 5 },
   settings = {
     { key = "second_bps", type = "bps", title = "Second level, basis points of the price", default = 200,
-      help = "Paid to whoever brought the buyer to their first purchase, when this sale came without a link." },
+      help = "Paid to whoever brought the buyer to their first purchase, beside the owner of the link that was followed now." },
   },
 }

@@ -25,7 +25,8 @@ T.affiliate = { settings = [[ { key = "max_pct", type = "int", title = "Highest 
 local M = {}
 
 -- Pure: no I/O. sale: video, amount, currency, fee, creator_share, pct, buyer, creator, direct (whose link was followed),
--- first (who brought the buyer to the first purchase), referrers. At most one line with an amount.
+-- first (who brought the buyer to the first purchase), referrers (all who may be paid).
+-- At most 10 lines, each person once, in sum within creator_share.
 function M.split(sale, settings)
   if not sale.direct then return {} end
   local amount = math.floor(sale.amount * math.min(sale.pct, settings.max_pct) / 100)

@@ -66,9 +66,6 @@ local function wrong(lines, sale)
     seen[line.to] = true
     sum = sum + a
   end
-  local paid = 0
-  for _, line in ipairs(lines) do if line.amount > 0 then paid = paid + 1 end end
-  if paid > 1 then return "the ledger books one commission per sale, the rule asks for " .. paid end
   if sum > sale.creator_share then
     return ("the lines add up to %.0f, more than the creator's share %.0f"):format(sum, sale.creator_share)
   end
@@ -97,7 +94,7 @@ function M.lines(sale, video)
   if problem then return refuse(p.name, video, problem), p.name end
   local out = {}
   for _, line in ipairs(lines) do
-    if line.amount > 0 then out[#out + 1] = { to = line.to, amount = line.amount, memo = tostring(line.memo or "") } end
+    if line.amount > 0 then out[#out + 1] = { to = line.to, amount = line.amount, memo = tostring(line.memo or ""):sub(1, 100) } end
   end
   return out, p.name
 end

@@ -2,6 +2,7 @@
 -- From the link to the commission: programs, clicks, attribution, earnings.
 local db = require "ppv.db"
 local h = require "spec.support"
+local json = require "ppv.json"
 local settings = require "lib.settings"
 
 describe("an affiliate program", function()
@@ -176,16 +177,175 @@ describe("an affiliate program", function()
     end
   end)
 
-  it("with the rule of two levels pays who came first for a sale without a link", function()
+  it("with the rule of two levels pays the link and who came first, in one posting", function()
     settings.set(nil, { ["affiliate.plugin"] = "two_level" })
-    local first, second, aff, b = film(10), film(10), h.make.user(), buyer(3000)
+    local first, second, third, one, two, b = film(10), film(10), film(10), h.make.user(), h.make.user(), buyer(3000)
     local fine, why = pcall(function()
-      buy(b, first, { ref_code = aff.username })
+      buy(b, first, { ref_code = one.username })
       buy(b, second)
+      buy(b, third, { ref_code = two.username })
     end)
     db.exec "delete from settings where key = 'affiliate.plugin'"
     settings.changed()
     assert.is_true(fine, tostring(why))
-    assert.equal(120, earned(aff))
+    assert.same({ 140, 100 }, { earned(one), earned(two) })
+    local rows = assert(db.query("select affiliate_id as who, amount, memo, txn_id from commissions where video_id = $1::uuid order by id", third))
+    assert.same({ { two.id, 100, "level 1" }, { one.id, 20, "level 2" } }, { { rows[1].who, rows[1].amount, rows[1].memo },
+      { rows[2].who, rows[2].amount, rows[2].memo } })
+    assert.equal(rows[1].txn_id, rows[2].txn_id)
+    local line = one:get("/api/statement").json.items[1]
+    assert.same({ "commission", 20 }, { line.type, line.amount })
+  end)
+end)
+
+describe("a sale with several commissions", function()
+  local admin, maker, serial = nil, nil, 0
+  lazy_setup(function() admin, maker = h.make.admin(), h.make.user() end)
+  after_each(function() assert.same({}, h.breaches()) end)
+
+  local function film(price)
+    local id = h.make.video(maker, { price = price })
+    assert(db.exec("insert into affiliate_programs (video_id, pct, enabled) values ($1::uuid, 90, true)", id))
+    return id
+  end
+  local function call(sql, ...)
+    local row, err = db.one("select " .. sql .. "::text as r", ...)
+    if not row then return nil, require("lib.errors").from(err).code end
+    return row.r:find "^[%[{]" and json.decode(row.r) or row.r
+  end
+  local function key()
+    serial = serial + 1
+    return "spec-affiliate-" .. serial .. "-" .. maker.id
+  end
+  -- A sale that a card paid for; payees: {{to, amount}}. -> order id
+  local function card(buyer, price, payees)
+    local o = assert(call("ppv_order_start($1, $2::uuid, $3::jsonb)", buyer.id, film(price), json.encode { method = "stripe", price = price,
+      fee_bp = 1000, payees = json.array(payees), live = true }))
+    call("ppv_order_opened($1, $2, null, '{}', '{}', null)", o.order_id, "cs_" .. key())
+    local ref = db.one("select provider_ref as r from orders where id = $1", o.order_id).r
+    assert.equal("paid", assert(call("ppv_order_settle($1, $2::jsonb, 'spec')", o.order_id, json.encode { state = "paid", amount = price,
+      currency = "USD", live = true, ref = ref, payment_ref = "pi_" .. key() })).state)
+    return o.order_id
+  end
+  local function debt(who)
+    return db.one("select coalesce(-sum(balance), 0)::bigint as d from ledger_trial where kind = 'receivable' and owner_id = $1", who.id).d
+  end
+  local function pay_out(who, amount)
+    local r = who:post("/api/wallet/withdraw", { amount_cents = amount })
+    assert.equal(200, r.status, r.body)
+    r = admin:post("/admin/wallet/transactions/" .. r.json.txn_id .. "/complete", {})
+    assert.equal(200, r.status, r.body)
+  end
+
+  it("lost in a dispute after the payout leaves every payee a debt, which later commissions repay", function()
+    settings.set(nil, { ["payment.hold_days"] = 0, ["payout.new_payee_days"] = 0, ["wallet.min_withdraw"] = 1 })
+    local one, two, buyer = h.make.user(), h.make.user(), h.make.user()
+    local fine, why = pcall(function()
+      local o = card(buyer, 10000, { { to = one.id, amount = 1001 }, { to = two.id, amount = 333 } })
+      assert.same({ 1001, 333 }, { h.balance(one), h.balance(two) })
+      pay_out(one, 1001)
+      pay_out(two, 300)
+      -- A third goes back: floor(1001 / 3) and floor(333 / 3).
+      assert(call("ppv_refund_begin($1, $2, 3333, '', $3, '')", admin.id, o, key()))
+      local refund = db.one("select id from refunds where order_id = $1", o).id
+      assert.equal("done", call("ppv_refund_finish($1, 'done', 're_1')", refund))
+      assert.same({ 0, 333, 0, 77 }, { h.balance(one), debt(one), h.balance(two), debt(two) })
+      assert.equal("disputed", call("ppv_dispute_seen($1, $2::jsonb)", o, json.encode { ref = key(), state = "open", amount = 10000 }))
+      assert.equal("chargeback_lost", call("ppv_dispute_seen($1, $2::jsonb)", o, json.encode {
+        ref = db.one("select provider_ref as r from disputes where order_id = $1", o).r, state = "lost", amount = 10000 }))
+      assert.same({ 0, 1001, 0, 300 }, { h.balance(one), debt(one), h.balance(two), debt(two) })
+      card(buyer, 10000, { { to = two.id, amount = 450 }, { to = one.id, amount = 1000 } })
+      assert.same({ 0, 1, 150, 0 }, { h.balance(one), debt(one), h.balance(two), debt(two) })
+    end)
+    db.exec "delete from settings where key in ('payment.hold_days', 'payout.new_payee_days', 'wallet.min_withdraw')"
+    settings.changed()
+    assert.is_true(fine, type(why) == "table" and tostring(why.message) or tostring(why))
+  end)
+
+  it("waits for each payee on its own, and a dispute freezes each one's part", function()
+    local one, two = h.make.user(), h.make.user()
+    local payees = { { to = one.id, amount = 1000 }, { to = two.id, amount = 200 } }
+    local function held(who) return who:get("/api/wallet/balance").json.held_cents end
+    card(h.make.user(), 10000, payees)
+    assert.same({ 1000, 200 }, { held(one), held(two) })
+    settings.set(nil, { ["payment.hold_days"] = 0 })
+    local fine, o = pcall(card, h.make.user(), 10000, payees)
+    db.exec "delete from settings where key = 'payment.hold_days'"
+    settings.changed()
+    assert.is_true(fine, tostring(o))
+    assert.same({ 1000, 200 }, { held(one), held(two) })
+    local ref = key()
+    call("ppv_dispute_seen($1, $2::jsonb)", o, json.encode { ref = ref, state = "open", amount = 5000 })
+    assert.same({ 1500, 300 }, { held(one), held(two) })
+    assert.equal("paid", call("ppv_dispute_seen($1, $2::jsonb)", o, json.encode { ref = ref, state = "won", amount = 5000 }))
+    assert.same({ 1000, 200 }, { held(one), held(two) })
+  end)
+
+  it("is refused as a whole when a line is wrong", function()
+    local one, two, buyer = h.make.user(), h.make.user(), h.make.user()
+    local id = film(1000)
+    local many = {}
+    for i = 1, 11 do many[i] = { to = one.id + i, amount = 1 } end
+    for name, case in pairs {
+      sum = { "affiliate.out_of_range", { { to = one.id, amount = 900 }, { to = two.id, amount = 1 } } },
+      twice = { "affiliate.invalid", { { to = one.id, amount = 1 }, { to = one.id, amount = 1 } } },
+      buyer = { "affiliate.invalid", { { to = one.id, amount = 1 }, { to = buyer.id, amount = 1 } } },
+      maker = { "affiliate.invalid", { { to = maker.id, amount = 1 } } },
+      nobody = { "affiliate.invalid", { { to = 999999999, amount = 1 } } },
+      negative = { "affiliate.out_of_range", { { to = one.id, amount = -1 } } },
+      fraction = { "affiliate.out_of_range", { { to = one.id, amount = 0.5 } } },
+      text = { "affiliate.out_of_range", { { to = one.id, amount = "1" } } },
+      many = { "affiliate.out_of_range", many }, no_list = { "affiliate.out_of_range", { to = one.id, amount = 1 } },
+    } do
+      local _, code = call("ppv_sale($1, $2::uuid, 1000, 1000, $3::jsonb, 10, $4, '')", buyer.id, id, json.encode(case[2]), key())
+      assert.same({ name, case[1] }, { name, code })
+    end
+    assert.equal(0, db.one("select count(*) as n from orders where buyer_id = $1", buyer.id).n)
+  end)
+
+  -- Price 1 .. 10^7, fee 0 .. 10000 bp, 0 .. 10 lines with anything up to the whole share; refunds in pieces that end at the price.
+  it("splits and gives back to the cent, whatever the numbers", function()
+    local people, buyer = {}, h.make.user()
+    for i = 1, 10 do people[i] = h.make.user() end
+    settings.set(nil, { ["wallet.four_eyes_above"] = 100000000 })
+    h.make.money(admin, buyer, 20000000)
+    db.exec "delete from settings where key = 'wallet.four_eyes_above'"
+    settings.changed()
+    local state = 20261128
+    local function random(n)
+      state = (state * 16807) % 2147483647
+      return state % n
+    end
+    local function wallets()
+      local out = {}
+      for i, who in ipairs { buyer, maker, unpack(people) } do
+        out[i] = db.one("select coalesce((select balance from ledger_accounts where kind = 'user' and owner_id = $1), 0)::bigint as b", who.id).b
+      end
+      return out
+    end
+    local before = wallets()
+    for n = 1, 60 do
+      local price = math.max(1, random(({ 10, 100, 10000, 10000001 })[n % 4 + 1]))
+      local fee = ({ 0, 10000, random(10001), 1000 })[random(4) + 1]
+      local share = assert(require("ppv.money").split(price, fee, 0)).creator
+      local left, list = random(5) == 0 and share or math.floor(share * random(91) / 100), {}
+      for i = 1, random(11) do
+        local amount = i == 10 and left or random(left + 1)
+        left = left - amount
+        list[i] = { to = people[i].id, amount = amount }
+      end
+      local r = assert(call("ppv_sale($1, $2::uuid, $3, $4, $5::jsonb, 10, $6, '')", buyer.id, film(price), price, fee,
+        json.encode(json.array(list)), key()))
+      local sum = 0
+      for _, l in ipairs(list) do sum = sum + l.amount end
+      assert.same({ price - share, share - sum, sum }, { r.platform, r.creator, r.commission })
+      local rest = price
+      while rest > 0 do
+        local piece = math.max(1, math.min(rest, random(rest + rest)))
+        assert(call("ppv_refund_begin($1, $2, $3, '', $4, '')", admin.id, r.order_id, piece, key()))
+        rest = rest - piece
+      end
+      assert.same(before, wallets(), "sale " .. n)
+    end
   end)
 end)

@@ -64,6 +64,21 @@ describe("the model", function()
     local commission = min(floor(net * pct / 100), gross)
     return { tax = tax, platform = net - gross, creator = gross - commission, commission = commission }
   end
+  -- The commission cut into a line for each of some people.
+  local function lines(people, commission)
+    local out, left = {}, commission
+    for i, u in ipairs(people) do
+      local amount = i == #people and left or random(left + 1) - 1
+      left = left - amount
+      if amount > 0 then out[#out + 1] = { u = u, amount = amount } end
+    end
+    return out
+  end
+  local function payees(list)
+    local out = {}
+    for i, l in ipairs(list) do out[i] = { to = l.u.id, amount = l.amount } end
+    return json.array(out)
+  end
   local function earn(o, who, role, amount, hold)
     local back = min(amount, who.debt)
     who.debt, who.bal = who.debt - back, who.bal + amount - back
@@ -75,7 +90,7 @@ describe("the model", function()
   local function book(o, hold)
     system.revenue, system.tax = system.revenue + o.platform, system.tax + o.tax
     earn(o, o.film.owner, "creator", o.creator, hold)
-    if o.commission > 0 then earn(o, o.aff, "affiliate", o.commission, hold) end
+    for _, l in ipairs(o.payees) do earn(o, l.u, l.u.id, l.amount, hold) end
     o.state, o.refunded, o.sold = "paid", 0, true
     o.buyer.owns[o.film] = o
   end
@@ -90,9 +105,12 @@ describe("the model", function()
   local function back(o, amount, kind)
     local after = o.refunded + amount
     local function part(s) return floor(s * after / o.price) - floor(s * o.refunded / o.price) end
-    local creator, commission, tax = part(o.creator), part(o.commission), part(o.tax)
+    local creator, commission, tax = part(o.creator), 0, part(o.tax)
     claw(o, o.film.owner, "creator", creator)
-    if o.aff then claw(o, o.aff, "affiliate", commission) end
+    for _, l in ipairs(o.payees) do
+      commission = commission + part(l.amount)
+      claw(o, l.u, l.u.id, part(l.amount))
+    end
     system.tax, system.revenue = system.tax - tax, system.revenue - (amount - creator - commission - tax)
     if o.method == "wallet" then o.buyer.bal = o.buyer.bal + amount else system.stripe = system.stripe + amount end
     o.refunded = after
@@ -104,13 +122,15 @@ describe("the model", function()
 
   local function quote(buyer)
     local f = pick(films)
-    local aff = random(3) == 1 and pick(users) or nil
-    if aff and (aff == buyer or aff == f.owner) then aff = nil end
+    local people = {}
+    for _ = 1, random(4) - 1 do
+      local u = pick(users)
+      if u ~= buyer and u ~= f.owner and u ~= people[1] and u ~= people[2] then people[#people + 1] = u end
+    end
     local tax = random(3) == 1 and floor(f.price / 5) or 0
     local fee = pick { 0, 1000, 2500, 10000, 333 }
-    local s = shares(f.price, fee, tax, aff and random(91) - 1 or 0)
-    if s.commission == 0 then aff = nil end
-    return f, aff, fee, s, tax > 0 and json.encode(json.array { { code = "vat", amount = tax } }) or "[]"
+    local s = shares(f.price, fee, tax, people[1] and random(91) - 1 or 0)
+    return f, lines(people, s.commission), fee, s, tax > 0 and json.encode(json.array { { code = "vat", amount = tax } }) or "[]"
   end
 
   local op = {}
@@ -137,22 +157,22 @@ describe("the model", function()
 
   function op.sale()
     local buyer = pick(users)
-    local f, aff, fee, s, tax = quote(buyer)
+    local f, list, fee, s, tax = quote(buyer)
     local k, price = key(), random(20) == 1 and f.price + 1 or f.price
-    local answer, code = call("ppv_sale($1, $2::uuid, $3, $4, $5, $6, 10, $7, '', 'model', $8::jsonb)", buyer.id, f.id, price, fee, aff and aff.id,
-      s.commission, k, tax)
+    local answer, code = call("ppv_sale($1, $2::uuid, $3, $4, $5::jsonb, 10, $6, '', 'model', $7::jsonb)", buyer.id, f.id, price, fee,
+      json.encode(payees(list)), k, tax)
     if f.owner == buyer then return assert.equal("sale.own_video", code) end
     if price ~= f.price then return assert.equal("sale.price_changed", code) end
     if buyer.owns[f] then return assert.equal("sale.already_owned", code) end
     if buyer.bal - buyer.held < f.price then return assert.equal("wallet.insufficient", code) end
     assert(answer, code)
-    local o = { id = json.decode(answer).order_id, film = f, buyer = buyer, aff = aff, price = f.price, method = "wallet", holds = {} }
+    local o = { id = json.decode(answer).order_id, film = f, buyer = buyer, payees = list, price = f.price, method = "wallet", holds = {} }
     for name, v in pairs(s) do o[name] = v end
     buyer.bal = buyer.bal - f.price
     book(o, false)
     orders[#orders + 1] = o
-    done[#done + 1] = { answer, "ppv_sale($1, $2::uuid, $3, $4, $5, $6, 10, $7, $9, 'model', $8::jsonb)", buyer.id, f.id, price, fee,
-      aff and aff.id or false, s.commission, k, tax }
+    done[#done + 1] = { answer, "ppv_sale($1, $2::uuid, $3, $4, $5::jsonb, 10, $6, $8, 'model', $7::jsonb)", buyer.id, f.id, price, fee,
+      json.encode(payees(list)), k, tax }
   end
 
   -- The same key: the same body gets the same reply, another body is refused; nothing moves.
@@ -170,15 +190,15 @@ describe("the model", function()
 
   function op.start()
     local buyer = pick(users)
-    local f, aff, fee, s, tax = quote(buyer)
+    local f, list, fee, s, tax = quote(buyer)
     local answer, code = call("ppv_order_start($1, $2::uuid, $3::jsonb)", buyer.id, f.id, json.encode { method = "stripe", price = f.price, fee_bp = fee,
-      affiliate = aff and aff.id, commission = s.commission, rule = "model", tax = json.decode(tax), live = true })
+      payees = payees(list), rule = "model", tax = json.decode(tax), live = true })
     if f.owner == buyer then return assert.equal("sale.own_video", code) end
     if buyer.owns[f] then return assert.equal("sale.already_owned", code) end
     assert(answer, code)
     local r = json.decode(answer)
     if r.again then return end
-    local o = { id = r.order_id, film = f, buyer = buyer, aff = aff, price = f.price, method = "stripe", holds = {}, state = "pending", refunded = 0,
+    local o = { id = r.order_id, film = f, buyer = buyer, payees = list, price = f.price, method = "stripe", holds = {}, state = "pending", refunded = 0,
       ref = "cs_" .. key() }
     for _, x in ipairs(orders) do if x.id == o.id then return end end
     for name, v in pairs(s) do o[name] = v end
@@ -260,12 +280,13 @@ describe("the model", function()
     if not d or d.closed then d = { ref = "dp_" .. key(), holds = {} } end
     o.dispute = d
     local answer = assert(call("ppv_dispute_seen($1, $2::jsonb)", o.id, json.encode { ref = d.ref, state = news, amount = o.price }))
-    local who = { creator = o.film.owner, affiliate = o.commission > 0 and o.aff or nil }
+    local who = { creator = { u = o.film.owner, amount = o.creator } }
+    for _, l in ipairs(o.payees) do who[l.u.id] = l end
     if o.state ~= "disputed" then
       o.state = "disputed"
-      for role, u in pairs(who) do
-        local share = role == "creator" and o.creator or o.commission
-        local more = min(u.bal - u.held, floor(share * (o.price - o.refunded) / o.price) - (o.holds[role] or 0))
+      for role, l in pairs(who) do
+        local u = l.u
+        local more = min(u.bal - u.held, floor(l.amount * (o.price - o.refunded) / o.price) - (o.holds[role] or 0))
         if more > 0 then
           d.holds[role] = more
           u.held = u.held + more
@@ -273,7 +294,7 @@ describe("the model", function()
       end
     end
     if news ~= "open" then
-      for role, u in pairs(who) do u.held = u.held - (d.holds[role] or 0) end
+      for role, l in pairs(who) do l.u.held = l.u.held - (d.holds[role] or 0) end
       d.closed = true
       if news == "won" then o.state = o.refunded > 0 and "partially_refunded" or "paid" else back(o, o.price - o.refunded, "dispute") end
     end

@@ -9,6 +9,7 @@ describe("a commission rule's answer", function()
   for name, lines in pairs {
     ["nobody"] = {}, ["one line"] = { { to = 3, amount = 100 } }, ["the whole share"] = { { to = 3, amount = 900 } },
     ["a line of nothing beside one"] = { { to = 3, amount = 100 }, { to = 4, amount = 0 } },
+    ["two who share all"] = { { to = 3, amount = 500 }, { to = 4, amount = 400 } },
   } do it("is accepted: " .. name, function() assert.is_nil(affiliate.wrong(lines, SALE)) end) end
 
   for name, lines in pairs {
@@ -17,7 +18,7 @@ describe("a commission rule's answer", function()
     ["negative"] = { { to = 3, amount = -1 } }, ["a text"] = { { to = 3, amount = "100" } }, ["no amount"] = { { to = 3 } },
     ["the buyer"] = { { to = 1, amount = 1 } }, ["the creator"] = { { to = 2, amount = 1 } }, ["a stranger"] = { { to = 99, amount = 1 } },
     ["nobody named"] = { { amount = 1 } }, ["twice the same"] = { { to = 3, amount = 1 }, { to = 3, amount = 1 } },
-    ["more than the share"] = { { to = 3, amount = 901 } }, ["two who are paid"] = { { to = 3, amount = 1 }, { to = 4, amount = 1 } },
+    ["more than the share"] = { { to = 3, amount = 901 } }, ["more than the share in sum"] = { { to = 3, amount = 900 }, { to = 4, amount = 1 } },
     ["lines that are no tables"] = { 100 },
   } do
     it("is refused: " .. name, function()

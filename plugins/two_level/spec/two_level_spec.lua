@@ -9,8 +9,19 @@ local function sale(t)
 end
 
 describe("affiliate rule two_level", function()
-  it("pays the owner of the link first", function()
-    assert.same({ { to = 3, amount = 1000, memo = "level 1" } }, rule.split(sale { direct = 3, first = 4 }, settings))
+  it("pays both levels", function()
+    assert.same({ { to = 3, amount = 1000, memo = "level 1" }, { to = 4, amount = 200, memo = "level 2" } },
+      rule.split(sale { direct = 3, first = 4 }, settings))
+  end)
+
+  it("pays one line to who is both", function()
+    assert.same({ { to = 3, amount = 1000, memo = "level 1" } }, rule.split(sale { direct = 3, first = 3 }, settings))
+  end)
+
+  it("leaves the second level what the creator's share still has", function()
+    assert.same({ { to = 3, amount = 1000, memo = "level 1" }, { to = 4, amount = 50, memo = "level 2" } },
+      rule.split(sale { direct = 3, first = 4, creator_share = 1050 }, settings))
+    assert.same({ { to = 3, amount = 900, memo = "level 1" } }, rule.split(sale { direct = 3, first = 4, creator_share = 900 }, settings))
   end)
 
   it("pays who came first when there was no link", function()

@@ -41,10 +41,9 @@ local function terms(ctx, v, input, p, info)
   end
   local q, err = quote.of(ctx, v, p.name, input.affiliate_ref)
   if not q then return nil, err end
-  local line = q.lines[1]
   local life = math.max(p.manifest.min_expiry_s or 0, math.min(HOUR, p.manifest.max_expiry_s or HOUR))
-  return { method = p.name, price = input.price_cents or v.price, fee_bp = q.fee_bp, affiliate = line and line.to,
-    commission = line and line.amount or 0, pct = q.pct, rule = q.rule or "", tax = json.array(q.tax.lines or {}),
+  return { method = p.name, price = input.price_cents or v.price, fee_bp = q.fee_bp,
+    payees = json.array(q.lines), pct = q.pct, rule = q.rule or "", tax = json.array(q.tax.lines or {}),
     live = info.environment == "live", expires_s = life, meta = { reversible = p.manifest.reversible ~= false, tax_rule = q.tax.rule } }
 end
 

@@ -73,19 +73,17 @@ end
 
 -- The sale with its commission; when the ledger refuses the commission, the sale goes on without it.
 local function sell(ctx, v, price, q, key, hash)
-  local line = q.lines[1]
-  local sale = { buyer = ctx.user.id, video = v.id, price = price, fee_bp = q.fee_bp, affiliate = line and line.to,
-    commission = line and line.amount or 0, pct = q.pct, rule = q.rule or "", hash = hash, tax = q.tax.json,
-    tax_rule = q.tax.rule }
+  local sale = { buyer = ctx.user.id, video = v.id, price = price, fee_bp = q.fee_bp, payees = json.encode(json.array(q.lines)), pct = q.pct,
+    rule = q.rule or "", hash = hash, tax = q.tax.json, tax_rule = q.tax.rule }
   local r, err = ledger.sale(key, sale)
-  if r or not line then return r, err end
+  if r or not q.lines[1] then return r, err end
   local code = errors.from(err).code
   if not code:find("^affiliate%.") then return nil, err end
   log.error("affiliate.refused", { rule = q.rule, video = v.id, why = err.message })
   metrics.count("affiliate_refused_total", 1)
   db.exec("select ppv_audit(null, 'affiliate.refused', $1, jsonb_build_object('rule', $2::text, 'why', $3::text))", v.id,
     q.rule or "", tostring(err.message))
-  sale.affiliate, sale.commission = nil, 0
+  sale.payees = nil
   return ledger.sale(key, sale)
 end
 
