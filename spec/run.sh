@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests: spec/run.sh [c|lua|media|live|browser]... [file]...; without arguments all of them. The last line is `N passed, N failed`.
+# Runs the tests: spec/run.sh [c|lua|media|live|browser|chain]... [file]...; without arguments all of them. The last line is `N passed, N failed`.
 # As many at a time as there are processors, at most 4 (LANES=1 one after the other); each line tells seconds of wall and of CPU.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -84,10 +84,10 @@ if [ "${1:-}" = lua ] && [ $# -gt 1 ]; then
 elif [ $# -gt 1 ] && [ -f "$2" ]; then
   printf "$1 %s\n" "${@:2}" >"$OUT/tasks"
 else
-  [ $# -gt 0 ] || set -- browser live media lua c
+  [ $# -gt 0 ] || set -- browser live media chain lua c
   for part in "$@"; do tasks "$part"; done >"$OUT/tasks"
 fi
-for kind in live browser media; do ! grep -q "^$kind " "$OUT/tasks" || packages "spec/$kind"; done
+for kind in live browser media chain; do ! grep -q "^$kind " "$OUT/tasks" || packages "spec/$kind"; done
 # The longest first, so that no lane waits for one at the end; sources.mjs looks at what ingest.mjs has made by then; what
 # measures time has the machine for itself.
 export MADE=$OUT/made
