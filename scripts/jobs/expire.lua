@@ -7,6 +7,8 @@ local metrics = require "ppv.metrics"
 local STATEMENTS = {
   { "sessions", "delete from sessions where least(idle_expires_at, expires_at) < now() - interval '1 hour'" },
   { "password_resets", "delete from password_resets where expires_at < now() - interval '1 day'" },
+  { "guest_links", "delete from guest_links where expires_at < now() - interval '1 day'" },
+  { "guests", "select ppv_guests_prune()" },
   { "playback", [[update playback_sessions set state = 'ended', end_reason = 'expired', ended_at = now()
     where state = 'ready' and expires_at < now()]] },
   { "jobs", "delete from jobs where state in ('done', 'cancelled') and finished_at < now() - interval '14 days'" },

@@ -28,6 +28,12 @@ M.templates = {
   exists = { "Somebody tried to register with your address", "There is already an account with this e-mail address "
     .. "(%(username)). If it was you, sign in or reset the password: %(url)" },
   sale = { "You sold %(title)", "%(title) was bought for %(amount). Your share is %(share)." },
+  guest_link = { "Your purchases", "Open this link within an hour to see what you bought with this address; it works once:\n%(url)\n\n"
+    .. "If you did not ask for it, ignore this mail." },
+  guest_receipt = { "Your purchase of %(title)", "Thank you. %(title) was paid with %(amount).\nOrder: %(order)\n\nIt plays in the browser you bought it "
+    .. "with. To watch elsewhere, open this link within an hour; it works once:\n%(url)\n\nA new link whenever you need one: %(page)" },
+  guest_full = { "Your account %(username)", "Your purchases are in the account %(username) now; sign in with this address and your password. If it was not "
+    .. "you, set a new password at once: %(url)" },
   deposit = { "Your deposit was approved", "%(amount) were added to your wallet." },
   deposit_rejected = { "Your deposit was rejected", "Your deposit of %(amount) was rejected. %(note)" },
   destination = { "The account for your payouts was changed", "Money from your account %(username) will go to %(hint) from %(date) on. If it was not you, "

@@ -3,7 +3,7 @@
 -- file decides. A route is
 --   { method, path, auth = "public"|"user"|"admin"|"none", rate = "60/m", csrf = false?, input = {...}?, where = ?,
 --     body = "none"|"memory"|"stream"?, max_body = n?, pages = {fail = "/public/..."}?, html = bool?,
---     step_up = true?, pure = bool?, headers = {name = value}? (of every answer), handler = fn(ctx, input) }
+--     step_up = true?, guest = true? (open to buyers without a password), pure = bool?, headers = {name = value}? (of every answer), handler = fn(ctx, input) }
 -- pure: the answer depends on the path alone; once it was a file that exists, the engine gives it without asking again (until
 -- the next reload). Not for plugins, nor with rate, auth other than "none" or input.
 -- auth "public": anybody, the session is known when there is one; "none": cookies are never read (webhooks, probes).
@@ -59,6 +59,9 @@ local function allow(ctx, route)
   if route.auth == "public" then return true end
   if not ctx.user then
     return errors.fail("auth.required", "not logged in", { reason = "not_logged_in", where = route.where and "auth" })
+  end
+  if ctx.user.guest and not route.guest then
+    return errors.fail("auth.guest", "This needs an account with a password.", { reason = "guest" })
   end
   if route.auth == "admin" and not ctx:is_admin() then
     return errors.fail("auth.forbidden", "administrators only", { reason = "not_admin" })

@@ -53,6 +53,7 @@ end
 
 local SELECT = [[
 select s.id as sid, s.kind, s.user_id as id, u.username::text as username, u.email::text as email, u.is_admin,
+  u.guest, u.guest_email::text as guest_email, u.email_verified_at is not null as proven,
   extract(epoch from s.idle_expires_at)::bigint as idle, extract(epoch from s.expires_at)::bigint as expires,
   extract(epoch from s.last_seen_at)::bigint as seen, extract(epoch from s.reauth_at)::bigint as reauth,
   exists (select from user_totp t where t.user_id = u.id and t.confirmed_at is not null) as totp
@@ -98,6 +99,7 @@ function M.load(ctx)
     ctx.session = { id = row.sid, kind = row.kind, hex = hex, reauth = row.reauth }
     ctx.user = { id = row.id, username = row.username, email = row.email, is_admin = row.is_admin == true,
       totp = row.totp == true }
+    if row.guest then ctx.user.guest, ctx.user.email, ctx.user.proven = true, row.guest_email, row.proven end
   end
   return true
 end

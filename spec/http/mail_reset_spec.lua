@@ -1,39 +1,13 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- A forgotten password, from the form to the mail to the new password; mail goes into the outbox directory.
-local conf = require "ppv.conf"
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local h = require "spec.support"
-local jobloop = require "lib.jobloop"
-local jobs = require "ppv.jobs"
+local outbox = require "spec.support.mail"
 
 local NEW = "a completely new pass phrase"
 
-local function run_jobs()
-  jobloop.start(SPEC_BOOT)
-  local left = 200
-  while left > 0 and jobloop.run_one(1, "other") == 0 do left = left - 1 end
-  jobs.set_timeout(0) -- run_one sets the deadline of its task, which is ours here
-  assert(left > 0, "the queue does not get empty")
-end
-
-local function decode(text) -- quoted-printable
-  return (text:gsub("=\r?\n", ""):gsub("=(%x%x)", function(x) return string.char(tonumber(x, 16)) end))
-end
-
--- Mails to that address, oldest first, as {raw=, text=}.
-local function mails_to(address)
-  local out, pipe = {}, io.popen("ls -tr '" .. conf.get "mail_outbox" .. "' 2>/dev/null")
-  local names = pipe:read "*a"
-  pipe:close()
-  for name in names:gmatch "[^\n]+" do
-    local f = io.open(conf.get "mail_outbox" .. "/" .. name, "rb")
-    local raw = f:read "*a"
-    f:close()
-    if raw:find("To: " .. address, 1, true) or raw:find("To: <" .. address, 1, true) then out[#out + 1] = { raw = raw, text = decode(raw) } end
-  end
-  return out
-end
+local run_jobs, mails_to = outbox.run_jobs, outbox.to
 
 local function ask(email)
   local r = h.client():post("/auth/forgot", { email = email })

@@ -46,9 +46,9 @@ function userMenu(user, admin) {
   const item = (text, page) => h("li", {}, h("a", { class: "dropdown-item", href: "/public/" + page }, text));
   return h("li", { class: "nav-item dropdown" },
     h("button", { type: "button", class: "btn btn-link nav-link dropdown-toggle", id: "user-menu", "data-bs-toggle": "dropdown", "aria-expanded": "false" },
-      user.username),
+      user.guest ? user.email : user.username),
     h("ul", { class: "dropdown-menu dropdown-menu-end", "aria-labelledby": "user-menu" },
-      admin ? item("Site", "browse.html") : [item("Account", "account.html"), item("Statement", "statement.html"), item("My orders", "orders.html"), item("Messages", "messages.html"), item("Upload a video", "upload.html")],
+      admin ? item("Site", "browse.html") : user.guest ? [item("My orders", "orders.html"), item("Set a password", "guest.html")] : [item("Account", "account.html"), item("Statement", "statement.html"), item("My orders", "orders.html"), item("Messages", "messages.html"), item("Upload a video", "upload.html")],
       user.is_admin && !admin && item("Administration", user.admin_session ? "admin/dashboard.html" : "admin/login.html"),
       h("li", {}, h("hr", { class: "dropdown-divider" })), h("li", {}, signOut(admin))));
 }
@@ -66,7 +66,7 @@ let name = storedName();
 
 function bar(user, admin) {
   const known = user !== undefined;
-  const links = admin ? (user ? ADMIN : []) : user ? LINKS : LINKS.slice(0, 1);
+  const links = admin ? (user ? ADMIN : []) : user ? (user.guest ? LINKS.slice(0, 2) : LINKS) : LINKS.slice(0, 1);
   return h("nav", { class: "navbar navbar-expand-lg", "aria-label": "Main" }, h("div", { class: "container-xl" },
     h("a", { class: "navbar-brand", href: admin ? "/public/admin/dashboard.html" : "/public/browse.html" }, h("span", { class: "dot", "aria-hidden": "true" }),
       name, admin && h("span", { class: "badge text-bg-danger ms-2" }, "ADMIN")),

@@ -67,8 +67,9 @@ function ended(o) {
 async function show() {
   try {
     const { order: o } = await get("/api/pay/order", { id });
+    const mail = user?.guest && o.paid && h("p", { class: "wrap mt-3 mb-0" }, `Your receipt is on its way to ${user.email}. Its link plays the film on your other devices.`);
     fill(box, h("div", { class: "card" }, h("div", { class: "card-body", data: { state: o.state } }, h("h2", { class: "h5 wrap" }, o.title),
-      h("p", { class: "amount" }, o.amount_display, " ", badge(o.provider, "secondary")), o.state === "pending" ? waiting(o) : ended(o))));
+      h("p", { class: "amount" }, o.amount_display, " ", badge(o.provider, "secondary")), o.state === "pending" ? waiting(o) : ended(o), mail)));
     if (o.state === "pending") again(o);
     else if (o.state === "review" && o.why === "hold") again(o);
     else timer = null;
@@ -80,7 +81,7 @@ async function show() {
   }
 }
 
-await nav();
+const user = await nav();
 const o = await show();
 if (o?.state === "pending") {
   try { await ask(o); await show(); } catch (e) { console.debug("confirm", e); }

@@ -6,7 +6,7 @@ import { consentBox } from "./consent.js";
 import { film, price } from "./film.js";
 import { createPlayer } from "./player.js";
 import { previewOf } from "./preview.js";
-import { $, badge, busy, clock, date, empty, fill, h, icon, money, notice, params, problem, sentence, skeletonLines, toast } from "./ui.js";
+import { $, badge, busy, clock, date, empty, failToast, field, fill, h, icon, invalid, money, notice, params, problem, sentence, skeletonLines, toast } from "./ui.js";
 
 const id = params.get("video_id") || params.get("id") || "";
 const stage = $("#stage"), panel = $("#panel"), head = $("#head"), about = $("#about");
@@ -177,11 +177,29 @@ function ownedPanel() {
       : h("a", { class: "btn btn-outline-secondary", href: "/public/library.html" }, "My library")));
 }
 
+// Buying without an account: an address for the receipt is all that is asked.
+function guestForm() {
+  const email = h("input", { type: "email", id: "guest-email", class: "form-control", maxlength: 254, autocomplete: "email", required: true });
+  const consent = h("div", {});
+  consentBox(id).then((box) => { agreement = box; if (box) fill(consent, box.el); }).catch((error) => console.debug("consent", error));
+  identify = async () => {
+    const fine = email.value.trim() && email.checkValidity();
+    invalid(email, fine ? null : "Please give the e-mail address for your receipt.");
+    if (!fine) return false;
+    user = (await post("/api/guest", { email: email.value.trim() })).user;
+    return true;
+  };
+  return [h("h2", { class: "h6 mt-3" }, "Buy without an account"), field("E-mail", email, "For your receipt, and a link to watch on other devices."), consent,
+    h("div", { class: "d-grid gap-2" }, methods().map(providerButton)),
+    h("p", { class: "small mt-2 mb-0" }, h("a", { href: "/public/guest.html" }, "Bought before? Ask for a link"))];
+}
+
 function guestPanel() {
+  const form = video.price_cents > 0 && options?.guest && methods().length ? guestForm() : null;
   fill(panel, h("div", { class: "card-body" }, priceTag(),
     h("p", {}, video.price_cents > 0 ? "Pay once, watch as often as you like." : "Free to watch with an account."),
     h("a", { class: "btn btn-brand btn-lg w-100", id: "sign-in", href: signInUrl(here()) }, video.price_cents > 0 ? "Sign in to buy" : "Sign in to watch"),
-    h("p", { class: "small mt-3 mb-0" }, "New here? ", h("a", { href: "/public/auth/register.html" + query({ return: here() }) }, "Create an account"))));
+    h("p", { class: "small mt-3 mb-0" }, "New here? ", h("a", { href: "/public/auth/register.html" + query({ return: here() }) }, "Create an account")), form));
 }
 
 function missing() {
@@ -189,7 +207,7 @@ function missing() {
   return Math.max(0, video.price_cents - have);
 }
 
-let intent = null, agreement = null;
+let intent = null, agreement = null, identify = async () => true;
 const agreed = async () => !agreement || agreement.agree();
 
 function buyPanel() {
@@ -206,21 +224,22 @@ function buyPanel() {
     body.append(h("p", { class: "mb-3" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents || 0, video.currency))), buyButton());
   }
   if (methods().length) body.append(h("div", { class: "d-grid gap-2 mt-3" }, methods().map(providerButton)));
+  if (user.guest) body.append(h("p", { class: "small wrap mt-3 mb-0" }, `The receipt goes to ${user.email}.`));
   body.append(h("p", { class: "small text-body-secondary mt-3 mb-0" }, "Pay once, watch as often as you like."));
   fill(panel, body);
 }
 
-function methods() { return options.fiat?.methods || []; }
+function methods() { return options?.fiat?.methods || []; }
 
 // One step: the order is frozen and the provider's page opens; it leads back to the order's page, and from there to the film.
 function providerButton({ provider, title }) {
   const button = h("button", { type: "button", class: "btn btn-outline-secondary", data: { provider }, onclick: () => busy(button, async () => {
-    if (!await agreed()) return;
+    if (!await identify() || !await agreed()) return;
     const r = await pay(`/api/pay/${encodeURIComponent(provider)}/start`, { video_id: id, price_cents: video.price_cents, affiliate_ref: ref || undefined }, newKey());
     location.assign(r.invoice.payment_url || r.order_url);
   }, async (error) => {
     if (error.code === "sale.already_owned") return bought();
-    return toast(sentence(error), "danger");
+    return failToast(error);
   }) }, title);
   return button;
 }
@@ -319,7 +338,7 @@ async function main() {
   try {
     video = film((await get("/api/videos/" + encodeURIComponent(id))).video);
     if (ref) arrived();
-    if (user && !video.access && video.state === "ready") options = await get("/api/pay/all_options", { video_id: id });
+    if (!video.access && video.state === "ready" && (user || video.price_cents > 0)) options = await get("/api/pay/all_options", { video_id: id });
     drawAbout();
     draw();
   } catch (error) {

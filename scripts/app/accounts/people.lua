@@ -11,7 +11,7 @@ local users = require "lib.users"
 local function me(ctx)
   local u = ctx.user
   return ctx:ok { user = { id = u.id, username = u.username, email = u.email, is_admin = u.is_admin,
-    admin_session = ctx.session.kind == "admin", totp = u.totp } }
+    admin_session = ctx.session.kind == "admin", totp = u.totp, guest = u.guest == true, proven = u.proven } }
 end
 
 local function profile(ctx)
@@ -69,7 +69,7 @@ local function user_lookup(ctx, input)
   end
   if not input.q then return ctx:ok { users = json.array {} } end
   local rows, err = db.read([[select id, username::text as username from users where disabled_at is null
-    and username::text ilike '%' || $1 || '%' order by username limit 20]], (input.q:gsub("[\\%%_]", "\\%0")))
+    and not guest and username::text ilike '%' || $1 || '%' order by username limit 20]], (input.q:gsub("[\\%%_]", "\\%0")))
   if not rows then return nil, err end
   return ctx:ok { users = json.array(rows) }
 end
@@ -99,7 +99,7 @@ end
 local ID = { id = { type = "int", min = 1, required = true } }
 
 return { routes = {
-  { method = "GET", path = "/api/me", auth = "user", summary = "The logged-in user", handler = me },
+  { method = "GET", path = "/api/me", auth = "user", guest = true, summary = "The logged-in user", handler = me },
   { method = "GET", path = "/api/profile", auth = "user", summary = "The own profile", handler = profile },
   { method = "POST", path = "/api/profile", auth = "user", rate = "60/m", summary = "Change the own profile", where = true,
     input = PROFILE, handler = profile_update },

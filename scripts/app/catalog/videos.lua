@@ -285,7 +285,7 @@ return { routes = {
     handler = mine },
   { method = "GET", path = "/api/my_videos/:id", auth = "user", summary = "One of them, for editing", input = ID,
     handler = mine_one },
-  { method = "GET", path = "/api/library", auth = "user", summary = "What I may watch", input = paging(50, 200), handler = library },
+  { method = "GET", path = "/api/library", auth = "user", guest = true, summary = "What I may watch", input = paging(50, 200), handler = library },
   { method = "POST", path = "/api/video_update", auth = "user", rate = "60/m", summary = "Change title, price, preview, mark",
     input = CHANGE, handler = update },
   { method = "POST", path = "/api/video_delete", auth = "user", rate = "60/m", summary = "Delete a video", input = ID, handler = delete },

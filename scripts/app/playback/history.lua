@@ -62,15 +62,15 @@ end
 local ID = { id = { type = "uuid", required = true } }
 
 return { routes = {
-  { method = "GET", path = "/api/videos/:id/progress", auth = "user", summary = "Where I stopped", input = ID, handler = get_progress },
-  { method = "POST", path = "/api/videos/:id/progress", auth = "user", rate = "120/m", summary = "Remember where I am",
+  { method = "GET", path = "/api/videos/:id/progress", auth = "user", guest = true, summary = "Where I stopped", input = ID, handler = get_progress },
+  { method = "POST", path = "/api/videos/:id/progress", auth = "user", guest = true, rate = "120/m", summary = "Remember where I am",
     handler = save_progress, input = { id = { type = "uuid", required = true },
       position_ms = { type = "int", min = 0, max = 43200000, required = true },
       watched_ms = { type = "int", min = 0, max = 600000, default = 0 }, completed = { type = "bool", default = false } } },
-  { method = "GET", path = "/api/watch/continue", auth = "user", summary = "What I was watching", handler = continue },
-  { method = "GET", path = "/api/watch/history", auth = "user", summary = "Everything I watched, newest first", input = page.input(50, 200),
+  { method = "GET", path = "/api/watch/continue", auth = "user", guest = true, summary = "What I was watching", handler = continue },
+  { method = "GET", path = "/api/watch/history", auth = "user", guest = true, summary = "Everything I watched, newest first", input = page.input(50, 200),
     handler = history },
-  { method = "DELETE", path = "/api/watch/history/:id", auth = "user", rate = "120/m", summary = "Take one film out of my history", input = ID,
+  { method = "DELETE", path = "/api/watch/history/:id", auth = "user", guest = true, rate = "120/m", summary = "Take one film out of my history", input = ID,
     handler = forget },
-  { method = "DELETE", path = "/api/watch/history", auth = "user", rate = "30/m", summary = "Clear my history", handler = forget },
+  { method = "DELETE", path = "/api/watch/history", auth = "user", guest = true, rate = "30/m", summary = "Clear my history", handler = forget },
 } }

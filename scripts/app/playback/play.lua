@@ -191,14 +191,14 @@ end
 local SESSION = { session = { type = "string", max = 64, required = true } }
 
 return { routes = {
-  { method = "GET", path = "/api/request_play", auth = "user", rate = "60/m", summary = "Start watching",
+  { method = "GET", path = "/api/request_play", auth = "user", guest = true, rate = "60/m", summary = "Start watching",
     input = { video_id = { type = "uuid", required = true } }, handler = request_play },
   { method = "GET", path = "/hls/:session/:file", auth = "none", fast = "key", summary = "Playlists, keys and segments of a session",
     handler = file },
   { method = "GET", path = "/media/seg/:video/:name", auth = "none", summary = "Shared ciphertext, with delivery = cdn",
     input = { video = { type = "uuid", required = true }, name = { type = "string", max = 80, required = true } }, handler = shared },
-  { method = "POST", path = "/api/playback/stop", auth = "user", rate = "120/m", summary = "End a playback session",
+  { method = "POST", path = "/api/playback/stop", auth = "user", guest = true, rate = "120/m", summary = "End a playback session",
     input = SESSION, handler = stop },
-  { method = "GET", path = "/api/playback/state", auth = "user", rate = "120/m", summary = "Whether a playback session goes on, and why not",
+  { method = "GET", path = "/api/playback/state", auth = "user", guest = true, rate = "120/m", summary = "Whether a playback session goes on, and why not",
     input = SESSION, handler = state },
 } }

@@ -140,11 +140,11 @@ end
 local REF = { type = "string", max = 100, required = true, pattern = "^[%w_%-]+$" }
 
 return { routes = {
-  { method = "GET", path = "/api/pay/desk/:ref", auth = "user", summary = "A checkout held by this site", input = { ref = REF }, handler = show },
-  { method = "POST", path = "/api/pay/desk/:ref", auth = "user", rate = "60/m", summary = "How the practice payment ends", handler = practise,
+  { method = "GET", path = "/api/pay/desk/:ref", auth = "user", guest = true, summary = "A checkout held by this site", input = { ref = REF }, handler = show },
+  { method = "POST", path = "/api/pay/desk/:ref", auth = "user", guest = true, rate = "60/m", summary = "How the practice payment ends", handler = practise,
     input = { ref = REF, act = { type = "enum", values = ORDER, required = true }, silent = { type = "bool", default = false },
       times = { type = "int", min = 1, max = 5, default = 1 } } },
-  { method = "POST", path = "/api/pay/desk/:ref/proof", auth = "user", rate = "10/h", raw = true, max_body = 5242880,
+  { method = "POST", path = "/api/pay/desk/:ref/proof", auth = "user", guest = true, rate = "10/h", raw = true, max_body = 5242880,
     summary = "Show the proof of a transfer", input = { ref = REF }, handler = proof },
   { method = "GET", path = "/admin/desk/:ref/proof", auth = "admin", summary = "The proof of a transfer", input = { ref = REF },
     handler = proof_file },

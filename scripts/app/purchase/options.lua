@@ -35,9 +35,9 @@ local function options(ctx, input)
 end
 
 local function wallet_part(ctx, v, owner)
-  local on = payments.enabled("wallet_payment")
+  local on = payments.enabled("wallet_payment") and not (ctx.user and ctx.user.guest)
   local out = { available = on, balance_cents = json.null, balance_display = json.null, can_afford = json.null }
-  if not ctx.user then return out end
+  if not ctx.user or ctx.user.guest then return out end
   local row, err = db.read_one("select ppv_balance($1, $2)::text as b", ctx.user.id, v.currency)
   if not row then return nil, err end
   local b = json.decode(row.b)
@@ -68,7 +68,7 @@ local function all_options(ctx, input)
   end
   local why = access and access.why
   return ctx:ok { video_id = v.id, price_cents = v.price, currency = v.currency, price_display = display.money(v.price, v.currency),
-    is_owner = owner, already_purchased = why ~= nil and why ~= "free" and why ~= "owner", access = why or json.null,
+    is_owner = owner, guest = payments.enabled("guest"), already_purchased = why ~= nil and why ~= "free" and why ~= "owner", access = why or json.null,
     wallet = wallet, x402 = { available = false, tokens = json.array {} },
     fiat = { available = #names > 0, providers = json.array(names), methods = json.array(methods) } }
 end

@@ -127,7 +127,7 @@ local function shown(o)
 end
 
 local function own(ctx, uid)
-  local o, err = settle.find("o.uid = $1::uuid and o.buyer_id = $2", uid, ctx.user.id)
+  local o, err = settle.find("o.uid = $1::uuid and o.buyer_id = any(ppv_buyers($2))", uid, ctx.user.id)
   if o == nil then return nil, err end
   if not o then return errors.not_found("order") end
   return o
@@ -145,7 +145,7 @@ local function orders(ctx, input)
   local rows
   rows, err = db.read("select " .. settle.COLUMNS .. ", " .. iso "o.created_at" .. [[ as created_at from orders o
     join videos v on v.id = o.video_id join users b on b.id = o.buyer_id
-    where o.buyer_id = $1 and ($2::bigint is null or o.id < $2::bigint) order by o.id desc limit $3]],
+    where o.buyer_id = any(ppv_buyers($1)) and ($2::bigint is null or o.id < $2::bigint) order by o.id desc limit $3]],
     ctx.user.id, after and after[1], input.limit + 1)
   if not rows then return nil, err end
   local next_cursor
@@ -231,9 +231,9 @@ local CONFIRM = { provider = { type = "string", max = 40 }, invoice_id = { type 
 local ID = { id = { type = "uuid", required = true } }
 
 return { routes = {
-  { method = "POST", path = "/api/pay/start", auth = "user", rate = "30/m", summary = "Start paying with the default provider",
+  { method = "POST", path = "/api/pay/start", auth = "user", guest = true, rate = "30/m", summary = "Start paying with the default provider",
     input = START, handler = start },
-  { method = "POST", path = "/api/pay/:provider/start", auth = "user", rate = "30/m", summary = "Start paying with a provider",
+  { method = "POST", path = "/api/pay/:provider/start", auth = "user", guest = true, rate = "30/m", summary = "Start paying with a provider",
     input = START, handler = start },
   { method = "POST", path = "/api/pay/confirm", auth = "public", csrf = false, rate = "60/m", summary = "Ask how an order stands",
     input = CONFIRM, handler = confirm },
@@ -241,8 +241,8 @@ return { routes = {
     summary = "Ask how an order stands, after the provider's page", input = CONFIRM, handler = confirm },
   { method = "POST", path = "/api/pay/:provider/webhook", auth = "none", max_body = 1048576, summary = "Messages of a provider",
     raw = true, handler = webhook },
-  { method = "GET", path = "/api/pay/order", auth = "user", summary = "An own order", input = ID, handler = order },
-  { method = "POST", path = "/api/pay/order/cancel", auth = "user", rate = "30/m", summary = "Give an own order up", input = ID,
+  { method = "GET", path = "/api/pay/order", auth = "user", guest = true, summary = "An own order", input = ID, handler = order },
+  { method = "POST", path = "/api/pay/order/cancel", auth = "user", guest = true, rate = "30/m", summary = "Give an own order up", input = ID,
     handler = cancel },
-  { method = "GET", path = "/api/orders", auth = "user", summary = "The own orders", input = page.input(20, 100), handler = orders },
+  { method = "GET", path = "/api/orders", auth = "user", guest = true, summary = "The own orders", input = page.input(20, 100), handler = orders },
 } }

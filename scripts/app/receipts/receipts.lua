@@ -18,7 +18,7 @@ local function list(ctx, input)
   receipts.issue()
   local rows, next_cursor
   rows, err = db.read([[select id, label as number, case series when 'R' then 'receipt' else 'credit_note' end as kind, title, amount,
-    currency::text as currency, ]] .. iso "created_at" .. [[ as created_at from receipts where user_id = $1
+    currency::text as currency, ]] .. iso "created_at" .. [[ as created_at from receipts where user_id = any(ppv_buyers($1))
     and ($2::bigint is null or id < $2) order by id desc limit $3]], ctx.user.id, after and after[1], input.limit + 1)
   if not rows then return nil, err end
   rows, next_cursor = page.cut(rows, input.limit, "receipts", function(r) return { r.id } end)
@@ -27,10 +27,11 @@ end
 
 local function show(ctx, input)
   local r, err = db.read_one([[select r.label, r.series, r.title, r.buyer, r.seller, r.method, r.reference, r.amount,
-    r.currency::text as currency, r.tax::text as tax, r.user_id, to_char(r.created_at at time zone 'utc', 'YYYY-MM-DD') as day, o.uid::text as order_uid
-    from receipts r join orders o on o.id = r.order_id where r.label = $1]], input.number)
+    r.currency::text as currency, r.tax::text as tax, r.user_id = any(ppv_buyers($2)) as own,
+    to_char(r.created_at at time zone 'utc', 'YYYY-MM-DD') as day, o.uid::text as order_uid
+    from receipts r join orders o on o.id = r.order_id where r.label = $1]], input.number, ctx.user.id)
   if r == nil then return nil, err end
-  if not r or (r.user_id ~= ctx.user.id and not ctx:is_admin()) then return errors.not_found("receipt") end
+  if not r or (not r.own and not ctx:is_admin()) then return errors.not_found("receipt") end
   return ctx:html(200, receipts.page(r))
 end
 
@@ -38,7 +39,7 @@ local function for_order(ctx, input)
   local n, err = receipts.issue()
   if not n then return nil, err end
   local row
-  row, err = db.read_one([[select r.label from receipts r join orders o on o.id = r.order_id where o.uid = $1::uuid and r.user_id = $2
+  row, err = db.read_one([[select r.label from receipts r join orders o on o.id = r.order_id where o.uid = $1::uuid and r.user_id = any(ppv_buyers($2))
     and r.series = 'R']], input.order, ctx.user.id)
   if row == nil then return nil, err end
   if not row then return errors.not_found("receipt") end
@@ -71,7 +72,7 @@ local function prepare(ctx, input)
 end
 
 local FIND = [[select o.id from orders o join users u on u.id = o.buyer_id left join receipts r on r.order_id = o.id
-  where u.email = $1::citext and (o.uid::text = lower($2) or r.label = upper($2)) order by r.id limit 1]]
+  where coalesce(u.guest_email, u.email) = $1::citext and (o.uid::text = lower($2) or r.label = upper($2)) order by r.id limit 1]]
 
 local function confirm(ctx, input)
   local raw = crypto.verify("withdrawal", input.token)
@@ -142,13 +143,14 @@ end
 local NOTE = { type = "string", max = 500, default = "" }
 
 return { routes = {
-  { method = "GET", path = "/api/receipts", auth = "user", summary = "The own receipts and credit notes", input = page.input(50, 200), handler = list },
-  { method = "GET", path = "/receipts/:number", auth = "user", summary = "A receipt to print", handler = show,
+  { method = "GET", path = "/api/receipts", auth = "user", guest = true, summary = "The own receipts and credit notes",
+    input = page.input(50, 200), handler = list },
+  { method = "GET", path = "/receipts/:number", auth = "user", guest = true, summary = "A receipt to print", handler = show,
     input = { number = { type = "string", max = 30, required = true } } },
-  { method = "GET", path = "/api/receipts/order", auth = "user", summary = "To the receipt of an order", handler = for_order,
+  { method = "GET", path = "/api/receipts/order", auth = "user", guest = true, summary = "To the receipt of an order", handler = for_order,
     input = { order = { type = "uuid", required = true } } },
   { method = "GET", path = "/api/consent", auth = "public", rate = "300/m", summary = "What a buyer is asked to agree to", handler = consent_text },
-  { method = "POST", path = "/api/consent", auth = "user", rate = "60/m", summary = "Agree to immediate delivery", handler = agree,
+  { method = "POST", path = "/api/consent", auth = "user", guest = true, rate = "60/m", summary = "Agree to immediate delivery", handler = agree,
     input = { video_id = { type = "uuid", required = true }, version = { type = "string", max = 20, required = true },
       country = { type = "string", max = 2, pattern = "^%a%a$", hint = "is two letters" } } },
   { method = "POST", path = "/api/withdrawal", auth = "public", rate = "20/h", summary = "Step 1 of withdrawing: the summary to confirm", handler = prepare,

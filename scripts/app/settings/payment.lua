@@ -11,7 +11,10 @@ local registry = require "lib.registry"
 local settings = require "lib.settings"
 local totp = require "lib.totp"
 
-local SWITCHES = { "wallet_payment", "wallet_transfer", "wallet_deposit", "wallet_withdraw", "paypal", "stripe", "xendit", "midtrans", "x402" }
+local SWITCHES = { "guest", "wallet_payment", "wallet_transfer", "wallet_deposit", "wallet_withdraw", "paypal", "stripe", "xendit", "midtrans", "x402" }
+
+-- What this site does itself needs no setting up.
+local function ours(name) return name == "guest" or name:find "^wallet" ~= nil end
 
 local function provider_table(ctx)
   local list, err = payments.providers()
@@ -32,7 +35,7 @@ local function show(ctx)
   local out = {}
   for _, name in ipairs(SWITCHES) do
     local on = payments.enabled(name)
-    if not name:find("^wallet") and not (known[name] and known[name].configured) then on = false end
+    if not ours(name) and not (known[name] and known[name].configured) then on = false end
     out[name .. "_enabled"] = on
   end
   out.default_provider = settings.get("payment.default_provider") or json.null
@@ -46,7 +49,7 @@ local function save(ctx, input)
   for _, name in ipairs(SWITCHES) do
     local on = input[name .. "_enabled"]
     if on ~= nil then
-      if on and not name:find("^wallet") and not (known[name] and known[name].configured) then
+      if on and not ours(name) and not (known[name] and known[name].configured) then
         return errors.fail("payment.not_configured", name .. " is not set up and cannot be switched on", { status = 409 })
       end
       values["payment." .. name .. "_enabled"] = on

@@ -66,7 +66,7 @@ load($("#site"), () => get("/admin/settings"), (r) => {
   return form;
 });
 
-const NAMES = { wallet_payment: "Buying from the wallet", wallet_transfer: "Transfers between members", wallet_deposit: "Top-ups that an administrator approves", wallet_withdraw: "Withdrawals", paypal: "PayPal", stripe: "Stripe", xendit: "Xendit", midtrans: "Midtrans", x402: "Crypto (x402)" };
+const NAMES = { guest: "Buying without an account", wallet_payment: "Buying from the wallet", wallet_transfer: "Transfers between members", wallet_deposit: "Top-ups that an administrator approves", wallet_withdraw: "Withdrawals", paypal: "PayPal", stripe: "Stripe", xendit: "Xendit", midtrans: "Midtrans", x402: "Crypto (x402)" };
 load($("#payment"), () => get("/admin/payment_settings"), (r) => {
   const known = new Map(r.providers.map((p) => [p.provider, p]));
   const switches = Object.keys(NAMES).map((name) => {
