@@ -900,7 +900,7 @@ function plugin.status() end
 ---@return table
 function plugin.state() end
 
----For tests of what a crash leaves behind: when the environment's PPV_CRASH_AT holds this name, the process is killed. PPV_CRASH_ONCE names a file that is made then; while it exists nothing is killed.
+---For tests of what a crash leaves behind: when the directory named by the environment's PPV_CRASH_DIR has a file of this name, the file is removed and the process killed.
 ---Phases: any
 ---@param point string
 function plugin.crash_at(point) end

@@ -27,19 +27,26 @@ alter table disputes
     add check ((state = 'open') = (closed_at is null));
 create index disputes_order on disputes (order_id) where state = 'open';
 
--- Internal: takes a share back from a wallet: first the sale's own hold, then what is free, the rest is a debt.
+-- Internal: takes a share back from a wallet: first the sale's own hold, then what a dispute froze, then what is free; the rest
+-- is a debt.
 create function ppv_claw_lines(o orders, p_user bigint, p_role text, p_amount bigint, p_note text) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v_account bigint;
     v_free bigint;
     v_take bigint;
+    v_left bigint;
+    r record;
 begin
     if p_amount <= 0 then
         return '[]';
     end if;
     v_account := ppv_account('user', p_user, 'wallet', o.currency);
-    perform ppv_unhold('sale:' || o.id || ':' || p_role, p_amount, 'captured');
+    v_left := p_amount - ppv_unhold('sale:' || o.id || ':' || p_role, p_amount, 'captured');
+    -- What an open dispute of this order froze is there for exactly this.
+    for r in select id from disputes where order_id = o.id and state = 'open' order by id loop
+        v_left := v_left - ppv_unhold('dispute:' || r.id || ':' || p_role, v_left, 'captured');
+    end loop;
     select balance - held into v_free from ledger_accounts where id = v_account;
     v_take := least(p_amount, v_free);
     return jsonb_build_array(jsonb_build_array(v_account, -v_take, p_note),
@@ -180,8 +187,9 @@ begin
     return v_txn;
 end $$;
 
--- The provider says that p_total of the charge has gone back. What we did not ask for was made at its own desk: booked here.
--- Open refunds of ours are left to their own answer. Returns what was booked, in the price's currency.
+-- The provider says that p_total of the charge has gone back (disputes are told apart). What we did not ask for was made at its
+-- own desk: booked here, also while a dispute is open. Open refunds of ours are left to their own answer. Returns what was booked,
+-- in the price's currency.
 create function ppv_refund_seen(p_order bigint, p_total bigint) returns bigint
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -189,11 +197,13 @@ declare
     v_price bigint;
 begin
     select * into o from orders where id = p_order for no key update;
-    if o.state not in ('paid', 'partially_refunded') or p_total is null
+    if o.state not in ('paid', 'partially_refunded', 'disputed') or p_total is null
        or exists (select from refunds where order_id = o.id and state in ('pending', 'sent', 'unknown')) then
         return 0;
     end if;
-    v_price := least(case when p_total >= o.charge then o.price else div(p_total::numeric * o.price, o.charge)::bigint end, o.price) - o.refunded;
+    v_price := least(case when p_total >= o.charge then o.price else div(p_total::numeric * o.price, o.charge)::bigint end
+        - coalesce((select sum(amount) from refunds where order_id = o.id and state = 'done' and source <> 'dispute'), 0),
+        o.price - o.refunded);
     if v_price <= 0 then
         return 0;
     end if;
@@ -250,8 +260,9 @@ begin
         update disputes set state = d->>'state', closed_at = now() where id = v_d.id;
         -- A refund that was under way may have ended the order meanwhile; then nothing is left to decide.
         if o.state = 'disputed' and d->>'state' = 'won' then
-            update orders set state = case when refunded > 0 then 'partially_refunded' else 'paid' end where id = o.id;
-        elsif o.state = 'disputed' then
+            update orders set state = case when refunded > 0 then 'partially_refunded' else 'paid' end where id = o.id
+                and not exists (select from disputes where order_id = o.id and state = 'open');
+        elsif o.state in ('paid', 'partially_refunded', 'disputed') then
             v_txn := ppv_refund_outside(o, v_part, 'dispute', 'Dispute lost');
             update disputes set txn_id = v_txn where id = v_d.id;
         end if;
@@ -260,9 +271,24 @@ begin
     return (select state from orders where id = o.id);
 end $$;
 
+-- All that a provider says of an order, in one transaction: {state, amount ...} as ppv_order_settle, refunded (of the charge, so
+-- far), dispute. The same news in any order, late or twice lead to the same state. Reply: {state, why, order_id, changed}.
+create function ppv_order_facts(p_order bigint, f jsonb, p_source text, p_actor bigint default null) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare r jsonb := ppv_order_settle(p_order, f - 'refunded' - 'dispute', p_source, p_actor);
+begin
+    if (f->>'refunded')::bigint > 0 then
+        perform ppv_refund_seen(p_order, (f->>'refunded')::bigint);
+    end if;
+    if jsonb_typeof(f->'dispute') = 'object' then
+        r := r || jsonb_build_object('state', coalesce(ppv_dispute_seen(p_order, f->'dispute'), r->>'state'));
+    end if;
+    return r;
+end $$;
+
 revoke insert, update on refunds, disputes from ppv_app;
 grant update (evidence) on disputes to ppv_app;
 grant select on refunds, disputes to ppv_worker;
 grant execute on function ppv_refund_begin(bigint, bigint, bigint, text, text, text) to ppv_app;
-grant execute on function ppv_refund_finish(bigint, text, text, text), ppv_refund_seen(bigint, bigint),
-    ppv_dispute_seen(bigint, jsonb) to ppv_app, ppv_worker;
+grant execute on function ppv_refund_finish(bigint, text, text, text), ppv_order_facts(bigint, jsonb, text, bigint)
+    to ppv_app, ppv_worker;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bind/bind_plugin.h"
 
-#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -144,22 +144,17 @@ static int l_state(lua_State *L)
 }
 
 /* ppv.plugin.crash_at(point: string) -> nothing
- * For tests of what a crash leaves behind: when the environment's PPV_CRASH_AT holds this name, the
- * process is killed. PPV_CRASH_ONCE names a file that is made then; while it exists nothing is
- * killed. Phases: any. Since 1.0 */
+ * For tests of what a crash leaves behind: when the directory named by the environment's
+ * PPV_CRASH_DIR has a file of this name, the file is removed and the process killed.
+ * Phases: any. Since 1.0 */
 static int l_crash_at(lua_State *L)
 {
-    const char *point = luaL_checkstring(L, 1);
-    const char *wanted = getenv("PPV_CRASH_AT"), *once = getenv("PPV_CRASH_ONCE");
-    if (!wanted || strcmp(wanted, point) != 0)
+    const char *point = luaL_checkstring(L, 1), *dir = getenv("PPV_CRASH_DIR");
+    char path[512];
+    if (!dir || snprintf(path, sizeof path, "%s/%s", dir, point) >= (int)sizeof path)
         return 0;
-    if (once) {
-        int fd = open(once, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
-        if (fd < 0)
-            return 0;
-        close(fd);
-    }
-    kill(getpid(), SIGKILL);
+    if (unlink(path) == 0)
+        kill(getpid(), SIGKILL);
     return 0;
 }
 

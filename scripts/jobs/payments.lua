@@ -4,6 +4,7 @@ local db = require "ppv.db"
 local json = require "ppv.json"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
+local crash = require "lib.crash"
 local errors = require "lib.errors"
 local payout = require "lib.payout"
 local settle = require "lib.settle"
@@ -27,6 +28,7 @@ local function done(id, order_id, problem)
 end
 
 local function event(job)
+  crash.at "event.claimed"
   local e, err = db.one("select id, provider, raw::text as hint, processed_at is not null as processed from payment_events where id = $1",
     job.payload.id)
   if e == nil then return nil, err end
@@ -54,6 +56,7 @@ local function event(job)
     done(e.id, o.id, tostring(err.message))
     return nil, err
   end
+  crash.at "event.before_done"
   done(e.id, o.id)
   return { order = o.uid, state = r.state }
 end

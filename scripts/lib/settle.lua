@@ -6,6 +6,7 @@ local json = require "ppv.json"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
 local context = require "lib.ctx"
+local crash = require "lib.crash"
 local desk = require "lib.desk"
 local display = require "lib.display"
 local errors = require "lib.errors"
@@ -86,26 +87,21 @@ function M.apply(o, facts, source, actor)
     return errors.fail("payment.plugin", o.method .. " gave unusable facts: " .. why)
   end
   local f = { state = facts.state, amount = facts.amount, currency = facts.currency and facts.currency:upper(), live = facts.live,
-    ref = facts.ref, payment_ref = facts.payment_ref or facts.ref, fee = facts.fee, ids = facts.ids, why = facts.why }
-  local row, err = db.one("select ppv_order_settle($1, $2::jsonb, $3, $4)::text as r", o.id, json.encode(f), source, actor)
+    ref = facts.ref, payment_ref = facts.payment_ref or facts.ref, fee = facts.fee, ids = facts.ids, why = facts.why,
+    refunded = facts.refunded, dispute = facts.dispute }
+  crash.at "settle.before_commit"
+  local row, err = db.one("select ppv_order_facts($1, $2::jsonb, $3, $4)::text as r", o.id, json.encode(f), source, actor)
   if not row then return nil, err end
+  crash.at "settle.after_commit"
   local r = json.decode(row.r)
   announce(o, r)
-  if facts.refunded and facts.refunded > 0 then
-    row, err = db.one("select ppv_refund_seen($1, $2) as n", o.id, facts.refunded)
-    if not row then return nil, err end
-  end
-  if facts.dispute then
-    row, err = db.one("select ppv_dispute_seen($1, $2::jsonb) as state", o.id, json.encode(facts.dispute))
-    if not row then return nil, err end
-    r.state = row.state or r.state
-  end
   return r
 end
 
 -- Asks the provider and applies what it says. fn: "fetch" (default) or "confirm" with params of the return address.
 function M.ask(o, source, fn, params, actor)
   if not o.provider_ref then return errors.fail("payment.not_started", "this order has not reached the provider") end
+  crash.at "settle.before_call"
   local facts, err
   if fn == "confirm" and registry.by_name[o.method] and registry.by_name[o.method].handler.confirm then
     facts, err = M.call(o, "confirm", params or {})
@@ -114,6 +110,7 @@ function M.ask(o, source, fn, params, actor)
     -- The buyer agreed and nobody came back: what is left to do is done now (a capture).
     if facts and facts.approved and facts.state == "pending" then facts, err = M.call(o, "confirm", {}) end
   end
+  crash.at "settle.after_call"
   if not facts then
     db.exec("update orders set asked_at = now(), asks = asks + 1 where id = $1", o.id)
     return nil, err
@@ -131,18 +128,22 @@ function M.refund(refund, again)
   -- Written before the call: after a crash the provider is asked how it ended, not to do it again.
   if not again then
     local row
+    crash.at "refund.sent.before_commit"
     row, err = db.one("select ppv_refund_finish($1, 'sent', null) as state", refund.id)
     if not row then return nil, err end
+    crash.at "refund.sent.after_commit"
   end
   local item = { id = tostring(refund.id), amount = refund.charge, currency = o.charge_currency, reason = refund.reason, key = refund.key,
     ref = refund.provider_ref }
   local r
   local p = registry.by_name[o.method]
   r, err = M.call(o, again and p and p.handler.refund_fetch and "refund_fetch" or "refund", item)
+  crash.at "refund.after_call"
   local state = r and ({ done = "done", pending = "sent", failed = "failed" })[r.state] or "unknown"
   if not r and errors.is(err, "payment.gateway_refused") or not r and errors.is(err, "payment.unsupported") then state = "failed" end
   local row, why = db.one("select ppv_refund_finish($1, $2, $3, $4) as state", refund.id, state, r and r.ref, err and tostring(err.message) or "")
   if not row then return nil, why end
+  crash.at "refund.after_commit"
   return row.state
 end
 

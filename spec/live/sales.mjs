@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Identical purchases at the same time: exactly one sale each, whatever the keys; transfers and purchases on one wallet.
+// Identical purchases at the same time: exactly one sale each, whatever the keys; transfers, withdrawals and purchases on one wallet.
 //   node spec/live/sales.mjs          ROUNDS=200 for the full run
 import { Server, check, count_by, fresh_ip, main, note, show } from "./lib.mjs";
 
@@ -47,6 +47,7 @@ await main(async () => {
   await poor_wallet(s, admin, creator);
   await crossing(s, admin, creator);
   await other_keys(s, admin, creator);
+  await all_at_once(s, admin);
   await s.check_books("mixed load");
   check("nothing was written as an error of ours", !/"event":"request\.failed"/.test(s.log()), s.log().match(/.*request\.failed.*/)?.[0]);
 });
@@ -104,4 +105,19 @@ async function other_keys(s, admin, creator) {
     show(by) + " balance " + await one.balance());
   const mine = await two.buy(films[0], "shared-key");
   check("the same key of another person is another key", mine.status === 200 && await two.balance() === 4500, mine.text);
+}
+
+// F1: purchases, withdrawals and transfers of one wallet at once, each twice under its key.
+async function all_at_once(s, admin) {
+  const [busy, other, maker] = [await s.user("busy"), await s.user("other"), await s.user("seller")], films = await s.films(maker, 5000, 20);
+  await s.fund(admin, busy, 150000);
+  const keyed = (path, body, key) => times_list(2, () => busy.post(path, body, { ip: fresh_ip(), headers: { "idempotency-key": key } }).then(r => ({ key, r })));
+  const all = await Promise.all(films.flatMap((f, i) => [...keyed("/api/wallet/pay", { video_id: f }, `b${i}`), ...keyed("/api/wallet/withdraw", { amount_cents: 5000 }, `w${i}`),
+    ...keyed("/api/wallet/transfer", { to_username: other.username, amount_cents: 5000 }, `t${i}`)]));
+  check("each is done or refused for want of money", all.every(x => [200, 402].includes(x.r.status)), show(count_by(all, x => x.r.status)));
+  const good = count_by([...new Set(all.filter(x => x.r.status === 200).map(x => x.key))], k => k[0]), { b = 0, w = 0, t = 0 } = good;
+  check("exactly what the wallet had is spent", b + w + t === 30, show(good));
+  const now = (await busy.get("/api/wallet/balance")).json;
+  check("withdrawals are on hold, the rest is gone", now.balance_cents === 5000 * w && now.held_cents === now.balance_cents, show(now));
+  check("the other side has it", await other.balance() === 5000 * t && await maker.balance() === 4500 * b);
 }

@@ -3,6 +3,7 @@
 local db = require "ppv.db"
 local json = require "ppv.json"
 local audit = require "lib.audit"
+local crash = require "lib.crash"
 local display = require "lib.display"
 local errors = require "lib.errors"
 local idempotency = require "lib.idempotency"
@@ -73,9 +74,11 @@ local function refund(ctx, input)
   if not o then return nil, err end
   local key, hash = idempotency.read(ctx, { input.uid, input.amount_cents, input.reason })
   if not key then return nil, hash end
+  crash.at "refund.begin.before_commit"
   local row
   row, err = db.one("select ppv_refund_begin($1, $2, $3, $4, $5, $6)::text as r", ctx.user.id, o.id, input.amount_cents, input.reason, key, hash)
   if not row then return nil, err end
+  crash.at "refund.begin.after_commit"
   local r = json.decode(row.r)
   if r.state == "pending" then
     -- The call may have been made by an earlier request with this key.

@@ -4,6 +4,7 @@ local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local json = require "ppv.json"
 local metrics = require "ppv.metrics"
+local crash = require "lib.crash"
 local display = require "lib.display"
 local errors = require "lib.errors"
 local iso = require "lib.iso"
@@ -49,7 +50,9 @@ end
 
 -- Sends a frozen order to the provider. The order's own number is the key: after an unclear failure the same call is repeated.
 local function open(o)
+  crash.at "order.start.before_call"
   local r, err = settle.call(o, "start")
+  crash.at "order.start.after_call"
   if not r then
     if errors.is(err, "payment.gateway_refused") or errors.is(err, "payment.currency") then
       settle.apply(o, { state = "failed", why = "refused" }, "start")
@@ -63,6 +66,7 @@ local function open(o)
   done, err = db.exec("select ppv_order_opened($1, $2, $3, $4::jsonb, $5::jsonb, $6)", o.id, r.ref, url,
     json.encode(r.ids or {}), json.encode { lines = json.array(r.lines or {}), upload = r.upload == true }, r.expires and math.floor(r.expires))
   if not done then return nil, err end
+  crash.at "order.opened"
   return url
 end
 
@@ -85,9 +89,11 @@ local function start(ctx, input)
   local q
   q, err = terms(ctx, v, input, p, info)
   if not q then return nil, err end
+  crash.at "order.start.before_commit"
   local row
   row, err = db.one("select ppv_order_start($1, $2::uuid, $3::jsonb)::text as r", ctx.user.id, v.id, json.encode(q))
   if not row then return nil, err end
+  crash.at "order.start.after_commit"
   local r = json.decode(row.r)
   metrics.count("orders_started_total", 1)
   if r.again then return start_answer(ctx, r, name, r.url) end
@@ -216,11 +222,13 @@ local function webhook(ctx)
   end
   if type(event.key) ~= "string" or event.key == "" then return errors.fail("payment.bad_event", "This message has no identity.") end
   local key = #event.key <= 200 and event.key or crypto.sha256(event.key, "hex")
+  crash.at "webhook.before_commit"
   local row
   row, err = db.one("select ppv_payment_event_add($1, $2, $3, $4::jsonb, $5) as id", name, key, tostring(event.type or ""),
     json.encode { order = event.order, ref = event.ref, payment_ref = event.payment_ref, approved = event.approved == true,
       payout = event.payout, payout_ref = event.payout_ref, ignore = event.ignore == true }, db.bytes(body))
   if not row then return errors.fail("db.unavailable", "The message could not be kept; please send it again.", { detail = err.message }) end
+  crash.at "webhook.after_commit"
   metrics.count("webhooks_total", 1)
   return ctx:ok { received = true }
 end

@@ -6,6 +6,7 @@ local json = require "ppv.json"
 local ledger = require "ppv.ledger"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
+local crash = require "lib.crash"
 local display = require "lib.display"
 local errors = require "lib.errors"
 local idempotency = require "lib.idempotency"
@@ -104,9 +105,11 @@ local function pay(ctx, input)
   local q
   q, err = quote.of(ctx, v, "wallet", input.ref_code)
   if not q then return nil, err end
+  crash.at "purchase.before_commit"
   local r
   r, err = sell(ctx, v, input.price_cents or v.price, q, key, hash)
   if not r then return nil, err end
+  crash.at "purchase.after_commit"
   metrics.count("sales_total", 1)
   tell_creator(v, r)
   return ctx:ok { balance_cents = r.balance, balance_display = display.money(r.balance, r.currency),
