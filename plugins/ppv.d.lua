@@ -464,6 +464,195 @@ function sub:next(timeout_s) end
 ---Phases: request webhook job tick
 function sub:close() end
 
+---@class ppv.evm
+local evm = {}
+
+---Ethereum's hash, 32 bytes (not SHA3-256).
+---Phases: any
+---@param s string
+---@return string
+function evm.keccak256(s) end
+
+---"0x" and lower-case digits.
+---Phases: any
+---@param s string
+---@return string
+function evm.hex(s) end
+
+---The bytes of "0x" and an even number of digits.
+---Phases: any. Errors: input.invalid
+---@param text string
+---@return string|nil
+---@return ppv.err? err
+function evm.unhex(text) end
+
+---The address with its checksum (EIP-55); of mixed case only when the checksum is right.
+---Phases: any. Errors: input.invalid
+---@param text string
+---@return string|nil
+---@return ppv.err? err
+function evm.address(text) end
+
+---What a wallet signs for a text (EIP-191), 32 bytes.
+---Phases: any
+---@param message string
+---@return string
+function evm.personal_hash(message) end
+
+---The address that signed the 32 bytes. 65 bytes r, s, v; v is 27, 28, 0 or 1. A high s (the twin of a genuine signature) and r or s out of range are refused. Always compare the address: any signature fits some.
+---Phases: any. Errors: input.invalid
+---@param digest string
+---@param signature string
+---@return string|nil
+---@return ppv.err? err
+function evm.recover(digest, signature) end
+
+---abi.encode. Whole numbers are decimal texts or numbers below 2^53, addresses texts, bytes and bytesN strings of bytes, tuples and arrays tables.
+---Phases: any. Errors: input.invalid
+---@param types any
+---@param values any
+---@return string|nil
+---@return ppv.err? err
+function evm.encode(types, values) end
+
+---The values: whole numbers as decimal texts, addresses with their checksum. Anything but the one canonical encoding is refused.
+---Phases: any. Errors: input.invalid
+---@param types any
+---@param data string
+---@return any|nil
+---@return ppv.err? err
+function evm.decode(types, data) end
+
+---The 4 bytes that choose a function: "transfer(address,uint256)".
+---Phases: any. Errors: input.invalid
+---@param signature string
+---@return string|nil
+---@return ppv.err? err
+function evm.selector(signature) end
+
+---The first topic of an event as hexadecimal text: "Transfer(address,address,uint256)".
+---Phases: any. Errors: input.invalid
+---@param signature string
+---@return string|nil
+---@return ppv.err? err
+function evm.topic(signature) end
+
+---Selector and arguments as hexadecimal text, for eth_call and transactions.
+---Phases: any. Errors: input.invalid
+---@param signature string
+---@param ... any
+---@return string|nil
+---@return ppv.err? err
+function evm.call(signature, ...) end
+
+---The domain separator of EIP-712; t as for typed_hash.
+---Phases: any. Errors: input.invalid
+---@param t table
+---@return string|nil
+---@return ppv.err? err
+function evm.domain_hash(t) end
+
+---hashStruct of the message; t as for typed_hash.
+---Phases: any. Errors: input.invalid
+---@param t table
+---@return string|nil
+---@return ppv.err? err
+function evm.struct_hash(t) end
+
+---What a wallet signs for typed data (EIP-712), 32 bytes. domain: {name, version, chainId, verifyingContract, salt}, what is absent is left out; types: {Name = {{name=, type=}, ...}}; values as for encode, structs by their fields' names.
+---Phases: any. Errors: input.invalid
+---@param t table
+---@return string|nil
+---@return ppv.err? err
+function evm.typed_hash(t) end
+
+---Exact, in 256 bits; decimal texts or numbers below 2^53.
+---Phases: any. Errors: input.invalid
+---@param a string
+---@param b string
+---@return string|nil
+---@return ppv.err? err
+function evm.add(a, b) end
+
+---Exact; a negative result is an error.
+---Phases: any. Errors: input.invalid
+---@param a string
+---@param b string
+---@return string|nil
+---@return ppv.err? err
+function evm.sub(a, b) end
+
+----1, 0 or 1.
+---Phases: any
+---@param a string
+---@param b string
+---@return integer
+function evm.cmp(a, b) end
+
+---a * b / c without overflow in between; round: "down" or "up".
+---Phases: any. Errors: input.invalid
+---@param a string
+---@param b string
+---@param c string
+---@param round string
+---@return string|nil
+---@return ppv.err? err
+function evm.muldiv(a, b, c, round) end
+
+---Makes a key, sealed below var_dir, and answers its address. replace: the old one is kept aside. Not for plugins.
+---Phases: any. Errors: request.conflict input.invalid io.failed
+---@param name string
+---@param replace? boolean
+---@return string|nil
+---@return ppv.err? err
+function evm.key_new(name, replace) end
+
+---The same with the key that a file holds as 64 digits; only its owner may read the file. Not for plugins.
+---Phases: any. Errors: request.conflict request.not_found input.invalid config.invalid io.failed
+---@param name string
+---@param path string
+---@param replace? boolean
+---@return string|nil
+---@return ppv.err? err
+function evm.key_import(name, path, replace) end
+
+---Not for plugins.
+---Phases: any. Errors: request.not_found auth.required
+---@param name string
+---@return string|nil
+---@return ppv.err? err
+function evm.key_address(name) end
+
+---All keys, replaced ones as NAME.ADDRESS, with the master key that sealed them. Not for plugins.
+---Phases: any. Errors: io.failed
+---@return table|nil
+---@return ppv.err? err
+function evm.key_list() end
+
+---Seals all keys with the newest master key: how many, and how many no key opens. Not for plugins.
+---Phases: any. Errors: io.failed
+---@return integer|nil
+---@return integer
+---@return ppv.err? err
+function evm.key_reseal() end
+
+---65 bytes r, s, v with v 27 or 28, over 32 bytes. The key "invoice_signer" signs at most invoice_rate times a minute. Not for plugins.
+---Phases: any. Errors: request.not_found request.rate auth.required
+---@param name string
+---@param digest string
+---@return string|nil
+---@return ppv.err? err
+function evm.sign(name, digest) end
+
+---tx: {chain_id, nonce, tip, fee_cap, gas, value, to, data}. A transaction with a fee cap (EIP-1559), signed with the named key: hexadecimal text for eth_sendRawTransaction, and its hash. Numbers are decimal texts or below 2^53, tip and fee_cap in wei per gas; data is hexadecimal text. Not for plugins.
+---Phases: any. Errors: request.not_found input.invalid auth.required
+---@param tx table
+---@param key string
+---@return string|nil raw
+---@return string hash
+---@return ppv.err? err
+function evm.raw_transaction(tx, key) end
+
 ---@class ppv.fetch
 local fetch = {}
 

@@ -93,7 +93,7 @@ static int give_tree(const char *path, struct err *e)
 
 int drop_prepare(struct err *e)
 {
-    char tmp[PATH_MAX], burst[PATH_MAX];
+    char tmp[PATH_MAX], burst[PATH_MAX], keys[PATH_MAX];
     if (geteuid() != 0)
         return 0;
     if (find_user(e) < 0)
@@ -102,7 +102,12 @@ int drop_prepare(struct err *e)
         log_event(LOG_WARN, "drop.root", "");
     snprintf(tmp, sizeof tmp, "%s/tmp", conf_str("var_dir"));
     snprintf(burst, sizeof burst, "%s/burst", conf_str("var_dir"));
-    const char *const trees[] = {conf_str("upload_dir"), conf_str("media_dir"), tmp, burst,
+    snprintf(keys, sizeof keys, "%s/keys", conf_str("var_dir"));
+    const char *const trees[] = {conf_str("upload_dir"),
+                                 conf_str("media_dir"),
+                                 tmp,
+                                 burst,
+                                 keys,
                                  conf_str("smtp_url")[0] ? "" : conf_str("mail_outbox")};
     for (size_t i = 0; i < sizeof trees / sizeof *trees; i++)
         if (trees[i][0] && give_tree(trees[i], e) < 0)

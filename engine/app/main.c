@@ -315,6 +315,14 @@ static int cmd_secret(void)
     return 0;
 }
 
+static int cmd_key(void)
+{
+    bool seals = cl.argc > 1; /* new, import */
+    if (seals && site_knows_key())
+        return 1;
+    return run_lua("scripts/cli/key.lua", true, true);
+}
+
 static int cmd_lua(void)
 {
     if (cl.argc < 1) {
@@ -378,6 +386,7 @@ static const struct command commands[] = {
     {"jobs", "[list|retry ID|cancel ID]", "the background queue", cmd_jobs},
     {"ledger", "verify|export|report|key", "add up, prove and show the books", cmd_ledger},
     {"secret", "list|rotate|reseal", "the master key of films and sealed settings", cmd_secret},
+    {"key", "list|new NAME|import NAME FILE", "keys for payments on a chain", cmd_key},
     {"trace", "clip FILE [EVIDENCE]|verify EVIDENCE", "whose copy a leaked clip is", cmd_trace},
     {"spec", "[busted arguments]", "run the specifications", cmd_spec},
     {"lua", "FILE [ARGS]", "run a Lua file inside the engine", cmd_lua},

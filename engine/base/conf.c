@@ -129,6 +129,10 @@ static struct key keys[] = {
         "Memory of all Lua code of one worker."),
     KEY("fetch_allow_private", BOOL, "false", NULL,
         "Lets outgoing requests reach private addresses. For tests and trusted networks only."),
+    KEY("invoice_rate", INT, "600", "1..1000000",
+        "Invoices for on-chain payments that all processes together sign in a minute; more is not "
+        "a "
+        "rush but a thief."),
     KEY("argon2_memory_kib", INT, "19456", "1024..4194304", "Memory of one password hash in KiB."),
     KEY("argon2_time", INT, "2", "1..64", "Passes of one password hash."),
     KEY("argon2_threads", INT, "2", "1..64",

@@ -6,6 +6,7 @@
 #include "bind/bind_crypto.h"
 #include "bind/bind_db.h"
 #include "bind/bind_events.h"
+#include "bind/bind_evm.h"
 #include "bind/bind_http.h"
 #include "bind/bind_json.h"
 #include "bind/bind_ledger.h"
@@ -40,6 +41,7 @@ void bind_open_all(lua_State *L)
         {"ppv.media", bind_media_open},     {"ppv.burst", bind_burst_open},
         {"ppv.blob", bind_media_blob},      {"ppv.events", bind_events_open},
         {"ppv.plugin", bind_plugin_open},   {"ppv.playback", bind_play_open},
+        {"ppv.evm", bind_evm_open},
     };
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
         vm_module(L, modules[i].name, modules[i].open);

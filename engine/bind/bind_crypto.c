@@ -197,7 +197,8 @@ static int push_scratch(lua_State *L)
 
 static const char *purpose(lua_State *L, int i, const char *def)
 {
-    lx_opt_str(L, i, PURPOSE_MAX, def);
+    struct str p = lx_opt_str(L, i, PURPOSE_MAX, def);
+    luaL_argcheck(L, !str_starts(p, "evm/"), i, "these keys are for the engine alone (ppv.evm)");
     return luaL_optstring(L, i, def);
 }
 

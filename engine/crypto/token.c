@@ -97,8 +97,7 @@ static void wipe(struct buf *b)
     buf_fini(b);
 }
 
-/* Whole or not at all, and on the disk before anything is signed with it. fresh: fails if path exists meanwhile. */
-static int write_file(const char *path, struct str text, bool fresh, struct err *e)
+int token_store(const char *path, struct str text, bool fresh, struct err *e)
 {
     char tmp[512], dir[512];
     snprintf(tmp, sizeof tmp, "%.480s.%d.new", path, (int)getpid());
@@ -131,7 +130,7 @@ int token_init(const char *path, struct err *e)
     if (rc && why.code == ERR_NOT_FOUND) {
         buf_puts(&b, "# Keys of this instance, newest first. Back this file up and tell nobody.\n");
         put_new_key(&b);
-        rc = write_file(path, (struct str){b.p, b.n}, true, &why);
+        rc = token_store(path, (struct str){b.p, b.n}, true, &why);
     }
     if (rc) {
         if (e)
@@ -153,7 +152,7 @@ int token_rotate(const char *path, struct err *e)
     if (rc == 0) {
         put_new_key(&b);
         buf_put(&b, old.p, old.n);
-        rc = write_file(path, (struct str){b.p, b.n}, false, e);
+        rc = token_store(path, (struct str){b.p, b.n}, false, e);
     }
     wipe(&old);
     wipe(&b);

@@ -4,6 +4,7 @@
  * (HKDF), so a token for one purpose is no token for another. Any thread after token_init. */
 #ifndef CRYPTO_TOKEN_H
 #define CRYPTO_TOKEN_H
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/err.h"
 #include "base/str.h"
@@ -11,6 +12,9 @@
 
 /* Once, in the master before fork. A missing file is made (mode 0600, fsynced); one that others may read is refused. */
 int token_init(const char *path, struct err *e);
+/* Writes a file that only its owner can read, whole or not at all, and on the disk before anything is signed with it.
+ * fresh: fails if path exists meanwhile. */
+int token_store(const char *path, struct str text, bool fresh, struct err *e);
 /* Adds a new first key to the file; running processes use it after restart. */
 int token_rotate(const char *path, struct err *e);
 /* The name of the newest key. */

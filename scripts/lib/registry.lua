@@ -16,7 +16,7 @@ local REQUIRED = {
 }
 local SETTING = { string = true, secret = true, int = true, bps = true, bool = true, url = true, enum = true, list = true,
   money = true }
-local CAP = { db = true, fetch = true, mail = true, cache = true, ["ledger:read"] = true }
+local CAP = { db = true, fetch = true, mail = true, cache = true, evm = true, ["ledger:read"] = true }
 
 local function manifest_problem(name, m)
   if type(m) ~= "table" then return "manifest.lua must return a table" end

@@ -1,10 +1,12 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The places in the database that hold sealed secrets (ppv.crypto.seal), and moving them to the newest key of the secret file.
+-- The places in the database that hold sealed secrets (ppv.crypto.seal), and moving them to the newest key of the secret file;
+-- the files of on-chain keys (ppv.evm) go with them.
 -- A new column with sealed text belongs into M.PLACES.
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
+local evm = require "ppv.evm"
 
-local M = {}
+local M = { CHAIN_KEYS = "on-chain keys" }
 local BATCH = 200
 
 -- id: text expression that names a row; get: expression of the sealed text; set: assignment of $2; purpose: that of crypto.seal.
@@ -32,6 +34,11 @@ function M.count()
     if not rows then return nil, err end
     for _, r in ipairs(rows) do out[#out + 1] = { key = r.key, name = p.name, n = r.n } end
   end
+  local keys, err = evm.key_list()
+  if not keys then return nil, err end
+  local by = {}
+  for _, k in ipairs(keys) do by[k.sealed_by] = (by[k.sealed_by] or 0) + 1 end
+  for kid, n in pairs(by) do out[#out + 1] = { key = kid, name = M.CHAIN_KEYS, n = n } end
   return out
 end
 
@@ -71,6 +78,9 @@ function M.reseal()
     until not last
     out[#out + 1] = sum
   end
+  local done, bad = evm.key_reseal()
+  if not done then return nil, bad end
+  out[#out + 1] = { name = M.CHAIN_KEYS, done = done, unreadable = bad }
   return out
 end
 

@@ -23,5 +23,9 @@ return {
     ["ppv.json"] = {},
     ["ppv.money"] = {},
     ["ppv.time"] = {},
+    ["ppv.evm"] = { cap = "evm", only = { -- not the keys
+      "keccak256", "hex", "unhex", "address", "personal_hash", "recover", "encode", "decode", "selector", "topic", "call",
+      "domain_hash", "struct_hash", "typed_hash", "add", "sub", "cmp", "muldiv",
+    } },
   },
 }

@@ -33,8 +33,12 @@ await main(async () => {
   const sealed = () => s.sql(`select split_part(x, '.', 1), count(*) from (select title_secret x from videos where state = 'ready' union all select secret_sealed
     from user_totp union all select value ->> 'password' from settings where key = 'smtp') t group by 1 order by 1`);
 
+  let r = await s.ppv("key", "new", "relayer");
+  const address = r.out.match(/0x[0-9a-fA-F]{40}/)?.[0];
+  check("a key for a chain is made once", r.code === 0 && address && (await s.ppv("key", "new", "relayer")).code === 1, show(r));
+
   const [old] = keys();
-  let r = await s.ppv("secret", "rotate");
+  r = await s.ppv("secret", "rotate");
   check("rotate adds a key in front", r.code === 0 && keys().length === 3 && keys()[1] === old && r.out.includes(keys()[0]), show(r));
   r = await s.ppv("secret", "reseal");
   check("reseal waits for the restart of the running site", r.code === 1 && /[Rr]estart/.test(r.err) && show(await sealed()) === show([[old, "3"]]), show(r));
@@ -52,6 +56,8 @@ await main(async () => {
   await maker.login();
   check("without the old key the film plays with the same keys", await key_of(maker, id) === was, await key_of(maker, id));
   r = await s.ppv("secret", "reseal");
+  const chain = await s.ppv("key", "list");
+  check("the key for a chain is still that one", chain.code === 0 && chain.out.includes(address), show(chain));
   check("nothing is left to do", r.code === 0 && /^ +0 film secrets/m.test(r.out), show(r));
   await s.sql(`update videos set title_secret = '${old}.' || split_part(title_secret, '.', 2) where id = '${id}'`);
   r = await s.ppv("secret", "reseal");
