@@ -860,7 +860,7 @@ function media.cancel(id) end
 ---@return ppv.err? err
 function media.run(kind, spec, on_progress) end
 
----How well a clip (its clip.fp in root, from media.run "sign") fits a title: correlation of the best places, -1 to 1; from about 0.7 on it is the title. fingerprint: path in root "media" of the coarse fingerprint, with its key and iv (16 bytes each).
+---How well a clip (its clip.fp in root, from media.run "sign") fits a title: correlation of the best places, -1 to 1; below 0.55 it is another title, above it may be: media.run "trace" compares the pictures. fingerprint: path in root "media" of the coarse fingerprint, with its key and iv (16 bytes each).
 ---Phases: request webhook job tick. Yields. Errors: request.not_found io.failed
 ---@param root string
 ---@param signature string

@@ -30,7 +30,8 @@ static void match_work(struct bind_work *w)
     struct trace_clip clip;
     struct fp_title title;
     struct buf b = {0};
-    int fd, view;
+    struct fp_view best[FP_BEST];
+    int fd;
     if (blob_open(m->root, m->path, O_RDONLY | O_CLOEXEC, 0, &fd, &w->err) < 0)
         return;
     int rc = trace_clip_read(&clip, fd, &w->err);
@@ -44,7 +45,7 @@ static void match_work(struct bind_work *w)
             ERR(&w->err, ERR_INTERNAL, "a fingerprint does not fit its key");
         } else {
             fp_title_init(&title, plain, (size_t)n, FP_COARSE);
-            m->score = fp_match(&title, &clip.fp, false, &view);
+            m->score = fp_match(&title, &clip.fp, best);
             fp_title_fini(&title);
         }
     }
@@ -59,9 +60,10 @@ static int match_push(lua_State *L, struct bind_work *w)
 }
 
 /* ppv.media.match(root: string, signature: string, fingerprint: string, key: string, iv: string) -> number | nil, err
- * How well a clip (its clip.fp in root, from media.run "sign") fits a title: correlation of the best places, -1 to 1; from
- * about 0.7 on it is the title. fingerprint: path in root "media" of the coarse fingerprint, with its key and iv (16 bytes
- * each). Phases: request webhook job tick. Yields. Errors: request.not_found io.failed. Since 1.0 */
+ * How well a clip (its clip.fp in root, from media.run "sign") fits a title: correlation of the best places, -1 to 1; below 0.55
+ * it is another title, above it may be: media.run "trace" compares the pictures. fingerprint: path in root "media" of the coarse
+ * fingerprint, with its key and iv (16 bytes each).
+ * Phases: request webhook job tick. Yields. Errors: request.not_found io.failed. Since 1.0 */
 static int l_match(lua_State *L)
 {
     struct task *t = lx_task(L, PHASE_IO);

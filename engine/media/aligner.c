@@ -13,7 +13,7 @@ struct gray_map aligner_from_view(const struct fp_view *v, int w, int h)
 {
     double s = (double)h / w;
     return (struct gray_map){
-        {v->a[1], 0, 2 * v->a[0] + v->a[1] - 1, 0, v->a[3], (2 * v->a[2] + v->a[3] - 1) * s, 0, 0}};
+        .m = {v->a[1], 0, 2 * v->a[0] + v->a[1] - 1, 0, v->a[3], (2 * v->a[2] + v->a[3] - 1) * s}};
 }
 
 struct fp_view aligner_to_view(const struct gray_map *g, int w, int h)
@@ -38,7 +38,7 @@ static double pair_step(const float *t, const float *im, int w, int h, const str
         for (int x = 1; x < w - 1; x++) {
             int q = y * w + x;
             gray_where(g, w, h, x, y, &px[q], &py[q]);
-            ok[q] = px[q] >= 1 && py[q] >= 1 && px[q] < (float)(w - 2) && py[q] < (float)(h - 2);
+            ok[q] = gray_inside(g, w, h, 1, px[q], py[q]);
             if (!ok[q])
                 continue;
             float v = val[q] = gray_at(im, w, px[q], py[q]);

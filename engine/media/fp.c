@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #ifdef __SSE2__
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 #include "base/err.h"
 
@@ -14,10 +14,18 @@ enum {
     MOMENT_FRAMES = 4, /* coarse pictures each */
     WINDOW = 4,        /* fine pictures that are placed together */
     CHOICES = 16,      /* places kept for each window */
-    SLOW = 6
+    SLOW = 6,
+    VIEWS = 26,
+    LOOKS = 4,       /* moments for a first look at every view ... */
+    LOOK_FRAMES = 2, /* ... and their pictures */
+    LEAST = FP_CELLS * 3 / 8
 };
-static const float FLAT = 0.02f;   /* spread of the logarithm below which a picture says nothing */
-static const float DARK = 16;      /* luma that counts as black */
+static const float FLAT = 0.02f; /* spread of the logarithm below which a picture says nothing */
+static const float DARK = 16;    /* luma that counts as black */
+static const float LOUD = 2.2f; /* spreads that a cell may stand out: a logo is no more than that */
+static const double FAINT = 0.1;   /* share of a title picture's contrast that is worth little */
+static const double CORNER = 0.05; /* by which a crop is off the middle */
+static const double WORTH = 0.35;  /* correlation from which a view is made exact */
 static const double WEIGHT = 8;    /* of a correlation against ... */
 static const double JUMP_COST = 4; /* ... a cut */
 
@@ -77,20 +85,23 @@ static int slow_terms(const uint8_t *w, float out[SLOW][FP_CELLS])
     return n;
 }
 
-/* w: cells that count, or NULL. */
-static void normalise(const float in[FP_CELLS], const uint8_t *w, int16_t out[FP_CELLS])
+/* How a view is looked through: which cells count, where they lie in the clip's grid, what varies slowly over them. */
+struct lens {
+    int n;
+    uint8_t in[FP_CELLS];
+    float x[FP_CELLS], y[FP_CELLS], slow[SLOW][FP_CELLS];
+};
+
+static float size_of(const float f[FP_CELLS])
 {
-    static __thread float whole[SLOW][FP_CELLS];
-    static __thread bool have;
-    float part[SLOW][FP_CELLS], f[FP_CELLS], sq = 0;
-    const float(*slow)[FP_CELLS] = (const float(*)[FP_CELLS])(w ? part : whole);
-    int n = FP_CELLS;
-    if (w)
-        n = slow_terms(w, part);
-    else if (!have)
-        have = slow_terms(NULL, whole) > 0;
+    float sq = 0;
     for (int i = 0; i < FP_CELLS; i++)
-        f[i] = !w || w[i] ? logf(in[i] + DARK) : 0;
+        sq += f[i] * f[i];
+    return sq;
+}
+
+static void take_slow(const float slow[SLOW][FP_CELLS], float f[FP_CELLS])
+{
     for (int k = 0; k < SLOW; k++) {
         float d = 0;
         for (int i = 0; i < FP_CELLS; i++)
@@ -98,15 +109,27 @@ static void normalise(const float in[FP_CELLS], const uint8_t *w, int16_t out[FP
         for (int i = 0; i < FP_CELLS; i++)
             f[i] -= d * slow[k][i];
     }
+}
+
+/* f: logarithms, 0 where a cell does not count; n cells do. */
+static void normalise(float f[FP_CELLS], const float slow[SLOW][FP_CELLS], int n,
+                      int16_t out[FP_CELLS])
+{
+    take_slow(slow, f);
+    float most = LOUD * sqrtf(size_of(f) / (float)n);
     for (int i = 0; i < FP_CELLS; i++)
-        sq += f[i] * f[i];
-    float k = sq > FLAT * FLAT * (float)n ? UNIT / sqrtf(sq) : 0;
+        f[i] = f[i] > most ? most : f[i] < -most ? -most : f[i];
+    float sq = size_of(f), k = sq > FLAT * FLAT * (float)n ? UNIT / sqrtf(sq) : 0;
     for (int i = 0; i < FP_CELLS; i++)
         out[i] = (int16_t)lrintf(f[i] * k);
 }
 
 void fp_title_init(struct fp_title *t, const uint8_t *cells, size_t bytes, int step)
 {
+    float slow[SLOW][FP_CELLS], level[256];
+    slow_terms(NULL, slow);
+    for (int i = 0; i < 256; i++)
+        level[i] = logf((float)i + DARK);
     t->n = (int)(bytes / FP_CELLS);
     t->step = step;
     t->vec = malloc((size_t)t->n * FP_CELLS * sizeof *t->vec + 16);
@@ -114,8 +137,8 @@ void fp_title_init(struct fp_title *t, const uint8_t *cells, size_t bytes, int s
     for (int i = 0; i < t->n; i++) {
         float f[FP_CELLS];
         for (int k = 0; k < FP_CELLS; k++)
-            f[k] = cells[(size_t)i * FP_CELLS + (size_t)k];
-        normalise(f, NULL, t->vec + (size_t)i * FP_CELLS);
+            f[k] = level[cells[(size_t)i * FP_CELLS + (size_t)k]];
+        normalise(f, (const float(*)[FP_CELLS])slow, FP_CELLS, t->vec + (size_t)i * FP_CELLS);
     }
 }
 
@@ -125,53 +148,83 @@ void fp_title_fini(struct fp_title *t)
     t->vec = NULL;
 }
 
+#ifdef __SSE2__
+__attribute__((target("avx2"))) static int dot_wide(const int16_t *a, const int16_t *b)
+{
+    __m256i s = _mm256_setzero_si256();
+    for (int i = 0; i < FP_CELLS; i += 16)
+        s = _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_loadu_si256((const __m256i *)(a + i)),
+                                                  _mm256_loadu_si256((const __m256i *)(b + i))));
+    __m128i t = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+    t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
+}
+#endif
+
 static int dot(const int16_t *a, const int16_t *b)
 {
 #ifdef __SSE2__
-    __m128i s = _mm_setzero_si128();
-    for (int i = 0; i < FP_CELLS; i += 8)
-        s = _mm_add_epi32(s, _mm_madd_epi16(_mm_loadu_si128((const __m128i *)(a + i)),
-                                            _mm_loadu_si128((const __m128i *)(b + i))));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
-#else
+    if (__builtin_cpu_supports("avx2"))
+        return dot_wide(a, b);
+#endif
     int s = 0;
     for (int i = 0; i < FP_CELLS; i++)
         s += a[i] * b[i];
     return s;
-#endif
+}
+
+/* False when the view shows too little of the title. */
+static bool lens_init(struct lens *l, const struct fp_clip *c, const struct fp_view *v)
+{
+    // Clip cells that are wholly inside the bars.
+    double x0 = ceil(c->bars[0] * FP_CLIP_W - 0.1), x1 = floor(c->bars[2] * FP_CLIP_W + 0.1) - 1;
+    double y0 = ceil(c->bars[1] * FP_CLIP_H - 0.1), y1 = floor(c->bars[3] * FP_CLIP_H + 0.1) - 1;
+    l->n = 0;
+    for (int i = 0; i < FP_CELLS; i++) {
+        double x = v->a[0] + v->a[1] * (i % FP_W + 0.5) / FP_W;
+        double y = v->a[2] + v->a[3] * (i / FP_W + 0.5) / FP_H;
+        l->in[i] = x > c->bars[0] && y > c->bars[1] && x < c->bars[2] && y < c->bars[3];
+        l->x[i] = (float)fmin(fmax(x * FP_CLIP_W - 0.5, x0), x1 - 0.001);
+        l->y[i] = (float)fmin(fmax(y * FP_CLIP_H - 0.5, y0), y1 - 0.001);
+        l->n += l->in[i];
+    }
+    if (l->n < LEAST)
+        return false;
+    slow_terms(l->in, l->slow);
+    return true;
 }
 
 /* A clip's picture on the title's cells. False when it is flat. */
-static bool project(const uint8_t *cells, const struct fp_view *v, int16_t out[FP_CELLS])
+static bool project(const uint8_t *cells, const struct lens *l, int16_t out[FP_CELLS])
 {
     float f[FP_CELLS];
-    uint8_t in[FP_CELLS];
-    int n = 0;
-    for (int y = 0; y < FP_H; y++)
-        for (int x = 0; x < FP_W; x++) {
-            int q = y * FP_W + x;
-            double cx = (v->a[0] + v->a[1] * (x + 0.5) / FP_W) * FP_CLIP_W - 0.5;
-            double cy = (v->a[2] + v->a[3] * (y + 0.5) / FP_H) * FP_CLIP_H - 0.5;
-            in[q] = cx > -0.51 && cy > -0.51 && cx < FP_CLIP_W - 0.49 && cy < FP_CLIP_H - 0.49;
-            f[q] = 0;
-            if (!in[q])
-                continue;
-            cx = fmin(fmax(cx, 0), FP_CLIP_W - 1.001);
-            cy = fmin(fmax(cy, 0), FP_CLIP_H - 1.001);
-            int x0 = (int)cx, y0 = (int)cy;
-            double a = cx - x0, b = cy - y0;
-            const uint8_t *p = cells + y0 * FP_CLIP_W + x0;
-            f[q] = (float)((p[0] * (1 - a) + p[1] * a) * (1 - b) +
-                           (p[FP_CLIP_W] * (1 - a) + p[FP_CLIP_W + 1] * a) * b);
-            n++;
-        }
-    if (n < FP_CELLS / 3)
-        return false;
-    normalise(f, in, out);
+    for (int i = 0; i < FP_CELLS; i++) {
+        f[i] = 0;
+        if (!l->in[i])
+            continue;
+        int x = (int)l->x[i], y = (int)l->y[i];
+        float a = l->x[i] - (float)x, b = l->y[i] - (float)y;
+        const uint8_t *p = cells + y * FP_CLIP_W + x;
+        f[i] = logf(DARK + (p[0] * (1 - a) + p[1] * a) * (1 - b) +
+                    (p[FP_CLIP_W] * (1 - a) + p[FP_CLIP_W + 1] * a) * b);
+    }
+    normalise(f, l->slow, l->n, out);
     return dot(out, out) > 0;
 }
 
+/* Correlation over the cells that count alone; the quick dot product takes the title's length over all. */
+static double exact(const struct lens *l, const int16_t *clip, const int16_t *title)
+{
+    float f[FP_CELLS], d = 0;
+    for (int i = 0; i < FP_CELLS; i++)
+        f[i] = l->in[i] ? title[i] : 0;
+    take_slow(l->slow, f);
+    for (int i = 0; i < FP_CELLS; i++)
+        d += f[i] * clip[i];
+    return (double)d / (UNIT * sqrt((double)size_of(f) + FAINT * UNIT * UNIT));
+}
+
+/* Of the title only a part is left, its middle off by dx, dy. */
 static struct fp_view view_of(const double box[4], double part, double dx, double dy, bool mirror)
 {
     double kx = (box[2] - box[0]) / part, ky = (box[3] - box[1]) / part;
@@ -180,21 +233,31 @@ static struct fp_view view_of(const double box[4], double part, double dx, doubl
         {mirror ? cx + kx / 2 : cx - kx / 2, mirror ? -kx : kx, cy - ky / 2, ky}};
 }
 
-int fp_views(const struct fp_clip *c, bool fine, struct fp_view out[FP_VIEWS])
+static bool differ(const double a[4], const double b[4])
 {
-    static const double shrink[] = {1, 0.9, 0.8}; /* part of the title that a crop leaves */
-    static const double all[4] = {0, 0, 1, 1};
-    bool framed = c->box[0] > 0.01 || c->box[1] > 0.01 || c->box[2] < 0.99 || c->box[3] < 0.99;
-    int n = 0;
-    for (int b = framed; b >= 0; b--)
+    double d = 0;
+    for (int i = 0; i < 4; i++)
+        d = fmax(d, fabs(a[i] - b[i]));
+    return d > 0.02;
+}
+
+/* The picture fills what is no bar, or the frame (bars lie over it), or what moves; a crop takes away from it. */
+static int views_of(const struct fp_clip *c, struct fp_view out[VIEWS])
+{
+    static const double shrink[] = {1, 0.9, 0.8}, all[4] = {0, 0, 1, 1};
+    const double *box[3] = {c->bars};
+    int n = 0, boxes = 1;
+    if (differ(c->bars, all))
+        box[boxes++] = all;
+    if (differ(c->box, c->bars) && differ(c->box, all))
+        box[boxes++] = c->box;
+    for (int b = 0; b < boxes; b++)
         for (int s = 0; s < 3; s++)
             for (int mirror = 0; mirror < 2; mirror++)
-                out[n++] = view_of(b ? c->box : all, shrink[s], 0, 0, mirror);
-    for (int k = 0; fine && k < 9; k++)
-        for (int s = 1; s < 3 && k != 4; s++)
-            for (int mirror = 0; mirror < 2; mirror++)
-                out[n++] = view_of(framed ? c->box : all, 1 - s * 0.1, (k % 3 - 1) * s * 0.045,
-                                   (k / 3 - 1) * s * 0.045, mirror);
+                out[n++] = view_of(box[b], shrink[s], 0, 0, mirror);
+    for (int k = 0; k < 8; k++)
+        out[n++] =
+            view_of(c->bars, 0.85, k & 1 ? CORNER : -CORNER, k & 2 ? CORNER : -CORNER, k & 4);
     return n;
 }
 
@@ -212,49 +275,153 @@ static int nearest(const struct fp_clip *c, double t)
     return lo > 0 && t - c->t[lo - 1] < c->t[lo] - t ? lo - 1 : lo;
 }
 
-static double best_place(const struct fp_title *t, const int16_t (*m)[FP_CELLS], int frames)
+/* A moment of the clip seen through a lens. */
+struct moment {
+    int16_t m[MOMENT_FRAMES][FP_CELLS];
+    int frames, place;
+};
+
+/* Where in the title the moment fits best; returns how well. */
+static double best_place(const struct fp_title *t, const struct lens *l, struct moment *m)
 {
-    double best = -1;
-    for (int o = 0; o + frames <= t->n; o++) {
+    int64_t best = INT64_MIN;
+    double r = 0;
+    m->place = 0;
+    for (int o = 0; o + m->frames <= t->n; o++) {
         int64_t s = 0;
-        for (int k = 0; k < frames; k++)
-            s += dot(m[k], t->vec + (size_t)(o + k) * FP_CELLS);
-        double d = (double)s / ((double)UNIT * UNIT * frames);
-        best = d > best ? d : best;
+        for (int k = 0; k < m->frames; k++)
+            s += dot(m->m[k], t->vec + (size_t)(o + k) * FP_CELLS);
+        if (s > best) {
+            best = s;
+            m->place = o;
+        }
     }
-    return best;
+    for (int k = 0; k < m->frames; k++)
+        r += exact(l, m->m[k], t->vec + (size_t)(m->place + k) * FP_CELLS) / m->frames;
+    return r;
 }
 
-double fp_match(const struct fp_title *t, const struct fp_clip *c, bool fine, int *view)
+struct match {
+    const struct fp_title *t;
+    const struct fp_clip *c;
+    double gap, length;
+    int frames, place[MOMENTS]; /* of the last scan; -1 = flat */
+};
+
+static bool moment_of(const struct match *x, const struct lens *l, int k, int frames,
+                      struct moment *m)
 {
-    struct fp_view views[FP_VIEWS];
-    int nviews = fp_views(c, fine, views), frames = MOMENT_FRAMES;
-    double gap = (double)t->step / FP_RATE, best = -1;
-    double length = c->n ? c->t[c->n - 1] : 0;
-    while (frames > 1 && (length < gap * (frames - 1) || t->n < frames))
-        frames--;
-    *view = 0;
-    for (int v = 0; v < nviews && t->n; v++) {
-        double sum = 0;
-        int n = 0;
-        for (int k = 0; k < MOMENTS && c->n; k++) {
-            int16_t m[MOMENT_FRAMES][FP_CELLS];
-            double at = (k + 0.5) / MOMENTS * fmax(0, length - gap * (frames - 1));
-            bool good = true;
-            for (int i = 0; i < frames && good; i++)
-                good = project(c->cells + (size_t)nearest(c, at + i * gap) * FP_CLIP_CELLS,
-                               &views[v], m[i]);
-            if (good) {
-                sum += best_place(t, (const int16_t(*)[FP_CELLS])m, frames);
-                n++;
+    double at = (k + 0.5) / MOMENTS * fmax(0, x->length - x->gap * (x->frames - 1));
+    m->frames = frames;
+    for (int i = 0; i < frames; i++)
+        if (!project(x->c->cells + (size_t)nearest(x->c, at + i * x->gap) * FP_CLIP_CELLS, l,
+                     m->m[i]))
+            return false;
+    return true;
+}
+
+/* Looks every step-th moment up in the whole title. */
+static double scan(struct match *x, const struct fp_view *v, int step, int frames)
+{
+    struct lens l;
+    double sum = 0;
+    int n = 0;
+    if (!lens_init(&l, x->c, v))
+        return -1;
+    for (int k = step / 2; k < MOMENTS; k += step) {
+        struct moment m;
+        x->place[k] = -1;
+        if (!moment_of(x, &l, k, frames, &m))
+            continue;
+        sum += best_place(x->t, &l, &m);
+        x->place[k] = m.place;
+        n++;
+    }
+    return n ? sum / n : -1;
+}
+
+/* The same at the places that the scan found, for a view nearby. */
+static double at_places(const struct match *x, const struct fp_view *v)
+{
+    struct lens l;
+    double sum = 0;
+    int n = 0;
+    if (!lens_init(&l, x->c, v))
+        return -1;
+    for (int k = 0; k < MOMENTS; k++) {
+        struct moment m;
+        if (x->place[k] < 0 || !moment_of(x, &l, k, 1, &m))
+            continue;
+        sum += exact(&l, m.m[0], x->t->vec + (size_t)x->place[k] * FP_CELLS);
+        n++;
+    }
+    return n ? sum / n : -1;
+}
+
+/* Moves and stretches the view as long as that helps. */
+static void climb(const struct match *x, struct fp_view *v)
+{
+    // Shift and size across and down, and size in both.
+    static const double way[5][4] = {
+        {1, 0, 0, 0}, {0, 0, 1, 0}, {-.5, 1, 0, 0}, {0, 0, -.5, 1}, {-.5, 1, -.5, 1}};
+    double best = at_places(x, v);
+    for (double step = 0.06; step > 0.007; step /= 2)
+        for (bool up = true; up;) {
+            up = false;
+            for (int i = 0; i < 10; i++) {
+                struct fp_view w = *v;
+                for (int k = 0; k < 4; k++)
+                    w.a[k] += way[i / 2][k] * v->a[k < 2 ? 1 : 3] * (i & 1 ? -step : step);
+                double r = at_places(x, &w);
+                if (r > best + 0.0005) {
+                    best = r;
+                    *v = w;
+                    up = true;
+                }
             }
         }
-        if (n && sum / n > best + 0.002) {
-            best = sum / n;
-            *view = v;
-        }
+}
+
+static void rank(struct fp_view *list, double *score, int *n, int max, const struct fp_view *v,
+                 double s)
+{
+    if (*n == max && score[max - 1] >= s)
+        return;
+    int i = *n < max ? (*n)++ : max - 1;
+    for (; i > 0 && score[i - 1] < s; i--) {
+        list[i] = list[i - 1];
+        score[i] = score[i - 1];
     }
-    return best;
+    list[i] = *v;
+    score[i] = s;
+}
+
+double fp_match(const struct fp_title *t, const struct fp_clip *c, struct fp_view best[FP_BEST])
+{
+    struct fp_view views[VIEWS], first[FP_BEST];
+    double score[FP_BEST], rough[FP_BEST];
+    int n = views_of(c, views), kept = 0, done = 0;
+    struct match x = {t,  c, (double)t->step / FP_RATE, c->n ? c->t[c->n - 1] : 0, MOMENT_FRAMES,
+                      {0}};
+    for (int i = 0; i < FP_BEST; i++)
+        best[i] = views[0];
+    if (!t->n || !c->n)
+        return -1;
+    while (x.frames > 1 && (x.length < x.gap * (x.frames - 1) || t->n < x.frames))
+        x.frames--;
+    for (int v = 0; v < n; v++)
+        rank(first, rough, &kept, FP_BEST, &views[v],
+             scan(&x, &views[v], MOMENTS / LOOKS, x.frames < LOOK_FRAMES ? x.frames : LOOK_FRAMES));
+    for (int k = 0; k < kept; k++) {
+        struct fp_view v = first[k];
+        double s = scan(&x, &v, 1, x.frames);
+        for (int round = 0; round < 2 && s > WORTH; round++) {
+            climb(&x, &v);
+            s = scan(&x, &v, 1, x.frames);
+        }
+        rank(best, score, &done, FP_BEST, &v, s);
+    }
+    return score[0];
 }
 
 /* ---- alignment ---- */
@@ -294,7 +461,7 @@ static void keep(struct window *w, int at, float score)
     w->p[i] = (struct place){.at = at, .score = score};
 }
 
-static void find_places(const struct fp_title *t, const struct fp_clip *c, const struct fp_view *v,
+static void find_places(const struct fp_title *t, const struct fp_clip *c, const struct lens *l,
                         int first, struct window *w)
 {
     int16_t m[WINDOW][FP_CELLS];
@@ -302,7 +469,7 @@ static void find_places(const struct fp_title *t, const struct fp_clip *c, const
     w->n = 0;
     int n = 0;
     for (int k = 0; k < WINDOW && first + k < c->n; k++) {
-        if (!project(c->cells + (size_t)(first + k) * FP_CLIP_CELLS, v, m[n]))
+        if (!project(c->cells + (size_t)(first + k) * FP_CLIP_CELLS, l, m[n]))
             break;
         n++;
     }
@@ -319,6 +486,12 @@ static void find_places(const struct fp_title *t, const struct fp_clip *c, const
             if (w->n == CHOICES)
                 worst = w->p[CHOICES - 1].score;
         }
+    }
+    for (int i = 0; i < w->n; i++) {
+        double d = 0;
+        for (int k = 0; k < WINDOW; k++)
+            d += exact(l, m[k], t->vec + (size_t)(w->p[i].at + k) * FP_CELLS) / WINDOW;
+        w->p[i].score = (float)d;
     }
 }
 
@@ -405,11 +578,14 @@ int fp_align(const struct fp_title *t, const struct fp_clip *c, const struct fp_
              struct fp_run *out, int max)
 {
     int n = 0, cap = c->n / WINDOW + 1, nrun = 0;
+    struct lens l;
+    if (!lens_init(&l, c, v))
+        return 0;
     struct window *w = malloc((size_t)cap * sizeof *w);
     int *pick = malloc((size_t)cap * sizeof *pick);
     must(w && pick);
     for (int first = 0; first + WINDOW <= c->n; first += WINDOW) {
-        find_places(t, c, v, first, &w[n]);
+        find_places(t, c, &l, first, &w[n]);
         n += w[n].n > 0; // flat pictures are bridged
     }
     if (n) {

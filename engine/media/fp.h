@@ -50,21 +50,22 @@ struct fp_clip {
     int n;
     const double *t;      /* seconds from the clip's start, ascending */
     const uint8_t *cells; /* n x FP_CLIP_CELLS */
-    double box[4];        /* x0 y0 x1 y1 of the moving part, 0..1: what is outside are borders */
+    double box[4]; /* x0 y0 x1 y1 of the part that moves, 0..1: a guess where the picture is */
+    double bars
+        [4]; /* the same of what is not a plain bar along an edge: nothing outside is compared */
 };
 
 /* Where the title's picture lies in the clip's: u' = a[0] + a[1] u, v' = a[2] + a[3] v, both 0..1; a[1] < 0 = mirrored. */
 struct fp_view {
     double a[4];
 };
-enum { FP_VIEWS = 48 };
-/* The views that are tried, likeliest first; fine: crops off the middle too. Returns how many. */
-int fp_views(const struct fp_clip *c, bool fine, struct fp_view out[FP_VIEWS]);
+enum { FP_BEST = 3 };
 
-/* How surely the clip shows this title: mean correlation of about a dozen moments, each at its best place; -1..1. A right title
- * has more than FP_SURE even after crop and re-filming. view gets the best view's number. */
-#define FP_SURE 0.68
-double fp_match(const struct fp_title *t, const struct fp_clip *c, bool fine, int *view);
+/* How well the clip shows this title: mean correlation of about a dozen moments, each at its best place; -1..1. Frames, crops and
+ * mirror images are tried, bars left out, the likeliest made exact. A right title has more than FP_LIKELY, a wrong one may have
+ * it too: whether the pictures are the same, aligner_find tells. best gets the views, likeliest first (the last may repeat). */
+#define FP_LIKELY 0.55
+double fp_match(const struct fp_title *t, const struct fp_clip *c, struct fp_view best[FP_BEST]);
 
 /* A stretch of the clip that runs through the title at constant speed. */
 struct fp_run {

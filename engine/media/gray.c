@@ -62,7 +62,7 @@ void gray_warp(const float *in, int w, int h, const struct gray_map *g, float *o
             int q = y * w + x;
             float a, b;
             gray_where(g, w, h, x, y, &a, &b);
-            ok[q] = a >= 2 && b >= 2 && a < (float)(w - 3) && b < (float)(h - 3);
+            ok[q] = gray_inside(g, w, h, 2, a, b);
             out[q] = ok[q] ? gray_at(in, w, a, b) : 0;
         }
 }

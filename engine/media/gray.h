@@ -12,6 +12,8 @@ enum { GRAY_SIDE = 320, GRAY_MAX = GRAY_SIDE * GRAY_SIDE };
  * X = (m0 x + m1 y + m2) / (1 + m6 x + m7 y), Y = (m3 x + m4 y + m5) / (the same). */
 struct gray_map {
     double m[8];
+    float edge
+        [4]; /* left, top, right, bottom: shares of the clip's picture that are bars, not looked at */
 };
 
 /* Box sums of a picture, optionally of the marked pixels only. s has (w + 1) * (h + 1) entries. */
@@ -46,6 +48,14 @@ static inline void gray_where(const struct gray_map *g, int w, int h, int x, int
     float d = 1 / (1 + (float)m[6] * cx + (float)m[7] * cy);
     *ox = ((float)m[0] * cx + (float)m[1] * cy + (float)m[2]) * d * u + u - 0.5f;
     *oy = ((float)m[3] * cx + (float)m[4] * cy + (float)m[5]) * d * u + (float)h * 0.5f - 0.5f;
+}
+/* Whether a position of a w x h picture lies at least margin pixels inside the picture and its bars. */
+static inline bool gray_inside(const struct gray_map *g, int w, int h, float margin, float x,
+                               float y)
+{
+    const float *e = g->edge;
+    return x >= margin + e[0] * (float)w && y >= margin + e[1] * (float)h &&
+           x < (float)w * (1 - e[2]) - margin - 1 && y < (float)h * (1 - e[3]) - margin - 1;
 }
 /* out = in seen through the map; ok marks pixels that lie inside by more than a margin. */
 void gray_warp(const float *in, int w, int h, const struct gray_map *g, float *out, uint8_t *ok);

@@ -11,7 +11,8 @@
 #include "media/reading.h"
 
 enum { RUNS = 2000, REACH = 3, REGISTER_REACH = 5, FOLLOW_EVERY = 13, SPARSE = 5, WORK_FPS = 8 };
-static const double TRUST = 0.30, SAME = 0.5, DRIFT = 0.06, MOVED = 0.01, LONG_S = 600, CLEAR = 9;
+static const double TRUST = TRACE_TRUST, CERTAIN = 0.6, SAME = 0.5, DRIFT = 0.06, MOVED = 0.01,
+                    LONG_S = 600, CLEAR = 9, WALL = 0.01;
 
 struct tracer {
     struct trace_job *job;
@@ -20,7 +21,7 @@ struct tracer {
     struct refs *refs;
     struct fp_run run[RUNS];
     double bias[RUNS]; /* pictures by which a run's line is off, learned on the way */
-    int runs, view, w, h;
+    int runs, w, h;
     double match, ncc;
     struct gray_map map, follow;
     struct reading *reading;
@@ -132,7 +133,7 @@ static void sample(const struct tracer *t, const float *clip, const struct gray_
         for (int x = SPARSE; x < t->w - SPARSE; x += SPARSE) {
             float a, b;
             gray_where(m, t->w, t->h, x, y, &a, &b);
-            if (a < 2 || b < 2 || a >= (float)(t->w - 3) || b >= (float)(t->h - 3))
+            if (!gray_inside(m, t->w, t->h, 2, a, b))
                 continue;
             s->q[s->n] = y * t->w + x;
             s->v[s->n++] = gray_at(clip, t->w, a, b);
@@ -258,29 +259,69 @@ static void refine_pairs(struct tracer *t, struct pairs *p, const struct gray_ma
     free(s);
 }
 
-static void locate(struct tracer *t)
+/* Mean correlation of the pairs under the map as it is. */
+static double agreement(struct tracer *t, const struct pairs *p, struct gray_map m)
 {
-    struct fp_view views[FP_VIEWS];
-    struct pairs p = {0};
-    int n = fp_views(&t->clip.fp, true, views);
-    t->match = fp_match(&t->title, &t->clip.fp, true, &t->view);
-    if (t->view >= n)
-        t->view = 0;
-    t->runs = fp_align(&t->title, &t->clip.fp, &views[t->view], t->run, RUNS);
-    t->map = aligner_from_view(&views[t->view], t->w, t->h);
-    choose_pairs(t, &p);
-    t->ncc = p.n ? fit_map(t, &p, false, &t->map) : 0;
-    if (t->ncc > 0.1) {
-        refine_pairs(t, &p, &t->map);
-        t->ncc = fit_map(t, &p, true, &t->map);
+    double sum = 0;
+    for (int i = 0; i < p->n; i++) {
+        for (int q = 0; q < t->w * t->h; q++) {
+            t->title_f[q] = p->title[i][q];
+            t->work[q] = p->clip[i][q];
+        }
+        sum += aligner_follow(t->title_f, t->work, t->w, t->h, 0, &m) / p->n;
     }
-    if (t->ncc > TRUST) { // what the crop hides no longer disturbs
-        struct fp_view v = aligner_to_view(&t->map, t->w, t->h);
-        t->runs = fp_align(&t->title, &t->clip.fp, &v, t->run, RUNS);
+    return sum;
+}
+
+/* What looked like a bar may be a plain wall of the title, and marks are read from walls too. */
+static void doubt_bars(struct tracer *t, const struct pairs *p)
+{
+    struct gray_map open = t->map;
+    memset(open.edge, 0, sizeof open.edge);
+    if (agreement(t, p, open) > agreement(t, p, t->map) - WALL)
+        t->map = open;
+}
+
+/* Runs and geometry as one of the views of the search has them; returns the correlation of the pictures. */
+static double place(struct tracer *t, const struct fp_view *v)
+{
+    const double *bars = t->clip.fp.bars;
+    struct pairs p = {0};
+    t->runs = fp_align(&t->title, &t->clip.fp, v, t->run, RUNS);
+    t->map = aligner_from_view(v, t->w, t->h);
+    for (int i = 0; i < 4; i++)
+        t->map.edge[i] = (float)(i < 2 ? bars[i] : 1 - bars[i]);
+    choose_pairs(t, &p);
+    double ncc = p.n ? fit_map(t, &p, false, &t->map) : 0;
+    if (ncc > 0.1) {
+        refine_pairs(t, &p, &t->map);
+        ncc = fit_map(t, &p, true, &t->map);
+        doubt_bars(t, &p);
     }
     for (int i = 0; i < p.n; i++) {
         free(p.title[i]);
         free(p.clip[i]);
+    }
+    return ncc;
+}
+
+static void locate(struct tracer *t)
+{
+    struct fp_view view[FP_BEST];
+    struct gray_map best = {0};
+    t->match = fp_match(&t->title, &t->clip.fp, view);
+    t->ncc = -1;
+    for (int i = 0; i < FP_BEST && t->ncc < CERTAIN; i++) {
+        double ncc = place(t, &view[i]);
+        if (ncc > t->ncc) {
+            t->ncc = ncc;
+            best = t->map;
+        }
+    }
+    t->map = best;
+    if (t->ncc > TRUST) { // what the crop hides no longer disturbs
+        struct fp_view v = aligner_to_view(&t->map, t->w, t->h);
+        t->runs = fp_align(&t->title, &t->clip.fp, &v, t->run, RUNS);
     }
 }
 

@@ -11,6 +11,8 @@
 #include "media/fp.h"
 #include "media/refs.h"
 
+/* Correlation of picture pairs ("registration") below which the clip shows another title, or the geometry was not found. */
+#define TRACE_TRUST 0.30
 enum { TRACE_PROBES = 64, TRACE_PROBE_W = 320, TRACE_PROBE_H = 180, TRACE_SEGMENTS = 32768 };
 
 /* A clip's signature: what trace_sign writes and the others read. */
@@ -25,6 +27,11 @@ struct trace_clip {
 /* Reads a signature; a child that met a hostile clip wrote it, so everything is checked. Free with trace_clip_fini. */
 int trace_clip_read(struct trace_clip *c, int fd, struct err *e);
 void trace_clip_fini(struct trace_clip *c);
+
+/* x0 y0 x1 y1, 0..1, of what is left between bars along any of the edges, each of its own colour; logos and a sliver of picture
+ * at the very edge are looked past. What is plain in the title itself counts too: it says nothing about where it is from.
+ * probe: pictures one after the other, as in struct trace_clip. */
+void trace_bars(const uint8_t *probe, int probes, double bars[4]);
 
 struct trace_job {
     char id[65], ext[17];

@@ -12,14 +12,16 @@
 enum {
     PIXELS = TRACE_PROBE_W * TRACE_PROBE_H,
     MOVES = 14,
+    SLIVER = 3,
+    PLAIN = 6, /* luma levels that coding noise makes in a bar */
     MAX_PICTURES = CLIP_MAX_S * FP_RATE + 16
 };
-static const char magic[8] = "PPVCLIP1";
+static const char magic[8] = "PPVCLIP2";
 
 struct head {
     char magic[8];
     int32_t pictures, probes;
-    double box[4];
+    double box[4], bars[4];
 };
 struct signer {
     const struct trace_job *job;
@@ -104,6 +106,60 @@ static void find_box(const struct signer *s, double box[4])
     box[3] = all ? 1 : (double)y1 / H;
 }
 
+/* Whether a line of pixels is plain, but for a logo in it; *level gets its luma. */
+static bool plain(const uint8_t *p, int step, int n, uint8_t *level)
+{
+    int count[256] = {0}, near = 0, seen = 0;
+    for (int i = 0; i < n; i++)
+        count[p[i * step]]++;
+    for (*level = 0; (seen += count[*level]) * 2 < n;)
+        ++*level;
+    for (int i = 0; i < n; i++)
+        near += abs(p[i * step] - *level) <= PLAIN;
+    return near * 4 > n * 3;
+}
+
+/* Whether a line is plain and of the same luma in nearly all pictures: *level if that is not negative, which it gets. */
+static bool bar_line(const uint8_t *probe, int probes, int first, int step, int n, int *level)
+{
+    int same = 0, now = *level;
+    for (int i = 0; i < probes; i++) {
+        uint8_t v;
+        if (!plain(probe + (size_t)i * PIXELS + first, step, n, &v))
+            continue;
+        now = now < 0 ? v : now;
+        same += abs(v - now) <= PLAIN;
+    }
+    if (same * 10 < probes * 9)
+        return false;
+    *level = now;
+    return true;
+}
+
+/* Lines of a bar along an edge, at most a third of n; a sliver of picture may be left outside it. */
+static int bar(const uint8_t *probe, int probes, int first, int next, int step, int len, int n)
+{
+    for (int skip = 0; skip < SLIVER; skip++) {
+        int level = -1, k = skip;
+        while (k < n / 3 && bar_line(probe, probes, first + k * next, step, len, &level))
+            k++;
+        if (k - skip >= SLIVER)
+            return k;
+    }
+    return 0;
+}
+
+void trace_bars(const uint8_t *p, int n, double bars[4])
+{
+    enum { W = TRACE_PROBE_W, H = TRACE_PROBE_H };
+    int y0 = bar(p, n, 0, W, 1, W, H), y1 = bar(p, n, (H - 1) * W, -W, 1, W, H), h = H - y0 - y1;
+    int x0 = bar(p, n, y0 * W, 1, W, h, W), x1 = bar(p, n, y0 * W + W - 1, -1, W, h, W);
+    bars[0] = (double)x0 / W;
+    bars[1] = (double)y0 / H;
+    bars[2] = 1 - (double)x1 / W;
+    bars[3] = 1 - (double)y1 / H;
+}
+
 static int write_all(int fd, const void *p, size_t n)
 {
     for (const char *c = p; n;) {
@@ -123,6 +179,7 @@ static int save(const struct signer *s, struct err *e)
     struct head h = {.pictures = s->n, .probes = s->probes};
     memcpy(h.magic, magic, sizeof magic);
     find_box(s, h.box);
+    trace_bars(s->probe, s->probes, h.bars);
     int fd = openat(s->job->dirfd, "clip.fp", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(e, "create the signature");
@@ -204,8 +261,9 @@ int trace_clip_read(struct trace_clip *c, int fd, struct err *e)
     for (int i = 0; !rc && i < h.probes; i++)
         rc = !(c->probe_t[i] >= 0 && c->probe_t[i] <= CLIP_MAX_S + 1);
     for (int i = 0; !rc && i < 4; i++)
-        rc = !(h.box[i] >= 0 && h.box[i] <= 1);
-    if (rc || h.box[2] - h.box[0] < 0.2 || h.box[3] - h.box[1] < 0.2) {
+        rc = !(h.box[i] >= 0 && h.box[i] <= 1 && h.bars[i] >= 0 && h.bars[i] <= 1);
+    if (rc || h.box[2] - h.box[0] < 0.2 || h.box[3] - h.box[1] < 0.2 ||
+        h.bars[2] - h.bars[0] < 0.3 || h.bars[3] - h.bars[1] < 0.3) {
         trace_clip_fini(c);
         return fail_set(e, "media.internal", "The clip's signature is broken.");
     }
@@ -213,6 +271,7 @@ int trace_clip_read(struct trace_clip *c, int fd, struct err *e)
     c->fp.t = c->t;
     c->fp.cells = c->cells;
     memcpy(c->fp.box, h.box, sizeof h.box);
+    memcpy(c->fp.bars, h.bars, sizeof h.bars);
     return 0;
 }
 

@@ -9,7 +9,8 @@ local media = require "ppv.media"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
 
-local M = { ACCUSE = -6, SUSPECT = -2, SURE = 0.68 }
+-- LIKELY: likeness from which a title is compared picture by picture, at most CHOICES of them. SAME: correlation of pictures from which it is the title.
+local M = { ACCUSE = -6, SUSPECT = -2, LIKELY = 0.55, CHOICES = 3, SAME = 0.3 }
 local INDEX_MAX = 32 * 1024 * 1024
 local PURPOSE = "leak-evidence"
 
@@ -136,6 +137,20 @@ local function plain_marks(segments)
   return n
 end
 
+-- Likeness proposes, the pictures decide: the first title whose pictures are those of the clip, and its readings; nil when there is none.
+local function pick_title(found, clip, dir, signed, progress)
+  local unmarked
+  for i = 1, math.min(#found, M.CHOICES) do
+    local t = found[i]
+    if t.match < M.LIKELY then break end
+    local r, err = read_marks(clip, dir, t, signed, progress)
+    if r and r.registration > M.SAME then return t, r end
+    if not r and err.code ~= "media.no_mark" then return nil, err end
+    unmarked = unmarked or err
+  end
+  return nil, unmarked
+end
+
 local function analyse(clip, dir, o)
   local on = function(stage, from, to)
     return function(ev) return not o.progress or o.progress(stage, from + (to - from) * (ev.progress or 0)) end
@@ -148,15 +163,13 @@ local function analyse(clip, dir, o)
   local report = { format = "ppv leak evidence 1", at = os.date("!%Y-%m-%dT%H:%M:%SZ"), clip = { name = clip.name, sha256 = clip.sha256,
     duration = signed.duration, width = signed.width, height = signed.height, fps = signed.fps }, titles = total, verdict = "none",
     suspects = json.array {}, threshold = M.ACCUSE }
-  local t = found[1]
-  if not t or t.match < M.SURE then
+  local t, r = pick_title(found, clip, dir, signed, on("read", 0.2, 0.95))
+  if not t and r then return nil, r end
+  if not t then
     report.reason = "The clip shows none of the titles."
     return report
   end
   report.title = { id = t.id, title = t.title, match = t.match }
-  local r
-  r, err = read_marks(clip, dir, t, signed, on("read", 0.2, 0.95))
-  if not r then return nil, err end
   report.reading, report.segment_s = r, t.segment_s
   report.marked = plain_marks(r.segments)
   if #r.segments == 0 then

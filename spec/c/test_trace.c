@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "media/aligner.h"
+#include "media/trace.h"
 
 enum { W = 320, H = 180, SHAPES = 60, PAIRS = 4 };
 static unsigned seed;
@@ -110,4 +111,127 @@ TEST(perspective_is_placed)
 {
     CHECK(placed((double[9]){1.03, .01, .01, -.01, 1.02, .01, .02, -.03, 1}, false, 6, &whole) <
           0.3);
+}
+
+/* ---- the search ---- */
+
+enum { SW = 64, SH = 36, TITLES = 4, LONG = 40, CLIP = 12 };
+/* How a clip shows its title: the part of the frame that it fills, the part of it that is left, bars over it. */
+struct show {
+    double frame[4], crop[4], bar_left, bar_below;
+    bool mirror, logo;
+    int border;
+};
+
+/* Luma of a title at a moment: a still scene with one thing that wanders; 0..1 of the picture. */
+static double title_at(const struct scene *s, int second, double x, double y)
+{
+    double d = hypot(x * W - (60 + second * 37 % 200), y * H - (40 + second * 23 % 100)) - 12;
+    return d < 0 ? 230 : scene_at(s, x * W, y * H);
+}
+
+static double shown_at(const struct scene *s, const struct show *h, int second, double x, double y)
+{
+    bool bar = x < h->bar_left || y > 1 - h->bar_below;
+    if (h->logo && x > .05 && x < .25 && y > .06 && y < .2)
+        return 40;
+    double u = (x - h->frame[0]) / (h->frame[2] - h->frame[0]);
+    double v = (y - h->frame[1]) / (h->frame[3] - h->frame[1]);
+    if (bar || u < 0 || v < 0 || u > 1 || v > 1)
+        return h->border;
+    u = h->mirror ? 1 - u : u;
+    return 20 + .8 * title_at(s, second, h->crop[0] + u * (h->crop[2] - h->crop[0]),
+                              h->crop[1] + v * (h->crop[3] - h->crop[1]));
+}
+
+static void title_cells(int number, uint8_t *cells)
+{
+    static uint8_t y[SW * SH];
+    static struct scene s;
+    scene_of(&s, (unsigned)number + 50);
+    for (int k = 0; k < LONG; k++) {
+        for (int q = 0; q < SW * SH; q++)
+            y[q] = (uint8_t)title_at(&s, k, (q % SW + .5) / SW, (q / SW + .5) / SH);
+        fp_cells(y, SW, SW, SH, FP_W, FP_H, cells + k * FP_CELLS);
+    }
+}
+
+/* Rank (0 = first) of the right title, 99 when it is not likely; *off = error of its best view. */
+static int rank_of(const struct fp_title *title, int right, const struct show *h, double *off)
+{
+    static uint8_t y[TRACE_PROBE_W * TRACE_PROBE_H], cells[CLIP * FP_CLIP_CELLS],
+        probe[2 * sizeof y];
+    static struct scene s;
+    double t[CLIP], score[TITLES];
+    struct fp_clip c = {.n = CLIP, .t = t, .cells = cells, .box = {0, 0, 1, 1}};
+    struct fp_view best[FP_BEST];
+    int rank = 0;
+    scene_of(&s, (unsigned)right + 50);
+    for (int q = 0; q < W * H; q++) {
+        double v = shown_at(&s, h, 9, (q % W + .5) / W, (q / W + .5) / H);
+        probe[q] = (uint8_t)(v + dice(-3, 3));
+        probe[W * H + q] = (uint8_t)(v + dice(-3, 3));
+    }
+    trace_bars(probe, 2, c.bars);
+    for (int k = 0; k < CLIP; k++) {
+        t[k] = k;
+        for (int q = 0; q < SW * SH; q++)
+            y[q] = (uint8_t)(shown_at(&s, h, 9 + k, (q % SW + .5) / SW, (q / SW + .5) / SH) +
+                             dice(-6, 6));
+        fp_cells(y, SW, SW, SH, FP_CLIP_W, FP_CLIP_H, cells + k * FP_CLIP_CELLS);
+    }
+    score[right] = fp_match(&title[right], &c, best);
+    double sx = (h->frame[2] - h->frame[0]) / (h->crop[2] - h->crop[0]),
+           x = h->frame[0] - h->crop[0] * sx;
+    double sy = (h->frame[3] - h->frame[1]) / (h->crop[3] - h->crop[1]),
+           v = h->frame[1] - h->crop[1] * sy;
+    if (h->mirror) {
+        x = h->frame[2] + h->crop[0] * sx;
+        sx = -sx;
+    }
+    const double *a = best[0].a;
+    *off = fmax(fmax(fabs(a[0] - x), fabs(a[0] + a[1] - x - sx)),
+                fmax(fabs(a[2] - v), fabs(a[2] + a[3] - v - sy)));
+    for (int k = 0; k < TITLES; k++) {
+        struct fp_view other[FP_BEST];
+        rank += k != right && fp_match(&title[k], &c, other) >= score[right];
+    }
+    if (getenv("VERBOSE"))
+        printf("# title %d: likeness %.3f, rank %d, view off by %.3f, bars %.2f %.2f %.2f %.2f\n",
+               right, score[right], rank, *off, c.bars[0], c.bars[1], c.bars[2], c.bars[3]);
+    return score[right] > FP_LIKELY ? rank : 99;
+}
+
+#define ALL \
+    { \
+        0, 0, 1, 1 \
+    }
+TEST(titles_are_found_behind_bars_crops_and_logos)
+{
+    static const struct show show[] = {
+        {.frame = ALL, .crop = ALL},
+        {.frame = ALL, .crop = {.1, .03, .95, .88}},
+        {.frame = ALL, .crop = {.02, .12, .84, .94}, .mirror = true},
+        {.frame = {0, .12, 1, .88}, .crop = ALL, .border = 16},
+        {.frame = {.125, .125, .875, .875}, .crop = ALL, .border = 128},
+        {.frame = {.25, .25, .75, .75}, .crop = ALL, .border = 235},
+        {.frame = {0, 0, .7, .8}, .crop = ALL, .border = 60},
+        {.frame = ALL, .crop = ALL, .bar_below = .12, .logo = true, .border = 16},
+        {.frame = ALL, .crop = ALL, .bar_left = .2, .border = 200},
+        {.frame = {.1, 0, 1, .9}, .crop = {.05, .05, .95, .95}, .border = 16, .mirror = true},
+    };
+    static uint8_t cells[LONG * FP_CELLS];
+    struct fp_title title[TITLES];
+    for (int k = 0; k < TITLES; k++) {
+        title_cells(k, cells);
+        fp_title_init(&title[k], cells, sizeof cells, FP_COARSE);
+    }
+    for (unsigned i = 0; i < sizeof show / sizeof *show; i++)
+        for (int k = 0; k < TITLES; k++) {
+            double off;
+            CHECK(rank_of(title, k, &show[i], &off) == 0);
+            CHECK(off < .03);
+        }
+    for (int k = 0; k < TITLES; k++)
+        fp_title_fini(&title[k]);
 }

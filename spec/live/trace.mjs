@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A film is sold, played and leaked: the copy, cut, mirrored and encoded again, names its account and nobody else.
+// A film is sold, played and leaked: the copy, cut, mirrored, with a bar and a logo over it and encoded again, names its account and nobody else.
 //   node spec/live/trace.mjs
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -49,7 +49,8 @@ await main(async () => {
   await until("the film is ready", async () => (await maker.get(`/api/videos/${id}/status`)).json.status === "ready", 180);
   await play(s, thief, id, copy);
   await play(s, saint, id, other);
-  await ffmpeg("-ss", "1.3", "-i", copy, "-an", "-vf", "hflip", "-c:v", "libx264",
+  await ffmpeg("-ss", "1.3", "-i", copy, "-an", "-vf",
+    "hflip,drawbox=x=iw*.05:y=ih*.06:w=iw*.2:h=ih*.14:color=blue:t=fill,drawbox=x=0:y=ih*.88:w=iw:h=ih*.12:color=black:t=fill", "-c:v", "libx264",
     "-preset", "veryfast", "-crf", "20", leak);
   const t = await traced(maker, leak);
   check("the thief is accused", t.verdict === "accused" && t.leak?.suspects[0]?.user_id === thief.id, show([t.verdict, t.leak?.suspects]));
