@@ -11,6 +11,22 @@ create table affiliate_programs (
 );
 create trigger affiliate_programs_touch before update on affiliate_programs for each row execute function ppv_touch();
 
+-- What a creator offers for every title that has no row above.
+create table creator_programs (
+    creator_id bigint primary key references users,
+    pct integer not null default 0 check (pct between 0 and 90),
+    enabled boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create trigger creator_programs_touch before update on creator_programs for each row execute function ppv_touch();
+
+-- What holds for each title. inherited: by the creator's general terms.
+create view affiliate_terms as
+    select v.id as video_id, v.owner_id, coalesce(p.pct, c.pct, 0) as pct, coalesce(p.enabled, c.enabled, false) as enabled,
+        p.video_id is null as inherited
+    from videos v left join affiliate_programs p on p.video_id = v.id left join creator_programs c on c.creator_id = v.owner_id;
+
 create table affiliate_clicks (
     id bigint generated always as identity primary key,
     video_id uuid not null references videos on delete cascade,
@@ -157,7 +173,9 @@ begin
 end $$;
 create trigger payouts_guard before update on payouts for each row execute function ppv_payout_guard();
 
-grant select, insert, update on affiliate_programs to ppv_app;
+grant select, insert, update, delete on affiliate_programs to ppv_app;
+grant select, insert, update on creator_programs to ppv_app;
+grant select on affiliate_terms to ppv_app, ppv_ro;
 grant select, insert, delete on affiliate_clicks to ppv_app;
 grant select on commissions, deposits, payouts, payout_batches, payout_destinations to ppv_app;
 grant update (sealed) on payout_destinations to ppv_app; -- the same account under a new master key

@@ -200,14 +200,16 @@ create function ppv_tax_postings(p_tax jsonb, p_currency text) returns jsonb
     select coalesce(jsonb_agg(jsonb_build_array(ppv_account('tax', null, l ->> 'code', p_currency), (l ->> 'amount')::bigint,
         l ->> 'title')), '[]') from jsonb_array_elements(p_tax) l
 $$;
--- Who shares a commission, as it is frozen on an order: [{to, amount, memo}] without the lines of nothing. Refuses what the sale cannot
--- carry: more than 10 lines, a sum outside 0 .. the creator's share, somebody twice, a payee who is not active or is buyer or creator, a
+-- Who shares a commission, as it is frozen on an order: [{to, amount, memo}] without the lines of nothing. Whoever is tied to buyer or
+-- creator comes last as {to, amount: 0, would, refused: why}, as does what the caller refused. Refuses what the sale cannot carry: more than 10 lines, a sum outside 0 .. the creator's share, somebody twice, a payee who is not active or is buyer or creator, a
 -- title without a programme.
 create function ppv_payees(v videos, p_buyer bigint, p_payees jsonb, p_gross bigint) returns jsonb
     language plpgsql stable security definer set search_path = public, pg_temp as $$
 declare
     l jsonb;
     v_out jsonb := '[]';
+    v_refused jsonb := '[]';
+    v_tie text;
     v_seen bigint[] := '{}';
     v_sum numeric := 0;
 begin
@@ -221,28 +223,40 @@ begin
            or jsonb_typeof(l -> 'to') is distinct from 'number' or (l ->> 'to') !~ '^[0-9]{1,18}$' then
             perform ppv_refuse('affiliate.out_of_range', 'The affiliate rule gave no usable lines.');
         end if;
-        continue when (l ->> 'amount')::bigint = 0;
+        if (l ->> 'amount')::bigint = 0 then
+            if l ->> 'refused' ~ '^[a-z_]{1,40}$' and exists (select from users where id = (l ->> 'to')::bigint) then
+                v_refused := v_refused || jsonb_build_array(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', 0, 'refused', l ->> 'refused'));
+            end if;
+            continue;
+        end if;
         if (l ->> 'to')::bigint in (p_buyer, v.owner_id) or (l ->> 'to')::bigint = any (v_seen)
            or not exists (select from users where id = (l ->> 'to')::bigint and disabled_at is null) then
             perform ppv_refuse('affiliate.invalid', 'This affiliate cannot earn on this sale.');
         end if;
         v_seen := v_seen || (l ->> 'to')::bigint;
         v_sum := v_sum + (l ->> 'amount')::bigint;
-        v_out := v_out || jsonb_build_array(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', (l ->> 'amount')::bigint,
-            'memo', left(coalesce(l ->> 'memo', ''), 100)));
+        v_tie := ppv_affiliate_tie((l ->> 'to')::bigint, p_buyer, v.owner_id);
+        if v_tie in ('payout_account', 'instrument') then
+            v_refused := v_refused || jsonb_build_array(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', 0,
+                'would', (l ->> 'amount')::bigint, 'refused', v_tie));
+        else
+            v_out := v_out || jsonb_build_array(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', (l ->> 'amount')::bigint,
+                'memo', left(coalesce(l ->> 'memo', ''), 100)));
+        end if;
     end loop;
     if v_sum > p_gross then
         perform ppv_refuse('affiliate.out_of_range', 'The affiliate commission is more than the creator''s share.');
-    elsif v_sum > 0 and not exists (select from affiliate_programs where video_id = v.id and enabled and pct > 0) then
+    elsif v_sum > 0 and not exists (select from affiliate_terms where video_id = v.id and enabled and pct > 0) then
         perform ppv_refuse('affiliate.disabled', 'This video has no affiliate program.');
     end if;
-    return v_out;
+    return v_out || v_refused;
 end $$;
 create function ppv_payees_total(p_payees jsonb) returns bigint language sql immutable set search_path = public, pg_temp as $$
     select coalesce(sum((l ->> 'amount')::bigint), 0)::bigint from jsonb_array_elements(p_payees) l
 $$;
 create function ppv_payee_ids(p_payees jsonb) returns bigint[] language sql immutable set search_path = public, pg_temp as $$
-    select coalesce(array_agg((l ->> 'to')::bigint), '{}') from jsonb_array_elements(p_payees) l
+    select coalesce(array_agg((l ->> 'to')::bigint order by n), '{}') from jsonb_array_elements(p_payees) with ordinality e(l, n)
+    where (l ->> 'amount')::bigint > 0
 $$;
 -- Lines for ppv_post: what everybody earns by a paid order. Their debts are repaid first.
 create function ppv_order_earnings(o orders) returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
@@ -254,20 +268,23 @@ begin
         perform ppv_debt_lock(o.creator_id || ppv_payee_ids(o.payees), o.currency);
     end if;
     v_lines := ppv_earn_lines(o.creator_id, o.creator, o.currency, 'Video sale: ' || o.video_id);
-    for l in select * from jsonb_array_elements(o.payees) loop
+    for l in select e from jsonb_array_elements(o.payees) e where (e ->> 'amount')::bigint > 0 loop
         v_lines := v_lines || ppv_earn_lines((l ->> 'to')::bigint, (l ->> 'amount')::bigint, o.currency, 'Commission earned: ' || o.video_id);
     end loop;
     return v_lines;
 end $$;
--- One row for every line of the commission, beside the sale's posting.
+-- One row for every line of the commission, paid or refused, beside the sale's posting.
 create function ppv_commission_rows(o orders, p_txn bigint) returns void
-    language sql volatile security definer set search_path = public, pg_temp as $$
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
     insert into commissions (order_id, txn_id, account_id, video_id, affiliate_id, buyer_id, creator_id, price, amount, currency, pct,
         rule, memo, method)
     select o.id, p_txn, ppv_account('user', (l ->> 'to')::bigint, 'wallet', o.currency), o.video_id, (l ->> 'to')::bigint, o.buyer_id,
         o.creator_id, o.price, (l ->> 'amount')::bigint, o.currency, o.commission_pct, o.rule, coalesce(l ->> 'memo', ''), o.method
-    from jsonb_array_elements(o.payees) with ordinality e(l, n) order by n
-$$;
+    from jsonb_array_elements(o.payees) with ordinality e(l, n) where (l ->> 'amount')::bigint > 0 order by n;
+    insert into commission_refusals (order_id, affiliate_id, would, why)
+    select o.id, (l ->> 'to')::bigint, (l ->> 'would')::bigint, l ->> 'refused' from jsonb_array_elements(o.payees) l where l ? 'refused';
+end $$;
 
 -- Buys a video from the wallet. price = what the buyer saw. p_payees: [{to, amount, memo}] as the affiliate rule computed it, null = nobody
 -- (checked by ppv_payees; broken = affiliate.* refusal, and the caller may repeat without them). p_tax: [{code, amount, title}] from the tax rule, in the price; net = price - taxes.
@@ -307,7 +324,7 @@ begin
     insert into orders (buyer_id, video_id, creator_id, method, state, price, currency, charge, charge_currency, fee_bp, platform,
         creator, commission, payees, affiliate_id, commission_pct, rule, tax, taxes, meta, paid_at)
     values (p_buyer, v.id, v.owner_id, 'wallet', 'paid', v.price, v.currency, v.price, v.currency, p_fee_bp,
-        v.price - v_tax - v_gross, v_gross - v_commission, v_commission, v_payees, (v_payees #>> '{0,to}')::bigint, p_pct, coalesce(p_rule, ''),
+        v.price - v_tax - v_gross, v_gross - v_commission, v_commission, v_payees, (ppv_payee_ids(v_payees))[1], p_pct, coalesce(p_rule, ''),
         ppv_tax_lines(p_tax), v_tax, jsonb_build_object('tax_rule', coalesce(p_tax_rule, '')), now()) returning * into o;
     v_ent := ppv_entitle(o);
     v_txn := ppv_post('sale', o.id, p_buyer, 'Sale of ' || v.id, jsonb_build_object('rule', o.rule), jsonb_build_array(
@@ -315,6 +332,7 @@ begin
         jsonb_build_array(ppv_account('platform', null, 'revenue', v.currency), o.platform, 'Platform fee'))
         || ppv_order_earnings(o) || ppv_tax_postings(o.tax, v.currency));
     perform ppv_commission_rows(o, v_txn);
+    perform ppv_sale_holds(o, v_txn, null);
     return ppv_idem_end(v_scope, p_idem, jsonb_build_object('order_id', o.id, 'order_uid', o.uid, 'txn_id', v_txn,
         'entitlement_id', v_ent, 'video_id', v.id, 'price', v.price, 'currency', v.currency, 'platform', o.platform,
         'creator', o.creator, 'commission', v_commission, 'balance',

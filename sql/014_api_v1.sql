@@ -17,7 +17,7 @@ create view api_v1.my_entitlements with (security_barrier) as
       and (expires_at is null or expires_at > now());
 
 create view api_v1.affiliate_programs with (security_barrier) as
-    select video_id, pct, enabled from public.affiliate_programs;
+    select video_id, pct, enabled from public.affiliate_terms;
 
 create view api_v1.fx_rates with (security_barrier) as
     select distinct on (base, quote) base::text as base, quote::text as quote, rate, source, fetched_at

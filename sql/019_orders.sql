@@ -150,7 +150,7 @@ begin
         values (p_buyer, v.id, v.owner_id, p->>'method', v.price, v.currency, coalesce((p->>'charge')::bigint, v.price),
             coalesce(p->>'charge_currency', v.currency), p->'fx', coalesce((p->>'live')::boolean, true), (p->>'fee_bp')::integer,
             ppv_tax_lines(p->'tax'), v_taxes, v.price - v_taxes - v_gross, v_gross - v_commission, v_commission,
-            v_payees, (v_payees #>> '{0,to}')::bigint, (p->>'pct')::integer, coalesce(p->>'rule', ''),
+            v_payees, (ppv_payee_ids(v_payees))[1], (p->>'pct')::integer, coalesce(p->>'rule', ''),
             now() + make_interval(secs => coalesce((p->>'expires_s')::integer, 3600)), coalesce(p->'meta', '{}'))
         returning * into o;
     end if;
@@ -200,7 +200,6 @@ create function ppv_order_book(o orders, p_payment_ref text, p_fee bigint, p_act
 declare
     v_txn bigint;
     v_until timestamptz := now() + make_interval(days => ppv_setting_int('payment.hold_days', 14)::integer);
-    r record;
 begin
     perform ppv_entitle(o);
     v_txn := ppv_post('sale', o.id, p_actor, 'Sale of ' || o.video_id,
@@ -209,20 +208,11 @@ begin
         || jsonb_build_array(jsonb_build_array(ppv_account('platform', null, 'revenue', o.currency), o.platform, 'Platform fee'))
         || ppv_order_earnings(o) || ppv_tax_postings(o.tax, o.currency));
     perform ppv_commission_rows(o, v_txn);
-    -- Practice money looks like money in every book, and never leaves.
-    if not o.live or (v_until > now() and coalesce((o.meta->>'reversible')::boolean, true)) then
-        for r in select a.id, e.amount, case when a.owner_id = o.creator_id then 'creator' else 'affiliate:' || a.owner_id end as role
-                 from ledger_entries e join ledger_accounts a on a.id = e.account_id and a.kind = 'user'
-                 where e.txn_id = v_txn and e.amount > 0 order by a.id loop
-            perform ppv_hold(r.id, r.amount, 'sale:' || o.id || ':' || r.role, case when o.live
-                then 'Earned by a payment that can still be refunded or disputed.' else 'Practice money: it cannot be paid out.' end,
-                case when o.live then v_until end, jsonb_build_object('order', o.uid, 'method', o.method), o.id);
-        end loop;
-    end if;
+    perform ppv_sale_holds(o, v_txn, case when v_until > now() and coalesce((o.meta->>'reversible')::boolean, true) then v_until end);
     return v_txn;
 end $$;
 
--- The provider's facts about an order: {state, amount, currency, live, ref, payment_ref, fee}. The only way to a paid order. Same
+-- The provider's facts about an order: {state, amount, currency, live, ref, payment_ref, fee, instrument (keyed hash)}. The only way to a paid order. Same
 -- facts again change nothing. Reply: {state, why, order_id, changed}.
 create function ppv_order_settle(p_order bigint, f jsonb, p_source text, p_actor bigint default null) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
@@ -271,6 +261,9 @@ begin
     end if;
     if v_why is not null then
         return ppv_payment_review(o, f, p_source, v_why) || jsonb_build_object('changed', true);
+    end if;
+    if f->>'instrument' <> '' then
+        perform ppv_instrument_seen(o.buyer_id, f->>'instrument');
     end if;
     return ppv_order_paid(o, f, p_source, p_actor);
 end $$;

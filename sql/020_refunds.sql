@@ -59,7 +59,7 @@ create function ppv_refund_book(o orders, p_refund bigint, p_amount bigint, p_ch
 declare
     v_after bigint := o.refunded + p_amount;
     v_creator bigint := div(o.creator::numeric * v_after, o.price) - div(o.creator::numeric * o.refunded, o.price);
-    v_commission bigint := 0;
+    v_earned bigint := 0;                  -- of creator and affiliates
     v_taxes bigint := 0;
     v_lines jsonb;
     v_txn bigint;
@@ -81,16 +81,16 @@ begin
         v_taxes := v_taxes + r.amount;
         v_lines := v_lines || jsonb_build_array(jsonb_build_array(ppv_account('tax', null, r.code, o.currency), -r.amount, p_note));
     end loop;
-    for r in select (l->>'to')::bigint as who, (l->>'amount')::bigint as amount from jsonb_array_elements(o.payees) l order by 1 loop
-        r.amount := div(r.amount::numeric * v_after, o.price) - div(r.amount::numeric * o.refunded, o.price);
-        v_commission := v_commission + r.amount;
-        v_lines := v_lines || ppv_claw_lines(o, r.who, 'affiliate:' || r.who, r.amount, p_note);
+    for r in select s.role, s.owner, sum(div(s.share::numeric * v_after, o.price) - div(s.share::numeric * o.refunded, o.price))::bigint as part
+             from ppv_order_shares(o) s group by 1, 2 order by 2 loop
+        v_earned := v_earned + r.part;
+        v_lines := v_lines || ppv_claw_lines(o, r.owner, r.role, r.part, p_note);
     end loop;
-    v_lines := v_lines || ppv_claw_lines(o, o.creator_id, 'creator', v_creator, p_note)
+    v_lines := v_lines
         || jsonb_build_array(jsonb_build_array(ppv_account('platform', null, 'revenue', o.currency),
-            -(p_amount - v_creator - v_commission - v_taxes), p_note));
+            -(p_amount - v_earned - v_taxes), p_note));
     v_txn := ppv_post(p_kind, o.id, p_actor, p_note, jsonb_build_object('payment_ref', o.payment_ref, 'refund', p_refund), v_lines);
-    update refunds set platform = p_amount - v_creator - v_commission - v_taxes, creator = v_creator, commission = v_commission,
+    update refunds set platform = p_amount - v_earned - v_taxes, creator = v_creator, commission = v_earned - v_creator,
         taxes = v_taxes where id = p_refund;
     update orders set refunded = v_after, state = case when v_after = o.price and p_kind = 'dispute' then 'chargeback_lost'
         when v_after = o.price then 'refunded' when p_kind = 'dispute' then 'partially_refunded' when o.state = 'disputed' then o.state else 'partially_refunded' end where id = o.id;
@@ -239,8 +239,7 @@ begin
         update orders set state = 'disputed' where id = o.id returning * into o;
         for r in select a.id, a.balance - a.held as free, w.role, div(w.share::numeric * v_part, o.price)::bigint as share
                  from ledger_accounts a
-                 join (select 'creator', o.creator_id, o.creator union all select 'affiliate:' || (l->>'to'), (l->>'to')::bigint,
-                     (l->>'amount')::bigint from jsonb_array_elements(o.payees) l) w(role, owner, share) on w.owner = a.owner_id
+                 join (select s.role, s.owner, sum(s.share) as share from ppv_order_shares(o) s group by 1, 2) w on w.owner = a.owner_id
                  where a.kind = 'user' and a.name = 'wallet' and a.currency = o.currency order by a.id for no key update of a loop
             -- The sale's own hold stays while a dispute is open; what it does not cover is frozen from the free balance.
             r.share := least(r.free, r.share - coalesce((select amount from holds

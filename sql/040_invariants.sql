@@ -69,7 +69,7 @@ create function ppv_invariants() returns table (name text, detail text)
         from orders o join ledger_txns t on t.order_id = o.id and t.kind = 'sale',
             lateral (select 'platform', o.platform, null::bigint union all select 'creator', o.creator, o.creator_id
                 union all select 'affiliate', (l ->> 'amount')::bigint, (l ->> 'to')::bigint
-                    from jsonb_array_elements(o.payees) l) w(who, amount, owner)
+                    from jsonb_array_elements(o.payees) l where (l ->> 'amount')::bigint > 0) w(who, amount, owner)
         left join lateral (select x.amount from ledger_entries x join ledger_accounts a on a.id = x.account_id
             where x.txn_id = t.id and x.amount > 0 and a.currency = o.currency and (case w.who
                 when 'platform' then a.kind = 'platform' and a.name = 'revenue'
@@ -86,10 +86,10 @@ create function ppv_invariants() returns table (name text, detail text)
         group by o.id, o.commission having coalesce(sum(c.amount), 0) <> o.commission
     union all
     select 'M11 commission', format('order %s: its lines %s are not its commission %s', id, payees, commission) from orders
-        where commission <> ppv_payees_total(payees) or affiliate_id is distinct from (payees #>> '{0,to}')::bigint
+        where commission <> ppv_payees_total(payees) or affiliate_id is distinct from (ppv_payee_ids(payees))[1]
     union all
     select 'M11 commission', format('order %s: line %s has no row', o.id, l) from orders o, jsonb_array_elements(o.payees) l
-        where o.paid_at is not null and not exists (select from commissions c where c.order_id = o.id
+        where o.paid_at is not null and (l ->> 'amount')::bigint > 0 and not exists (select from commissions c where c.order_id = o.id
             and c.affiliate_id = (l ->> 'to')::bigint and c.amount = (l ->> 'amount')::bigint)
     union all
     select 'M12 matched', format('order %s: asked %s %s, paid %s %s', o.id, o.charge, o.charge_currency, p.amount, p.currency)

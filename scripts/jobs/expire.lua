@@ -13,6 +13,9 @@ local STATEMENTS = {
     where state = 'ready' and expires_at < now()]] },
   { "jobs", "delete from jobs where state in ('done', 'cancelled') and finished_at < now() - interval '14 days'" },
   { "clicks", "delete from affiliate_clicks where created_at < now() - interval '400 days'" },
+  { "attributions", "delete from affiliate_attributions where clicked_at < now() - interval '400 days'" },
+  { "devices", "delete from user_devices where last_at < now() - interval '400 days'" },
+  { "instruments", "delete from user_instruments where last_at < now() - interval '400 days'" },
 }
 
 local function expire()

@@ -1,33 +1,17 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Who gets a commission on a sale, and how much. The rule is an operator's plugin, called between quote and posting; what it
 -- returns is checked here. A wrong rule loses its commission, loudly, and never the sale.
-local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
+local referral = require "lib.referral"
 local registry = require "lib.registry"
 
-local M = { COOKIE = "ppv_ref", WINDOW = 30 * 86400 }
+local M = {}
 
--- Attribution cookie: the last referrer of each of at most 10 videos: "<video>:<affiliate id>:<unix time>,...".
-local function read_cookie(ctx)
-  local raw = ctx:cookies()[M.COOKIE]
-  local text = raw and #raw < 2000 and crypto.verify("ref", raw)
-  local out = {}
-  for video, who, at in (text or ""):gmatch("([%x-]+):(%d+):(%d+)") do
-    if ctx.now - tonumber(at) < M.WINDOW then out[#out + 1] = { video = video, who = tonumber(who), at = tonumber(at) } end
-  end
-  return out
-end
-
-function M.remember(ctx, video, affiliate_id)
-  local keep = { ("%s:%.0f:%.0f"):format(video, affiliate_id, ctx.now) }
-  for _, entry in ipairs(read_cookie(ctx)) do
-    if entry.video ~= video and #keep < 10 then
-      keep[#keep + 1] = ("%s:%.0f:%.0f"):format(entry.video, entry.who, entry.at)
-    end
-  end
-  ctx:cookie(M.COOKIE, crypto.sign("ref", table.concat(keep, ",")), { max_age = M.WINDOW })
+-- The terms of a title: {pct, enabled, inherited, owner_id}, false when there is no such title, or nil, err. Yields.
+function M.terms(video)
+  return db.read_one("select pct, enabled, inherited, owner_id from affiliate_terms where video_id = $1::uuid", video)
 end
 
 function M.find_user(name)
@@ -35,14 +19,11 @@ function M.find_user(name)
   return db.read_one("select id, username::text as username from users where username = $1 and disabled_at is null", name)
 end
 
--- The referrer of this sale: the code sent with it, else the cookie. id or nil.
-local function referrer(ctx, video, code)
-  if code and code ~= "" then
-    local user = M.find_user(code)
-    if user then return user.id end
-  end
-  for _, entry in ipairs(read_cookie(ctx)) do if entry.video == video.id then return entry.who end end
-  return nil
+-- The referrer of this sale: the code sent with it, else the last link followed. id, false or nil, err. Yields.
+local function referrer(ctx, video, buyer_id, code)
+  local user = code and code ~= "" and M.find_user(code)
+  if user then return user.id end
+  return referral.find(ctx, buyer_id, video.id)
 end
 
 -- nil when the lines are fine, else why not.
@@ -81,6 +62,9 @@ local function refuse(rule, video, why)
   return {}
 end
 
+-- A text of a plugin as it may stand in the books: printable, at most 100 bytes.
+function M.clean(text) return (tostring(text == nil and "" or text):gsub("[^\32-\126]", "?"):sub(1, 100)) end
+
 -- Runs the chosen rule on a sale table. Returns checked lines {to, amount, memo} with positive amounts, and the rule's name.
 function M.lines(sale, video)
   local p, err = registry.chosen("affiliate", "percent")
@@ -94,7 +78,7 @@ function M.lines(sale, video)
   if problem then return refuse(p.name, video, problem), p.name end
   local out = {}
   for _, line in ipairs(lines) do
-    if line.amount > 0 then out[#out + 1] = { to = line.to, amount = line.amount, memo = tostring(line.memo or ""):sub(1, 100) } end
+    if line.amount > 0 then out[#out + 1] = { to = line.to, amount = line.amount, memo = M.clean(line.memo) } end
   end
   return out, p.name
 end
@@ -108,12 +92,14 @@ local function payable(id, buyer, owner)
 end
 
 -- video: id, owner_id, price, currency, net? (the price without taxes). split: {platform=, creator=} of the whole price.
--- Returns lines (maybe empty), pct, and the name of the rule that made them.
+-- Returns lines (maybe empty; one of amount 0 says why it was refused), pct, and the name of the rule that made them.
 function M.quote(ctx, video, buyer_id, code, split)
-  local program, err = db.read_one("select pct, enabled from affiliate_programs where video_id = $1", video.id)
+  local program, err = M.terms(video.id)
   if program == nil then return nil, err end
   if not program or not program.enabled or program.pct <= 0 then return {}, 0 end
-  local direct, derr = payable(referrer(ctx, video, code), buyer_id, video.owner_id)
+  local who, werr = referrer(ctx, video, buyer_id, code)
+  if who == nil then return nil, werr end
+  local direct, derr = payable(who, buyer_id, video.owner_id)
   if direct == nil then return nil, derr end
   local row = db.read_one("select affiliate_id as id from commissions where buyer_id = $1 order by id limit 1", buyer_id)
   local first, ferr = payable(row and row.id, buyer_id, video.owner_id)
@@ -123,11 +109,14 @@ function M.quote(ctx, video, buyer_id, code, split)
   local referrers = {}
   if direct then referrers[1] = direct end
   if first and first ~= direct then referrers[#referrers + 1] = first end
-  if #referrers == 0 then return {}, 0 end
+  -- Somebody who buys through their own link reads why it earns nothing.
+  local own = who == buyer_id and { to = buyer_id, amount = 0, refused = "self" } or nil
+  if #referrers == 0 then return { own }, program.pct end
   local sale = { video = video.id, amount = video.net or video.price, currency = video.currency, fee = split.platform,
     creator_share = split.creator, pct = program.pct, buyer = buyer_id, creator = video.owner_id,
     direct = direct or nil, first = first or nil, referrers = referrers, new_buyer = bought == false }
   local lines, rule = M.lines(sale, video)
+  lines[#lines + 1] = own
   return lines, program.pct, rule
 end
 

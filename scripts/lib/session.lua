@@ -7,6 +7,7 @@ local db = require "ppv.db"
 local json = require "ppv.json"
 local log = require "ppv.log"
 local config = require "lib.config"
+local referral = require "lib.referral"
 
 local M = { MAX = 10 }
 local CACHE_S = 10
@@ -128,6 +129,10 @@ function M.start(ctx, user, kind)
   local gone = db.query([[delete from sessions where id in (select id from sessions where user_id = $1
     order by last_seen_at desc, id desc offset $2) returning encode(token_hash, 'hex') as hex]], user.id, M.MAX)
   if gone then forget(gone) end
+  if kind ~= "admin" then
+    referral.join(ctx, user.id)
+    referral.device(ctx, user.id)
+  end
   ctx:cookie(ctx:session_cookie_name(), crypto.sign("session", token),
     { max_age = kind ~= "admin" and life[2] or nil })
   return true

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Payments of orders: asks the provider's plugin and gives its facts to the ledger. The return of the buyer, webhooks, the
 -- reconciling job and the administrator's button all come through M.ask, so that they can come in any order, and twice.
+local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local json = require "ppv.json"
 local log = require "ppv.log"
@@ -88,7 +89,8 @@ function M.apply(o, facts, source, actor)
   end
   local f = { state = facts.state, amount = facts.amount, currency = facts.currency and facts.currency:upper(), live = facts.live,
     ref = facts.ref, payment_ref = facts.payment_ref or facts.ref, fee = facts.fee, ids = facts.ids, why = facts.why,
-    refunded = facts.refunded, dispute = facts.dispute }
+    refunded = facts.refunded, dispute = facts.dispute,
+    instrument = type(facts.instrument) == "string" and crypto.hmac_sha256("affiliate.instrument", o.method .. ":" .. facts.instrument, "hex") or nil }
   crash.at "settle.before_commit"
   local row, err = db.one("select ppv_order_facts($1, $2::jsonb, $3, $4)::text as r", o.id, json.encode(f), source, actor)
   if not row then return nil, err end

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- From the link to the commission: programs, clicks, attribution, earnings.
+-- From the link to the commission: programs, clicks, attribution, earnings, ties between accounts.
 local db = require "ppv.db"
 local h = require "spec.support"
 local json = require "ppv.json"
@@ -195,6 +195,166 @@ describe("an affiliate program", function()
     assert.equal(rows[1].txn_id, rows[2].txn_id)
     local line = one:get("/api/statement").json.items[1]
     assert.same({ "commission", 20 }, { line.type, line.amount })
+  end)
+end)
+
+describe("a link", function()
+  local admin, maker
+  lazy_setup(function() admin, maker = h.make.admin(), h.make.user() end)
+  after_each(function() assert.same({}, h.breaches()) end)
+
+  local function buyer(amount)
+    local c = h.make.user()
+    h.make.money(admin, c, amount or 3000)
+    return c
+  end
+  local function buy(c, id, ref)
+    local r = c:post("/api/wallet/pay", { video_id = id, ref_code = ref })
+    assert.equal(200, r.status, r.body)
+    return r.json
+  end
+  local function click(c, id, ref)
+    local r = c:post("/api/affiliate/click", { video_id = id, ref = ref.username })
+    assert.is_true(r.json.remembered, r.body)
+  end
+  local function login(c, device)
+    local other = device or h.client()
+    local r = other:post("/auth/login", { email = c.email, password = c.password })
+    assert.equal(200, r.status, r.body)
+    return other
+  end
+  local function film(pct, who)
+    local id = h.make.video(who or maker, { price = 1000 })
+    if pct then assert.equal(200, (who or maker):post("/api/affiliate/settings", { video_id = id, commission_pct = pct, is_enabled = true }).status) end
+    return id
+  end
+  local function earned(c) return c:get("/api/affiliate/summary").json.total_earnings_cents end
+
+  it("to any title of a creator counts under their general terms; a title's own terms come first", function()
+    local all = h.make.user()
+    local one, two, own, closed = film(nil, all), film(nil, all), film(40, all), film(nil, all)
+    for _, bad in ipairs { -1, 91, 1.5 } do
+      assert.equal(422, all:post("/api/affiliate/creator_settings", { commission_pct = bad, is_enabled = true }).status)
+    end
+    assert.equal(200, all:post("/api/affiliate/creator_settings", { commission_pct = 15, is_enabled = true }).status)
+    all:post("/api/affiliate/settings", { video_id = closed, commission_pct = 15, is_enabled = false })
+    local function terms(id) return h.client():get("/api/affiliate/program?video_id=" .. id).json.commission_pct end
+    assert.same({ 15, 15, 40, 0 }, { terms(one), terms(two), terms(own), terms(closed) })
+    for _, v in ipairs(h.client():get("/api/videos?limit=100").json.videos) do
+      if v.id == one then assert.same({ true, 15 }, { v.has_affiliate, v.commission_pct }) end
+    end
+    assert.is_true(all:get("/api/affiliate/settings?video_id=" .. one).json.inherited)
+    local aff, b = h.make.user(), buyer(5000)
+    click(b, one, aff)
+    assert.same({ 150, 0, 0 }, { buy(b, two).commission_cents, buy(b, own).commission_cents, buy(b, closed).commission_cents })
+    all:post("/api/affiliate/settings", { video_id = own, commission_pct = 0, is_enabled = false, inherit = true })
+    assert.equal(15, terms(own))
+    assert.equal(150, buy(b, one).commission_cents)
+    assert.equal(300, earned(aff))
+  end)
+
+  it("is kept by the account: another device, a new log-in, a registration", function()
+    local id, aff, b = film(10), h.make.user(), buyer()
+    click(b, id, aff)
+    assert.equal(100, buy(login(b), id).commission_cents)
+
+    id = film(10)
+    local visitor = h.client()
+    click(visitor, id, aff)
+    b = buyer()
+    login(b, visitor) -- what the visitor followed joins the account ...
+    assert.equal(100, buy(login(b), id).commission_cents) -- ... and is known elsewhere
+
+    id, visitor = film(10), h.client()
+    click(visitor, id, aff)
+    local name = "new" .. aff.id
+    local new = { email = name .. "@example.org", password = "a long password of specs" }
+    assert.equal(200, visitor:post("/auth/register", { username = name, email = new.email, password = new.password }).status)
+    local there = login(new)
+    h.make.money(admin, there, 2000)
+    assert.equal(100, buy(there, id).commission_cents)
+    assert.equal(300, earned(aff))
+  end)
+
+  local function ago(c, id, ref, days)
+    assert(db.one("select ppv_attribute($1, $2::jsonb) as n", c.id, json.encode(json.array { { video = id, who = ref.id, at = os.time() - days * 86400 } })))
+  end
+
+  it("gives way to a later one, wherever that was followed, and ends with the window", function()
+    local id, old, new, b = film(10), h.make.user(), h.make.user(), buyer()
+    ago(b, id, old, 2)
+    local visitor = h.client()
+    click(visitor, id, new)
+    assert.equal(100, buy(login(b, visitor), id).commission_cents)
+    assert.same({ 0, 100 }, { earned(old), earned(new) })
+
+    for _, case in ipairs { { 29, 30, 100 }, { 31, 30, 0 }, { 6, 5, 0 }, { 4, 5, 100 } } do
+      settings.set(nil, { ["affiliate.window_days"] = case[2] })
+      id, b = film(10), buyer()
+      ago(b, id, old, case[1])
+      local fine, r = pcall(buy, login(b), id)
+      db.exec "delete from settings where key = 'affiliate.window_days'"
+      settings.changed()
+      assert.is_true(fine, tostring(r))
+      assert.same({ case[1], case[3] }, { case[1], r.commission_cents })
+    end
+  end)
+
+  local function refused(who) return who:get("/api/affiliate/refused").json.items end
+
+  it("of one's own, or of an account that is paid to the same place, earns nothing and says why", function()
+    local id, b = film(20), buyer()
+    assert.equal(0, buy(b, id, b.username).commission_cents)
+    assert.same({ "self", "refused" }, { refused(b)[1].why, refused(b)[1].state })
+
+    local aff = h.make.user()
+    for _, c in ipairs { aff, b } do
+      assert(db.one("select ppv_destination_set($1, 'bank', 'x', 'x', $2)::text as r", c.id, "same" .. b.id))
+    end
+    id = film(20)
+    local before = h.balance(maker)
+    assert.equal(0, buy(b, id, aff.username).commission_cents)
+    assert.equal(900, h.balance(maker) - before)
+    local row = refused(aff)[1]
+    assert.same({ "payout_account", 200, "refused" }, { row.why, row.amount, row.state })
+    assert.is_true(#row.reason > 20)
+    assert.is_nil(row.buyer_username)
+    local found
+    for _, r in ipairs(admin:get("/admin/affiliate/reviews").json.items) do found = found or r.affiliate_username == aff.username and r end
+    assert.same({ b.username, "payout_account" }, { found.buyer_username, found.why })
+
+    -- The same card as in an earlier purchase.
+    local other, again = h.make.user(), buyer()
+    for _, c in ipairs { other, again } do assert(db.one("select ppv_instrument_seen($1, 'card')::text as x", c.id)) end
+    assert.equal(0, buy(again, film(20), other.username).commission_cents)
+    assert.equal("instrument", refused(other)[1].why)
+  end)
+
+  it("of somebody who signs in from the same browser is paid on hold, until an administrator decides", function()
+    local function held(c) return c:get("/api/wallet/balance").json.held_cents end
+    for _, what in ipairs { "release", "refuse" } do
+      -- Two accounts, one browser: the jar keeps its device cookie when another account signs in.
+      local aff, b = h.make.user(), buyer()
+      b.jar.ppv_dev = aff.jar.ppv_dev
+      login(b, b)
+      local id, before = film(20), h.balance(maker)
+      local uid = buy(b, id, aff.username).order_id
+      assert.same({ 200, 200 }, { h.balance(aff), held(aff) })
+      local row = refused(aff)[1]
+      assert.same({ "device", "open", 200 }, { row.why, row.state, row.amount })
+      local path = "/admin/affiliate/reviews/" .. row.commission_id
+      assert.equal(403, aff:post(path, { decision = "release" }).status)
+      local r = admin:post(path, { decision = what, note = "looked at it" })
+      assert.equal(200, r.status, r.body)
+      assert.equal(409, admin:post(path, { decision = what }).status)
+      assert.equal("looked at it", refused(aff)[1].note)
+      local share = what == "release" and 700 or 900
+      assert.same({ 900 - share, 0, share }, { h.balance(aff), held(aff), h.balance(maker) - before })
+      -- A refund takes it back from who has it now.
+      local o = db.one("select id from orders where uid = $1::uuid", uid)
+      assert(db.one("select ppv_refund_begin($1, $2, null, '', $3, '')::text as r", admin.id, o.id, "spec-ref-" .. uid))
+      assert.same({ 0, 0 }, { h.balance(aff), h.balance(maker) - before })
+    end
   end)
 end)
 

@@ -8,7 +8,7 @@ local h = require "spec.support"
 -- Works every queued message of a provider, as the job workers do.
 local function work()
   jobloop.start(SPEC_BOOT)
-  for _ = 1, 50 do if jobloop.run_one(1, "other") ~= 0 then break end end
+  for _ = 1, 500 do if jobloop.run_one(1, "other") ~= 0 then break end end
   jobs.set_timeout(0)
 end
 

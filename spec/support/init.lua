@@ -45,8 +45,8 @@ function Client:request(method, path, opts)
   local r = assert(fetch.request { method = method, url = self.base .. path, headers = headers, body = body,
     timeout = 20, max_body = 16 * 1024 * 1024, allow_private = true })
   local set = r.headers["set-cookie"]
-  if type(set) == "string" then set = { set } end
-  for _, line in ipairs(set or {}) do keep(self.jar, line) end
+  if type(set) == "table" then set = table.concat(set, ", ") end
+  for line in ((set or ""):gsub(", ([%w_-]+=)", "\n%1") .. "\n"):gmatch "([^\n]+)\n" do keep(self.jar, line) end
   if (r.headers["content-type"] or ""):find("json", 1, true) then r.json = json.decode(r.body) end
   return r
 end

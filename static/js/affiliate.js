@@ -57,23 +57,30 @@ paged(links, {
   none: () => h("li", { class: "list-group-item" }, empty("No programmes yet", "No creator pays a commission at the moment. Come back later.")),
 });
 
+const percent = (value) => h("input", { type: "number", name: "commission_pct", min: 0, max: 90, step: 1, value });
+// A form of terms: percentage and switch; scope = the choice beside them, send(values) stores.
+function termsForm(s, scope, send) {
+  const pct = percent(s.commission_pct);
+  const form = h("form", { class: "row g-2 align-items-end", novalidate: true }, scope && h("div", { class: "col-12 col-md-4" }, field("Terms", scope)),
+    h("div", { class: scope ? "col-sm-5 col-md-3" : "col-sm-5" }, field("Others may earn on it", checkbox("is_enabled", s.is_enabled))), h("div", { class: "col-8 col-sm-4 col-md-3" }, field("Percent", pct)),
+    h("div", { class: "col-4 col-sm-3 col-md-2" }, h("button", { type: "submit", class: "btn btn-brand w-100 mb-3" }, "Save")));
+  const own = () => { for (const name of ["is_enabled", "commission_pct"]) form.elements[name].disabled = scope?.value === "general"; };
+  scope?.addEventListener("change", own);
+  own();
+  onSubmit(form, async () => {
+    const n = Number(pct.value);
+    if (!Number.isInteger(n) || n < 0 || n > 90) { invalid(pct, "A whole number from 0 to 90."); return; }
+    await send({ commission_pct: n, is_enabled: form.elements.is_enabled.checked });
+    toast("Saved.");
+  });
+  return form;
+}
 function termsRow(raw) {
-  const v = film(raw);
-  const pct = h("input", { type: "number", name: "commission_pct", min: 0, max: 90, step: 1, value: v.commission_pct || 0 });
-  const box = h("div", {});
+  const v = film(raw), box = h("div", {});
   const li = h("li", { class: "list-group-item" }, h("div", { class: "d-flex justify-content-between gap-2 mb-2" }, h("strong", { class: "wrap" }, v.title), h("span", { class: "amount" }, price(v))), box);
   load(box, () => get("/api/affiliate/settings", { video_id: v.id }), (s) => {
-    pct.value = s.commission_pct;
-    const form = h("form", { class: "row g-2 align-items-end", novalidate: true },
-      h("div", { class: "col-sm-5" }, field("Others may earn on it", checkbox("is_enabled", s.is_enabled))), h("div", { class: "col-8 col-sm-4" }, field("Percent", pct)),
-      h("div", { class: "col-4 col-sm-3" }, h("button", { type: "submit", class: "btn btn-brand w-100 mb-3" }, "Save")));
-    onSubmit(form, async (values) => {
-      const n = Number(values.commission_pct);
-      if (!Number.isInteger(n) || n < 0 || n > 90) { invalid(pct, "A whole number from 0 to 90."); return; }
-      await post("/api/affiliate/settings", { video_id: v.id, commission_pct: n, is_enabled: values.is_enabled });
-      toast("Saved.");
-    });
-    return form;
+    const scope = h("select", { name: "scope" }, [["general", "As for all my videos"], ["own", "Its own"]].map(([value, text]) => h("option", { value, selected: (value === "general") === s.inherited }, text)));
+    return termsForm(s, scope, (terms) => post("/api/affiliate/settings", { video_id: v.id, ...terms, inherit: scope.value === "general" }));
   }, [skeletonLines(1)]);
   return li;
 }
@@ -81,6 +88,7 @@ let termsDrawn = false;
 function drawTerms() {
   if (termsDrawn) return;
   termsDrawn = true;
+  load($("#terms-general"), () => get("/api/affiliate/creator_settings"), (s) => termsForm(s, null, (terms) => post("/api/affiliate/creator_settings", terms)), [skeletonLines(1)]);
   paged($("#terms-list"), {
     fetchPage: async (cursor) => {
       const r = await get("/api/my_videos", { limit: 20, cursor });

@@ -7,6 +7,7 @@ local audit = require "lib.audit"
 local errors = require "lib.errors"
 local mailer = require "lib.mailer"
 local password_rules = require "lib.password_rules"
+local referral = require "lib.referral"
 local session = require "lib.session"
 local totp = require "lib.totp"
 local users = require "lib.users"
@@ -39,6 +40,8 @@ local function register(ctx, input)
   if row == false then
     local old = db.read_one("select username::text as username from users where email = $1", input.email)
     if old then mailer.queue(nil, input.email, "exists", { username = old.username, url = ctx:url(FORGOT) }) end
+  else
+    referral.join(ctx, row.id) -- the first log-in may be on another device
   end
   return ctx:done(LOGIN, { message = "You can sign in now." })
 end

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Affiliate programs of videos, links, clicks and earnings.
+-- Affiliate programs of videos and creators, links, clicks and earnings.
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local json = require "ppv.json"
@@ -10,6 +10,7 @@ local form = require "lib.form"
 local iso = require "lib.iso"
 local page = require "lib.page"
 local rate = require "lib.rate"
+local referral = require "lib.referral"
 
 local function own(ctx, video)
   local row, err = db.read_one("select 1 as yes from videos where id = $1::uuid and owner_id = $2 and state <> 'deleted'", video,
@@ -19,38 +20,52 @@ local function own(ctx, video)
   return true
 end
 
-local function program_of(video)
-  return db.read_one("select pct, enabled from affiliate_programs where video_id = $1::uuid", video)
-end
-
 local function get_settings(ctx, input)
   local ok, err = own(ctx, input.video_id)
   if not ok then return nil, err end
   local p
-  p, err = program_of(input.video_id)
-  if p == nil then return nil, err end
-  return ctx:ok { video_id = input.video_id, commission_pct = p and p.pct or 0, is_enabled = p and p.enabled or false }
+  p, err = affiliate.terms(input.video_id)
+  if not p then return nil, err end
+  return ctx:ok { video_id = input.video_id, commission_pct = p.pct, is_enabled = p.enabled, inherited = p.inherited }
 end
 
 local function set_settings(ctx, input)
   local ok, err = own(ctx, input.video_id)
   if not ok then return nil, err end
-  ok, err = db.exec([[insert into affiliate_programs (video_id, pct, enabled) values ($1::uuid, $2, $3)
-    on conflict (video_id) do update set pct = excluded.pct, enabled = excluded.enabled]], input.video_id, input.commission_pct,
+  if input.inherit then
+    ok, err = db.exec("delete from affiliate_programs where video_id = $1::uuid", input.video_id)
+  else
+    ok, err = db.exec([[insert into affiliate_programs (video_id, pct, enabled) values ($1::uuid, $2, $3)
+      on conflict (video_id) do update set pct = excluded.pct, enabled = excluded.enabled]], input.video_id, input.commission_pct,
+      input.is_enabled)
+  end
+  if not ok then return nil, err end
+  return ctx:ok { message = "saved" }
+end
+
+local function get_general(ctx)
+  local p, err = db.read_one("select pct, enabled from creator_programs where creator_id = $1", ctx.user.id)
+  if p == nil then return nil, err end
+  return ctx:ok { commission_pct = p and p.pct or 0, is_enabled = p and p.enabled or false }
+end
+
+local function set_general(ctx, input)
+  local ok, err = db.exec([[insert into creator_programs (creator_id, pct, enabled) values ($1, $2, $3)
+    on conflict (creator_id) do update set pct = excluded.pct, enabled = excluded.enabled]], ctx.user.id, input.commission_pct,
     input.is_enabled)
   if not ok then return nil, err end
   return ctx:ok { message = "saved" }
 end
 
 local function link(ctx, input)
-  local p, err = program_of(input.video_id)
+  local p, err = affiliate.terms(input.video_id)
   if p == nil then return nil, err end
   return ctx:ok { link = "/public/watch.html?" .. form.encode { video_id = input.video_id, ref = ctx.user.username },
     username = ctx.user.username, video_id = input.video_id, is_enabled = p and p.enabled or false }
 end
 
 local function program(ctx, input)
-  local p, err = program_of(input.video_id)
+  local p, err = affiliate.terms(input.video_id)
   if p == nil then return nil, err end
   local on = p and p.enabled and p.pct > 0 or false
   return ctx:ok { has_affiliate = on, commission_pct = on and p.pct or 0 }
@@ -58,11 +73,13 @@ end
 
 -- Somebody arrived through a link: remember who sent them. Unknown names are answered alike.
 local function click(ctx, input)
-  local p, err = program_of(input.video_id)
+  local p, err = affiliate.terms(input.video_id)
   if p == nil then return nil, err end
   local who = affiliate.find_user(input.ref)
   if not p or not p.enabled or not who or (ctx.user and ctx.user.id == who.id) then return ctx:ok { remembered = false } end
-  affiliate.remember(ctx, input.video_id, who.id)
+  local kept
+  kept, err = referral.remember(ctx, input.video_id, who.id)
+  if not kept then return nil, err end
   local visitor = crypto.hmac_sha256("affiliate.visitor", rate.address(ctx.ip) .. "|" .. (ctx:header("user-agent") or ""), "hex")
   if rate.hit("click", visitor .. input.video_id, { count = 1, seconds = 3600 }) then
     local ok
@@ -126,6 +143,7 @@ local function all_commissions(ctx, input)
     refused_count = refused.n }
 end
 
+local PCT = { type = "int", min = 0, max = 90, required = true }
 local VIDEO = { video_id = { type = "uuid", required = true } }
 
 return { routes = {
@@ -133,7 +151,10 @@ return { routes = {
     handler = get_settings },
   { method = "POST", path = "/api/affiliate/settings", auth = "user", rate = "60/m", summary = "Set the program of a video",
     handler = set_settings, input = { video_id = { type = "uuid", required = true },
-      commission_pct = { type = "int", min = 0, max = 90, required = true }, is_enabled = { type = "bool", required = true } } },
+      inherit = { type = "bool", default = false }, commission_pct = PCT, is_enabled = { type = "bool", required = true } } },
+  { method = "GET", path = "/api/affiliate/creator_settings", auth = "user", summary = "My terms for all my videos", handler = get_general },
+  { method = "POST", path = "/api/affiliate/creator_settings", auth = "user", rate = "60/m", summary = "Set my terms for all my videos",
+    handler = set_general, input = { commission_pct = PCT, is_enabled = { type = "bool", required = true } } },
   { method = "GET", path = "/api/affiliate/link", auth = "user", summary = "My link to a video", input = VIDEO, handler = link },
   { method = "GET", path = "/api/affiliate/earnings", auth = "user", summary = "My commissions", input = page.input(50, 200),
     handler = earnings },

@@ -13,9 +13,10 @@ local UNDELETE_DAYS = 7
 
 local COLUMNS = [[v.id::text as id, v.owner_id, u.username::text as owner_name, u.profile_desc as owner_profile_desc, v.title,
   v.description, v.price as price_cents, v.currency::text as currency, v.state as processing_state, v.duration_ms, v.width,
-  v.height, v.poster, v.upload_name, v.preview_ms, coalesce(p.pct, 0) as commission_pct, coalesce(p.enabled, false) as has_affiliate, ]]
+  v.height, v.poster, v.upload_name, v.preview_ms, coalesce(p.pct, cp.pct, 0) as commission_pct, coalesce(p.enabled, cp.enabled, false) as has_affiliate, ]]
   .. iso "v.created_at" .. " as created_at"
-local FROM = " from videos v join users u on u.id = v.owner_id left join affiliate_programs p on p.video_id = v.id "
+local PROGRAM = " left join affiliate_programs p on p.video_id = v.id left join creator_programs cp on cp.creator_id = v.owner_id "
+local FROM = " from videos v join users u on u.id = v.owner_id" .. PROGRAM
 
 local function shape(row)
   row.hls_ready = row.processing_state == "ready"
@@ -170,8 +171,7 @@ local function library(ctx, input)
   local rows
   rows, err = db.read("select " .. COLUMNS .. ", e.id as entitlement_id, e.kind, " .. iso "e.created_at" .. [[ as purchased_at,
     coalesce(w.position_ms, 0) as position_ms, coalesce(w.completed, false) as completed
-    from entitlements e join videos v on v.id = e.video_id join users u on u.id = v.owner_id
-    left join affiliate_programs p on p.video_id = v.id
+    from entitlements e join videos v on v.id = e.video_id join users u on u.id = v.owner_id]] .. PROGRAM .. [[
     left join watch_progress w on w.user_id = e.user_id and w.video_id = e.video_id
     where e.user_id = $1 and e.revoked_at is null and (e.expires_at is null or e.expires_at > now())
     and ($2::bigint is null or e.id < $2::bigint) order by e.id desc limit $3]], ctx.user.id, after and after[1], input.limit + 1)

@@ -74,6 +74,7 @@ end
 -- Site settings an administrator may change, with their kinds and defaults.
 local SITE = {
   ["affiliate.plugin"] = { type = "string", max = 60, default = "percent" },
+  ["affiliate.window_days"] = { type = "int", min = 1, max = 400, default = 30 },
   ["rate.plugin"] = { type = "string", max = 60, default = "fixed_rate" },
   ["tax.plugin"] = { type = "string", max = 60, default = "" },
   ["consent.required"] = { type = "bool", default = false },

@@ -16,7 +16,8 @@ load($("#site"), () => get("/admin/settings"), (r) => {
   const cash = (name) => h("input", { name, inputmode: "decimal", value: plainMoney(s[name], cur) });
   const form = h("form", { novalidate: true },
     field("Our share of a sale in percent", h("input", { name: "payment_platform_fee_bp", inputmode: "decimal", value: String(s.payment_platform_fee_bp / 100) }), "Two decimals at most. The creator gets the rest."),
-    field("Affiliate rule", choice("affiliate_plugin", r.affiliate_rules)), field("Exchange-rate source", choice("rate_plugin", r.rate_sources)),
+    field("Affiliate rule", choice("affiliate_plugin", r.affiliate_rules)),
+    field("Days between a link and the sale it is paid for", number("affiliate_window_days", 1, 400), "The last link that was followed within them counts."), field("Exchange-rate source", choice("rate_plugin", r.rate_sources)),
     field("Tax rule", h("select", { name: "tax_plugin" }, r.tax_rules.map((v) => h("option", { value: v, selected: v === s.tax_plugin }, v || "none: prices without tax"))), "Taxes are in the price and taken before it is split."),
     field("Ask buyers to agree to immediate delivery", checkbox("consent_required", s.consent_required), "The consent is kept with its text, time and address. Buyers in the EU otherwise keep their right of withdrawal."),
     field("Seller on receipts", h("textarea", { name: "receipt_seller", rows: 3, maxlength: 500, value: s.receipt_seller }), "Name, address, tax number."),
@@ -54,7 +55,7 @@ load($("#site"), () => get("/admin/settings"), (r) => {
     if (!/^[A-Za-z0-9-]*$/.test(body.playback_country_header)) { invalid(form.elements.playback_country_header, "The name of a header: letters, digits, hyphens."); return; }
     if (!/^([A-Z]{2}( [A-Z]{2})*)?$/.test(body.playback_blocked_countries)) { invalid(form.elements.playback_blocked_countries, "Two-letter codes with spaces between."); return; }
     if (v.security_admin_totp_required !== s.security_admin_totp_required) body.security_admin_totp_required = v.security_admin_totp_required;
-    for (const name of ["payout_destination_hold_hours", "payout_new_payee_days"]) body[name] = Number(v[name]);
+    for (const name of ["payout_destination_hold_hours", "payout_new_payee_days", "affiliate_window_days"]) body[name] = Number(v[name]);
     for (const name of ["payout_schedule", "payout_auto_approve", "payout_provider"]) body[name] = v[name];
     for (const [name] of CASH) {
       body[name] = parseMoney(v[name], cur);
