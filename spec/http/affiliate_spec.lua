@@ -390,6 +390,12 @@ describe("a sale with several commissions", function()
   local function debt(who)
     return db.one("select coalesce(-sum(balance), 0)::bigint as d from ledger_trial where kind = 'receivable' and owner_id = $1", who.id).d
   end
+  -- What the provider says of a dispute. -> the order's state
+  local function dispute(o, ref, news, amount)
+    assert(call("ppv_order_facts($1, $2::jsonb, 'spec')", o, json.encode { state = "pending",
+      dispute = { ref = ref .. "_" .. maker.id, state = news, amount = amount } }))
+    return db.one("select state from orders where id = $1", o).state
+  end
   local function pay_out(who, amount)
     local r = who:post("/api/wallet/withdraw", { amount_cents = amount })
     assert.equal(200, r.status, r.body)
@@ -410,9 +416,8 @@ describe("a sale with several commissions", function()
       local refund = db.one("select id from refunds where order_id = $1", o).id
       assert.equal("done", call("ppv_refund_finish($1, 'done', 're_1')", refund))
       assert.same({ 0, 333, 0, 77 }, { h.balance(one), debt(one), h.balance(two), debt(two) })
-      assert.equal("disputed", call("ppv_dispute_seen($1, $2::jsonb)", o, json.encode { ref = key(), state = "open", amount = 10000 }))
-      assert.equal("chargeback_lost", call("ppv_dispute_seen($1, $2::jsonb)", o, json.encode {
-        ref = db.one("select provider_ref as r from disputes where order_id = $1", o).r, state = "lost", amount = 10000 }))
+      assert.equal("disputed", dispute(o, "dp_1", "open", 10000))
+      assert.equal("chargeback_lost", dispute(o, "dp_1", "lost", 10000))
       assert.same({ 0, 1001, 0, 300 }, { h.balance(one), debt(one), h.balance(two), debt(two) })
       card(buyer, 10000, { { to = two.id, amount = 450 }, { to = one.id, amount = 1000 } })
       assert.same({ 0, 1, 150, 0 }, { h.balance(one), debt(one), h.balance(two), debt(two) })
@@ -434,10 +439,9 @@ describe("a sale with several commissions", function()
     settings.changed()
     assert.is_true(fine, tostring(o))
     assert.same({ 1000, 200 }, { held(one), held(two) })
-    local ref = key()
-    call("ppv_dispute_seen($1, $2::jsonb)", o, json.encode { ref = ref, state = "open", amount = 5000 })
+    assert.equal("disputed", dispute(o, "dp_2", "open", 5000))
     assert.same({ 1500, 300 }, { held(one), held(two) })
-    assert.equal("paid", call("ppv_dispute_seen($1, $2::jsonb)", o, json.encode { ref = ref, state = "won", amount = 5000 }))
+    assert.equal("paid", dispute(o, "dp_2", "won", 5000))
     assert.same({ 1000, 200 }, { held(one), held(two) })
   end)
 
