@@ -88,6 +88,7 @@ else
   for part in "$@"; do tasks "$part"; done >"$OUT/tasks"
 fi
 for kind in live browser media chain; do ! grep -q "^$kind " "$OUT/tasks" || packages "spec/$kind"; done
+! grep -q "^chain .*pages" "$OUT/tasks" || packages spec/browser # it opens the pages in Chromium
 # The longest first, so that no lane waits for one at the end; sources.mjs looks at what ingest.mjs has made by then; what
 # measures time has the machine for itself.
 export MADE=$OUT/made

@@ -68,7 +68,7 @@ create table chain_cursors (
 );
 
 create table fx_rates (
-    base char(3) not null,
+    base text not null check (length(base) between 1 and 20), -- a currency, or the symbol of a token
     quote char(3) not null,
     rate numeric(30, 12) not null check (rate > 0),
     source text not null,

@@ -212,7 +212,8 @@ begin
     return v_txn;
 end $$;
 
--- The provider's facts about an order: {state, amount, currency, live, ref, payment_ref, fee, instrument (keyed hash)}. The only way to a paid order. Same
+-- The provider's facts about an order: {state, amount, currency, live, ref, payment_ref, fee, instrument (keyed hash), in_time (it was
+-- paid before the time ran out, whenever we hear of it), review (why a person must look at it)}. The only way to a paid order. Same
 -- facts again change nothing. Reply: {state, why, order_id, changed}.
 create function ppv_order_settle(p_order bigint, f jsonb, p_source text, p_actor bigint default null) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
@@ -243,11 +244,11 @@ begin
     if exists (select from payments where provider = o.method and payment_ref = f->>'payment_ref') then
         return jsonb_build_object('state', o.state, 'why', o.why, 'order_id', o.id, 'changed', false);
     end if;
-    v_why := ppv_payment_mismatch(o, f);
+    v_why := coalesce(f->>'review', ppv_payment_mismatch(o, f));
     if v_why is null and o.paid_at is not null then
         v_why := 'duplicate';
-    elsif v_why is null and o.state not in ('pending', 'review') then
-        -- Paid after we gave the order up: still a sale when nothing has changed for the worse since.
+    elsif v_why is null and o.state not in ('pending', 'review') and not coalesce((f->>'in_time')::boolean, false) then
+        -- Paid after we gave the order up (in_time: we only heard of it late): still a sale when nothing has changed for the worse since.
         select * into v from videos where id = o.video_id;
         if v.price is distinct from o.price or v.currency is distinct from o.currency then
             v_why := 'late';

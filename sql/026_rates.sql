@@ -3,7 +3,7 @@
 set local role ppv_owner;
 
 create table fx_waiting (
-    base char(3) not null,
+    base text not null,
     quote char(3) not null,
     rate numeric(30, 12) not null check (rate > 0 and rate <> 'NaN'),
     source text not null,

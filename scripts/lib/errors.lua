@@ -29,7 +29,7 @@ local STATUS = {
 local FAMILY = { input = 422, amount = 422, media = 422, upload = 422, auth = 403, access = 403, approval = 403, user = 404,
   wallet = 409, sale = 409, video = 409, ledger = 409, job = 409, idempotency = 409, order = 409, refund = 409, tax = 409, deposit = 409,
   transfer = 409, payout = 409,
-  affiliate = 409, request = 400, payment = 502, net = 502, engine = 500, db = 500, io = 500, plugin = 500 }
+  affiliate = 409, chain = 409, rpc = 502, request = 400, payment = 502, net = 502, engine = 500, db = 500, io = 500, plugin = 500 }
 
 -- What strangers may read of a failure inside the engine.
 local HIDDEN = {

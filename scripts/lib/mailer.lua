@@ -38,6 +38,8 @@ M.templates = {
   deposit_rejected = { "Your deposit was rejected", "Your deposit of %(amount) was rejected. %(note)" },
   destination = { "The account for your payouts was changed", "Money from your account %(username) will go to %(hint) from %(date) on. If it was not you, "
     .. "change your password at once and tell the operator; nothing is sent there before that date: %(url)" },
+  chain_address = { "The address for payments on chain was set", "Sales of your account %(username) that are paid on a chain pay your share to "
+    .. "%(address). If it was not you, change your password at once and remove the address: %(url)" },
   payout_paid = { "%(amount) were paid out", "%(amount) were sent to %(hint). Reference: %(reference)" },
   payout_refused = { "A payout was not made", "Your payout of %(amount) was not made; the money is in your wallet again. %(note)" },
   payout_reversed = { "A payout came back", "Your payout of %(amount) came back; the money is in your wallet again. %(note)" },

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- What can be paid with, and the numbers every sale uses.
+local chain = require "lib.chain"
 local config = require "lib.config"
 local registry = require "lib.registry"
 local settings = require "lib.settings"
@@ -34,7 +35,14 @@ function M.providers()
           if values[s.key] == nil or values[s.key] == "" then missing[#missing + 1] = s.key end
         end
       end
-      out[#out + 1] = { provider = p.name, display_name = p.manifest.title, configured = #missing == 0, required = required,
+      local on_chain = p.manifest.features and p.manifest.features.chain or false
+      if on_chain then
+        local tokens, terr = chain.tokens(values.environment)
+        if not tokens then return nil, terr end
+        required[#required + 1] = "chains"
+        if #tokens == 0 then missing[#missing + 1] = "chains" end
+      end
+      out[#out + 1] = { provider = p.name, on_chain = on_chain, display_name = p.manifest.title, configured = #missing == 0, required = required,
         missing = missing, environment = values.environment or "live", api_base_url = registry.base_url(p.manifest, values) or "",
         currencies = p.manifest.currencies or {}, webhook = type(p.handler.verify) == "function",
         enabled = #missing == 0 and M.enabled(p.name) }

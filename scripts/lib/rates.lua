@@ -1,12 +1,21 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Exchange rates as decimal texts. A source without network access is the operator's own word and asked each time; what comes from
--- the network is fetched by a tick, guarded against jumps, kept, and used for 24 hours at most.
+-- the network is fetched by a tick, guarded against jumps, kept, and used for 24 hours at most (the price of a token: 2 hours).
 local db = require "ppv.db"
 local errors = require "lib.errors"
 local iso = require "lib.iso"
 local registry = require "lib.registry"
+local settings = require "lib.settings"
 
-local M = { MAX_AGE_H = 24, BASE = "USD", QUOTE = "IDR" }
+local M = { MAX_AGE_H = 24, TOKEN_AGE_H = 2, BASE = "USD", QUOTE = "IDR" }
+
+-- The source of a pair: tokens may have one of their own (setting rate.token_plugin).
+local function source(base)
+  if base == M.BASE then return registry.chosen("rate", "fixed_rate") end
+  local p = registry.by_name[settings.get("rate.token_plugin", "")]
+  if p and p.kind == "rate" then return p end
+  return registry.chosen("rate", "fixed_rate")
+end
 
 local function remote(p)
   for _, cap in ipairs(p.manifest.caps or {}) do if cap:find("^fetch") then return true end end
@@ -34,7 +43,7 @@ end
 -- Asks the network source now. -> "accepted", "waiting" or "local" (nothing to fetch); nil, err. Yields.
 function M.fetch(base, quote)
   base, quote = base or M.BASE, quote or M.QUOTE
-  local p, err = registry.chosen("rate", "fixed_rate")
+  local p, err = source(base)
   if not p then return nil, err end
   if not remote(p) then return "local" end
   local r
@@ -49,7 +58,7 @@ end
 -- The rate in force: {rate (text), source, at (RFC 3339 or nil), age (seconds or nil)}, or nil, err: then nothing is converted. Yields.
 function M.current(base, quote)
   base, quote = base or M.BASE, quote or M.QUOTE
-  local p, err = registry.chosen("rate", "fixed_rate")
+  local p, err = source(base)
   if not p then return nil, err end
   if not remote(p) then
     local r
@@ -63,8 +72,9 @@ function M.current(base, quote)
     from fx_rates where base = $1 and quote = $2 order by fetched_at desc limit 1]], base, quote)
   if row == nil then return nil, err end
   if not row then return errors.fail("rate.unset", "There is no exchange rate yet.", { status = 503, retry = true }) end
-  if row.age > M.MAX_AGE_H * 3600 then
-    return errors.fail("rate.stale", ("The last exchange rate is older than %d hours."):format(M.MAX_AGE_H), { status = 503, retry = true })
+  local hours = base == M.BASE and M.MAX_AGE_H or M.TOKEN_AGE_H
+  if row.age > hours * 3600 then
+    return errors.fail("rate.stale", ("The last exchange rate is older than %d hours."):format(hours), { status = 503, retry = true })
   end
   return row
 end

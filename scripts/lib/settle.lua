@@ -6,11 +6,13 @@ local db = require "ppv.db"
 local json = require "ppv.json"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
+local chain = require "lib.chain"
 local context = require "lib.ctx"
 local crash = require "lib.crash"
 local desk = require "lib.desk"
 local display = require "lib.display"
 local errors = require "lib.errors"
+local invoice = require "lib.invoice"
 local mailer = require "lib.mailer"
 local registry = require "lib.registry"
 
@@ -35,6 +37,20 @@ function M.view(o)
     notify_url = base .. "/api/pay/" .. o.method .. "/webhook" }
 end
 
+-- What a plugin of chain payments may do for one order: sign an invoice, read what is final, and how far the rest is. All yield.
+local function chains_of(o)
+  local api = {}
+  function api.facts() return chain.facts(o.id) end
+  function api.progress() return chain.progress(o.id) end
+  function api.invoice(choice, life_s)
+    local i, err = invoice.of(o, choice, life_s)
+    if not i then return nil, err end
+    i.chain, i.amount_text = chain.find(i.chain_id).name, invoice.text(i.amount, i.decimals)
+    return i
+  end
+  return api
+end
+
 -- Calls a function of the order's plugin. answer | nil, err; payment.unsupported when the plugin has no such function. Yields.
 function M.call(o, fn, ...)
   local p = registry.by_name[o.method]
@@ -43,6 +59,7 @@ function M.call(o, fn, ...)
   local c, err = registry.context(p)
   if not c then return nil, err end
   c.desk = desk.of(o)
+  if (p.manifest.features or {}).chain then c.chain = chains_of(o) end
   local fine, answer, why = pcall(registry.call, p.handler[fn], c, M.view(o), ...)
   if not fine then return errors.fail("payment.plugin", type(answer) == "table" and tostring(answer.message) or tostring(answer)) end
   if answer == nil then return nil, errors.from(why or errors.new("payment.plugin", o.method .. " gave no answer")) end
@@ -89,6 +106,7 @@ function M.apply(o, facts, source, actor)
   end
   local f = { state = facts.state, amount = facts.amount, currency = facts.currency and facts.currency:upper(), live = facts.live,
     ref = facts.ref, payment_ref = facts.payment_ref or facts.ref, fee = facts.fee, ids = facts.ids, why = facts.why,
+    in_time = facts.in_time == true or nil, review = type(facts.review) == "string" and facts.review or nil,
     refunded = facts.refunded, dispute = facts.dispute,
     instrument = type(facts.instrument) == "string" and crypto.hmac_sha256("affiliate.instrument", o.method .. ":" .. facts.instrument, "hex") or nil }
   crash.at "settle.before_commit"

@@ -41,7 +41,20 @@ function proofForm(o) {
   h("label", { class: "form-label", for: "proof" }, "Proof of the transfer (picture or PDF, optional)"), h("div", { class: "d-flex flex-wrap gap-2" }, input, button));
 }
 
+// Seen on its chain, and how many blocks it still takes to be certain.
+function confirming(c) {
+  return [h("p", { id: "say" }, `Your payment was seen on ${c.chain} and is confirming.`),
+    h("div", { class: "progress mb-2", role: "progressbar", "aria-label": "Confirmations", "aria-valuemin": 0, "aria-valuemax": c.need, "aria-valuenow": c.have }, bar(c)),
+    h("p", { class: "small", id: "confirming" }, `confirming ${c.have} of ${c.need}`, c.url && [" · ", h("a", { href: c.url, rel: "noreferrer" }, "the transaction")])];
+}
+function bar(c) {
+  const el = h("div", { class: "progress-bar" });
+  el.style.width = `${Math.min(100, Math.round(100 * c.have / c.need))}%`;
+  return el;
+}
+
 function waiting(o) {
+  if (o.confirming) return confirming(o.confirming);
   const parts = [h("p", { id: "say" }, o.message)];
   if (o.lines.length) {
     parts.push(h("dl", { class: "mb-0" }, [["Amount", o.amount_display], ...o.lines].map(([k, v]) => [h("dt", {}, k), h("dd", { class: "user-select-all" }, v)])));

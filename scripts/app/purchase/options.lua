@@ -2,6 +2,7 @@
 -- How a video can be paid for.
 local db = require "ppv.db"
 local json = require "ppv.json"
+local chain = require "lib.chain"
 local display = require "lib.display"
 local errors = require "lib.errors"
 local payments = require "lib.payments"
@@ -16,19 +17,29 @@ local function find(id)
   return v
 end
 
-local function tokens()
-  local rows, err = db.read([[select chain, chain_id, symbol, decimals, erc20_address as erc20 from pay_tokens where is_active
-    order by chain_id, symbol]])
-  if not rows then return nil, err end
-  for _, t in ipairs(rows) do t.erc20 = t.erc20 or json.null end
-  return json.array(rows)
+-- What can be paid with on chains now: [] while the plugin is switched off or has no chain.
+local function tokens(list)
+  for _, p in ipairs(list) do
+    if p.on_chain and p.enabled then
+      local rows, err = chain.tokens(p.environment)
+      if not rows then return nil, err end
+      local out = {}
+      for i, t in ipairs(rows) do
+        out[i] = { chain = t.name, chain_id = t.chain_id, symbol = t.symbol, decimals = t.decimals, erc20 = t.erc20 or json.null, testnet = t.testnet,
+          contract = t.contract, explorer = t.explorer }
+      end
+      return json.array(out)
+    end
+  end
+  return json.array {}
 end
 
 local function options(ctx, input)
   local v, err = find(input.video_id)
   if not v then return nil, err end
   local list
-  list, err = tokens()
+  list, err = payments.providers()
+  if list then list, err = tokens(list) end
   if not list then return nil, err end
   return ctx:ok { video_id = v.id, price_cents = v.price, currency = v.currency, creator_id = v.owner_id,
     creator_wallet = v.wallet_account or json.null, creator_chain_id = v.wallet_chain_id or json.null, tokens = list }
@@ -57,11 +68,14 @@ local function all_options(ctx, input)
   if not list then return nil, err end
   local names, methods = {}, {}
   for _, p in ipairs(list) do
-    if p.enabled and payments.takes(p, v.currency) then
+    if p.enabled and not p.on_chain and payments.takes(p, v.currency) then
       names[#names + 1] = p.provider
       methods[#methods + 1] = { provider = p.provider, title = p.display_name }
     end
   end
+  local on_chain
+  on_chain, err = tokens(list)
+  if not on_chain then return nil, err end
   if ctx.user then
     access, err = db.read_one("select ppv_access($1, $2::uuid) as why", ctx.user.id, v.id)
     if not access then return nil, err end
@@ -69,7 +83,7 @@ local function all_options(ctx, input)
   local why = access and access.why
   return ctx:ok { video_id = v.id, price_cents = v.price, currency = v.currency, price_display = display.money(v.price, v.currency),
     is_owner = owner, guest = payments.enabled("guest"), already_purchased = why ~= nil and why ~= "free" and why ~= "owner", access = why or json.null,
-    wallet = wallet, x402 = { available = false, tokens = json.array {} },
+    wallet = wallet, x402 = { available = #on_chain > 0, tokens = on_chain },
     fiat = { available = #names > 0, providers = json.array(names), methods = json.array(methods) } }
 end
 

@@ -49,9 +49,10 @@ local function terms(ctx, v, input, p, info)
 end
 
 -- Sends a frozen order to the provider. The order's own number is the key: after an unclear failure the same call is repeated.
-local function open(o)
+-- choice: what the buyer chose of a chain payment. The plugin's answer, with an address that may be gone to | nil, err
+local function open(o, choice)
   crash.at "order.start.before_call"
-  local r, err = settle.call(o, "start")
+  local r, err = settle.call(o, "start", choice)
   crash.at "order.start.after_call"
   if not r then
     if errors.is(err, "payment.gateway_refused") or errors.is(err, "payment.currency") then
@@ -61,25 +62,25 @@ local function open(o)
   end
   if type(r.ref) ~= "string" or r.ref == "" or #r.ref > 200 then return errors.fail("payment.plugin", o.method .. " gave no reference") end
   local url = type(r.url) == "string" and (r.url:find "^https?://" or r.url:find "^/[^/\\]") and r.url or nil
+  r.url = url
   if r.action == "redirect" and not url then return errors.fail("payment.plugin", o.method .. " gave no address to go to") end
   local done
   done, err = db.exec("select ppv_order_opened($1, $2, $3, $4::jsonb, $5::jsonb, $6)", o.id, r.ref, url,
     json.encode(r.ids or {}), json.encode { lines = json.array(r.lines or {}), upload = r.upload == true }, r.expires and math.floor(r.expires))
   if not done then return nil, err end
   crash.at "order.opened"
-  return url
+  return r
 end
 
-local function start_answer(ctx, r, name, url)
-  return ctx:ok { provider = name, order_id = r.uid, invoice = { provider = name, invoice_id = r.uid, payment_url = url or json.null,
-    amount_cents = r.charge, currency = r.charge_currency, status = "pending", raw = {} },
+local function start_answer(ctx, r, name, opened)
+  return ctx:ok { provider = name, order_id = r.uid, invoice = { provider = name, invoice_id = r.uid, payment_url = opened.url or json.null,
+    amount_cents = r.charge, currency = r.charge_currency, status = "pending", raw = opened.invoice or {} },
     amount_display = display.money(r.charge, r.charge_currency), expires_at = r.expires_at,
     order_url = "/public/order.html?id=" .. r.uid }
 end
 
-local function start(ctx, input)
-  local name = input.provider or default_provider()
-  if not name then return errors.fail("payment.not_configured", "No way to pay is set up on this site.") end
+-- A started order: r (of ppv_order_start), the plugin's answer {url?, invoice?} | nil, err. Also for routes of one provider. Yields.
+local function begin(ctx, input, name)
   local p, info = provider(name)
   if not p then return nil, info end
   local v, err = db.read_one([[select id::text as id, owner_id, title, price, currency::text as currency from videos
@@ -96,14 +97,24 @@ local function start(ctx, input)
   crash.at "order.start.after_commit"
   local r = json.decode(row.r)
   metrics.count("orders_started_total", 1)
-  if r.again then return start_answer(ctx, r, name, r.url) end
+  local by_choice = (p.manifest.features or {}).chain
+  if r.again and not by_choice then return r, { url = r.url } end
   local o
   o, err = settle.find("o.id = $1", r.order_id)
   if not o then return nil, err end
-  local url
-  url, err = open(o)
-  if not url and err then return nil, err end
-  return start_answer(ctx, r, name, url)
+  local opened
+  opened, err = open(o, by_choice and { chain_id = input.chain_id, symbol = input.symbol, token_address = input.token_address,
+    payer_address = input.payer_address })
+  if not opened then return nil, err end
+  return r, opened
+end
+
+local function start(ctx, input)
+  local name = input.provider or default_provider()
+  if not name then return errors.fail("payment.not_configured", "No way to pay is set up on this site.") end
+  local r, opened = begin(ctx, input, name)
+  if not r then return nil, opened end
+  return start_answer(ctx, r, name, opened)
 end
 
 -- Orders ------------------------------------------------------------------------------------------------------------------
@@ -139,10 +150,20 @@ local function own(ctx, uid)
   return o
 end
 
+-- A payment that was seen but is not certain yet: {have, need, ...} of the plugin's progress, for the page to show.
 local function order(ctx, input)
   local o, err = own(ctx, input.id)
   if not o then return nil, err end
-  return ctx:ok { order = shown(o) }
+  local out = shown(o)
+  local p = o.state == "pending" and registry.by_name[o.method]
+  if p and p.handler.progress then
+    local seen = settle.call(o, "progress")
+    if seen then
+      out.confirming = seen
+      out.message = ("Your payment was seen and is confirming: %d of %d."):format(seen.have, seen.need)
+    end
+  end
+  return ctx:ok { order = out }
 end
 
 local function orders(ctx, input)
@@ -234,11 +255,12 @@ local function webhook(ctx)
 end
 
 local START = { provider = { type = "string", max = 40, pattern = "^[a-z0-9_]+$" }, video_id = { type = "uuid", required = true },
-  price_cents = { type = "int", min = 1 }, affiliate_ref = { type = "string", max = 40, alias = "ref_code" } }
+  price_cents = { type = "int", min = 1 }, affiliate_ref = { type = "string", max = 40, alias = "ref_code" },
+  chain_id = { type = "int", min = 1 }, symbol = { type = "string", max = 20 }, token_address = { type = "evm" }, payer_address = { type = "evm" } }
 local CONFIRM = { provider = { type = "string", max = 40 }, invoice_id = { type = "uuid", required = true }, params = { type = "object" } }
 local ID = { id = { type = "uuid", required = true } }
 
-return { routes = {
+return { begin = begin, START = START, routes = {
   { method = "POST", path = "/api/pay/start", auth = "user", guest = true, rate = "30/m", summary = "Start paying with the default provider",
     input = START, handler = start },
   { method = "POST", path = "/api/pay/:provider/start", auth = "user", guest = true, rate = "30/m", summary = "Start paying with a provider",

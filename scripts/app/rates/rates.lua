@@ -29,14 +29,14 @@ local function show(ctx)
   return ctx:ok(out)
 end
 
-local function fetch(ctx)
-  local state, err = rates.fetch()
+local function fetch(ctx, input)
+  local state, err = rates.fetch(input.base, input.quote)
   if not state then return nil, err end
   return ctx:ok { state = state }
 end
 
 local function accept(ctx, input)
-  local ok, err = db.exec("select ppv_rate_accept($1, $2, $3, $4::numeric)", ctx.user.id, rates.BASE, rates.QUOTE, input.rate)
+  local ok, err = db.exec("select ppv_rate_accept($1, $2, $3, $4::numeric)", ctx.user.id, input.base, input.quote, input.rate)
   if not ok then return nil, err end
   return ctx:ok()
 end
@@ -44,7 +44,9 @@ end
 return { routes = {
   { method = "GET", path = "/api/kurs", auth = "public", rate = "300/m", summary = "Exchange rate USD to IDR", handler = kurs },
   { method = "GET", path = "/admin/rates", auth = "admin", summary = "The rate in force, one that waits, history", handler = show },
-  { method = "POST", path = "/admin/rates/fetch", auth = "admin", rate = "20/m", summary = "Ask the source now", handler = fetch },
+  { method = "POST", path = "/admin/rates/fetch", auth = "admin", rate = "20/m", summary = "Ask the source now", handler = fetch,
+    input = { base = { type = "string", max = 20 }, quote = { type = "string", max = 3 } } },
   { method = "POST", path = "/admin/rates/accept", auth = "admin", step_up = true, summary = "Agree to a rate that jumped", handler = accept,
-    input = { rate = { type = "string", max = 30, required = true, pattern = "^%d+%.?%d*$" } } },
+    input = { rate = { type = "string", max = 30, required = true, pattern = "^%d+%.?%d*$" },
+      base = { type = "string", max = 20, default = rates.BASE }, quote = { type = "string", max = 3, default = rates.QUOTE } } },
 } }

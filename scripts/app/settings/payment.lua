@@ -11,7 +11,8 @@ local registry = require "lib.registry"
 local settings = require "lib.settings"
 local totp = require "lib.totp"
 
-local SWITCHES = { "guest", "wallet_payment", "wallet_transfer", "wallet_deposit", "wallet_withdraw", "paypal", "stripe", "xendit", "midtrans", "x402" }
+local SWITCHES = { "guest", "wallet_payment", "wallet_transfer", "wallet_deposit", "wallet_withdraw", "paypal", "stripe", "xendit", "midtrans",
+  "splitter", "x402" }
 
 -- What this site does itself needs no setting up.
 local function ours(name) return name == "guest" or name:find "^wallet" ~= nil end
@@ -76,6 +77,7 @@ local SITE = {
   ["affiliate.plugin"] = { type = "string", max = 60, default = "percent" },
   ["affiliate.window_days"] = { type = "int", min = 1, max = 400, default = 30 },
   ["rate.plugin"] = { type = "string", max = 60, default = "fixed_rate" },
+  ["rate.token_plugin"] = { type = "string", max = 60, default = "" },
   ["tax.plugin"] = { type = "string", max = 60, default = "" },
   ["consent.required"] = { type = "bool", default = false },
   ["receipt.seller"] = { type = "string", max = 500, multiline = true, default = "" },
@@ -134,6 +136,10 @@ local function save_site(ctx, input)
     local p = name and registry.by_name[name]
     local none = kind == "tax" and name == ""
     if name and not none and not (p and p.kind == kind) then return errors.invalid("there is no active " .. kind .. " plugin named " .. name) end
+  end
+  local tokens = values["rate.token_plugin"]
+  if tokens and tokens ~= "" and not (registry.by_name[tokens] and registry.by_name[tokens].kind == "rate") then
+    return errors.invalid("there is no active rate plugin named " .. tokens)
   end
   local payer = values["payout.provider"]
   if payer and payer ~= "" and not payout.provider(payer) then

@@ -17,7 +17,7 @@ load($("#site"), () => get("/admin/settings"), (r) => {
   const form = h("form", { novalidate: true },
     field("Our share of a sale in percent", h("input", { name: "payment_platform_fee_bp", inputmode: "decimal", value: String(s.payment_platform_fee_bp / 100) }), "Two decimals at most. The creator gets the rest."),
     field("Affiliate rule", choice("affiliate_plugin", r.affiliate_rules)),
-    field("Days between a link and the sale it is paid for", number("affiliate_window_days", 1, 400), "The last link that was followed within them counts."), field("Exchange-rate source", choice("rate_plugin", r.rate_sources)),
+    field("Days between a link and the sale it is paid for", number("affiliate_window_days", 1, 400), "The last link that was followed within them counts."), field("Exchange-rate source", choice("rate_plugin", r.rate_sources)), field("Prices of tokens from", h("select", { name: "rate_token_plugin" }, ["", ...r.rate_sources].map((v) => h("option", { value: v, selected: v === s.rate_token_plugin }, v || "the same source")))),
     field("Tax rule", h("select", { name: "tax_plugin" }, r.tax_rules.map((v) => h("option", { value: v, selected: v === s.tax_plugin }, v || "none: prices without tax"))), "Taxes are in the price and taken before it is split."),
     field("Ask buyers to agree to immediate delivery", checkbox("consent_required", s.consent_required), "The consent is kept with its text, time and address. Buyers in the EU otherwise keep their right of withdrawal."),
     field("Seller on receipts", h("textarea", { name: "receipt_seller", rows: 3, maxlength: 500, value: s.receipt_seller }), "Name, address, tax number."),
@@ -48,7 +48,7 @@ load($("#site"), () => get("/admin/settings"), (r) => {
   onSubmit(form, async (v) => {
     const bp = /^\d{1,3}(\.\d{1,2})?$/.test(v.payment_platform_fee_bp.trim()) ? Math.round(Number(v.payment_platform_fee_bp) * 100) : -1;
     if (bp < 0 || bp > 10000) { invalid(form.elements.payment_platform_fee_bp, "A percentage from 0 to 100."); return; }
-    const body = { payment_platform_fee_bp: bp, affiliate_plugin: v.affiliate_plugin, rate_plugin: v.rate_plugin, tax_plugin: v.tax_plugin, consent_required: v.consent_required,
+    const body = { payment_platform_fee_bp: bp, affiliate_plugin: v.affiliate_plugin, rate_plugin: v.rate_plugin, rate_token_plugin: v.rate_token_plugin, tax_plugin: v.tax_plugin, consent_required: v.consent_required,
       receipt_seller: v.receipt_seller.trim(), playback_over_limit: v.playback_over_limit, security_step_up: v.security_step_up,
       playback_country_header: v.playback_country_header.trim(), playback_blocked_countries: v.playback_blocked_countries.trim().toUpperCase().replace(/[\s,;]+/g, " ") };
     for (const name of ["max_streams", "max_devices", "ahead_s", "seek_s", "speed_pct"]) body["playback_" + name] = Number(v["playback_" + name]);
