@@ -137,8 +137,8 @@ begin
     return u;
 end $$;
 
--- Everything that can be refused before money is looked at. Also what a quote calls.
-create function ppv_sale_check(p_buyer bigint, p_video uuid, p_price bigint) returns videos
+-- Everything that can be refused before money is looked at. p_what: what is bought, and with which codes (029_codes.sql).
+create function ppv_sale_check(p_buyer bigint, p_video uuid, p_price bigint, p_what jsonb default '{}') returns videos
     language plpgsql stable security definer set search_path = public, pg_temp as $$
 declare v videos;
 begin
@@ -157,7 +157,7 @@ begin
     elsif exists (select from creator_blocks where creator_id = v.owner_id and user_id = p_buyer
                   and (expires_at is null or expires_at > now())) then
         perform ppv_refuse('sale.blocked', 'The creator does not sell to you.');
-    elsif exists (select from entitlements where user_id = p_buyer and video_id = p_video and revoked_at is null
+    elsif p_what -> 'gift' is null and exists (select from entitlements where user_id = p_buyer and video_id = p_video and revoked_at is null
                   and (expires_at is null or expires_at > now())) then
         perform ppv_refuse('sale.already_owned', 'You already have access to this video.');
     end if;
@@ -292,7 +292,7 @@ end $$;
 -- Reply: {order_id, order_uid, txn_id, entitlement_id, video_id, price, currency, platform, creator, commission, balance}.
 create function ppv_sale(p_buyer bigint, p_video uuid, p_price bigint, p_fee_bp integer, p_payees jsonb, p_pct integer,
     p_idem text, p_hash text, p_rule text default '', p_tax jsonb default '[]',
-    p_tax_rule text default '')
+    p_tax_rule text default '', p_what jsonb default '{}')
     returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v videos;
@@ -313,7 +313,8 @@ begin
     if not ppv_setting_bool('payment.wallet_payment_enabled', true) then
         perform ppv_refuse('wallet.disabled', 'Paying from the wallet is switched off.');
     end if;
-    v := ppv_sale_check(p_buyer, p_video, p_price);
+    v := ppv_sale_check(p_buyer, p_video, p_price, p_what);
+    v.price := v.price - ppv_coupon_take(v, p_buyer, p_what);
     if p_fee_bp is null or p_fee_bp not between 0 and 10000 then
         raise exception 'fee_bp % out of range', p_fee_bp using errcode = '22023';
     end if;
@@ -326,6 +327,7 @@ begin
     values (p_buyer, v.id, v.owner_id, 'wallet', 'paid', v.price, v.currency, v.price, v.currency, p_fee_bp,
         v.price - v_tax - v_gross, v_gross - v_commission, v_commission, v_payees, (ppv_payee_ids(v_payees))[1], p_pct, coalesce(p_rule, ''),
         ppv_tax_lines(p_tax), v_tax, jsonb_build_object('tax_rule', coalesce(p_tax_rule, '')), now()) returning * into o;
+    o := ppv_order_codes(o, p_what);
     v_ent := ppv_entitle(o);
     v_txn := ppv_post('sale', o.id, p_buyer, 'Sale of ' || v.id, jsonb_build_object('rule', o.rule), jsonb_build_array(
         jsonb_build_array(ppv_account('user', p_buyer, 'wallet', v.currency), -v.price, 'Video purchase: ' || v.id),
@@ -339,11 +341,14 @@ begin
         (ppv_balance(p_buyer, v.currency) ->> 'balance')::bigint));
 end $$;
 
--- Internal: the live entitlement of a paid order. Waits for a parallel purchase of the same title, then refuses.
+-- Internal: the live entitlement of a paid order; none for a gift. Waits for a parallel purchase of the same title, then refuses.
 create function ppv_entitle(o orders) returns bigint
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_id bigint;
 begin
+    if o.gift then
+        return null;
+    end if;
     update entitlements set revoked_at = now(), revoke_reason = 'expired'
         where user_id = o.buyer_id and video_id = o.video_id and revoked_at is null and expires_at <= now();
     insert into entitlements (user_id, video_id, kind, source, order_id)
@@ -535,8 +540,8 @@ create view wallet_lines as
 
 grant select on wallet_lines to ppv_app, ppv_ro;
 grant execute on function ppv_idem_begin(text, text, text), ppv_idem_end(text, text, jsonb), ppv_balance(bigint, text),
-    ppv_money_text(bigint, text), ppv_sale_check(bigint, uuid, bigint),
-    ppv_sale(bigint, uuid, bigint, integer, jsonb, integer, text, text, text, jsonb, text), ppv_tax_total(jsonb, bigint),
+    ppv_money_text(bigint, text), ppv_sale_check(bigint, uuid, bigint, jsonb),
+    ppv_sale(bigint, uuid, bigint, integer, jsonb, integer, text, text, text, jsonb, text, jsonb), ppv_tax_total(jsonb, bigint),
     ppv_transfer(bigint, bigint, bigint, text, text, text, text),
     ppv_deposit_request(bigint, bigint, text, text, text, text),
     ppv_deposit_approve(bigint, bigint, text, text, text, inet), ppv_deposit_reject(bigint, bigint, text, text, text, inet) to ppv_app;

@@ -120,7 +120,7 @@ begin
 end $$;
 
 -- Freezes an order. p: {method, price, fee_bp, payees [{to, amount, memo}], pct, rule, tax [{code, amount, title}], charge, charge_currency,
--- fx, live, expires_s}. A checkout of the same buyer, title and provider that is still open and unchanged is answered again.
+-- fx, live, expires_s, what {coupon, discount, gift}}. A checkout of the same buyer, title and provider that is still open and unchanged is answered again.
 -- Reply: {order_id, uid, attempt, ref, url, state, price, currency, charge, charge_currency, expires_at (unix s), again}.
 create function ppv_order_start(p_buyer bigint, p_video uuid, p jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
@@ -133,11 +133,13 @@ declare
     v_commission bigint;
     v_again boolean := true;
 begin
-    v := ppv_sale_check(p_buyer, p_video, (p->>'price')::bigint);
+    v := ppv_sale_check(p_buyer, p_video, (p->>'price')::bigint, p->'what');
     perform pg_advisory_xact_lock(hashtextextended(p_buyer || ':' || p_video, 0));
+    v.price := v.price - ppv_coupon_take(v, p_buyer, p->'what');
     select * into o from orders where buyer_id = p_buyer and video_id = p_video and method = p->>'method' and state = 'pending'
         and price = v.price and charge = coalesce((p->>'charge')::bigint, v.price)
         and charge_currency = coalesce(p->>'charge_currency', v.currency) and expires_at > now() + interval '1 minute' and live = coalesce((p->>'live')::boolean, true)
+        and coupon_id is not distinct from (p #>> '{what,coupon}')::bigint and not gift and p #> '{what,gift}' is null
         order by id desc limit 1;
     if not found then
         v_again := false;
@@ -153,6 +155,7 @@ begin
             v_payees, (ppv_payee_ids(v_payees))[1], (p->>'pct')::integer, coalesce(p->>'rule', ''),
             now() + make_interval(secs => coalesce((p->>'expires_s')::integer, 3600)), coalesce(p->'meta', '{}'))
         returning * into o;
+        o := ppv_order_codes(o, p->'what');
     end if;
     return jsonb_build_object('order_id', o.id, 'uid', o.uid, 'attempt', o.attempt, 'ref', o.provider_ref, 'url', o.payment_url,
         'state', o.state, 'price', o.price, 'currency', o.currency, 'charge', o.charge, 'charge_currency', o.charge_currency,
@@ -250,11 +253,11 @@ begin
     elsif v_why is null and o.state not in ('pending', 'review') and not coalesce((f->>'in_time')::boolean, false) then
         -- Paid after we gave the order up (in_time: we only heard of it late): still a sale when nothing has changed for the worse since.
         select * into v from videos where id = o.video_id;
-        if v.price is distinct from o.price or v.currency is distinct from o.currency then
+        if v.price is distinct from o.price + o.discount or v.currency is distinct from o.currency then
             v_why := 'late';
         end if;
     end if;
-    if v_why is null and exists (select from entitlements where user_id = o.buyer_id and video_id = o.video_id
+    if v_why is null and not o.gift and exists (select from entitlements where user_id = o.buyer_id and video_id = o.video_id
             and revoked_at is null and (expires_at is null or expires_at > now())) then
         v_why := 'owned';
     elsif v_why is null and not exists (select from videos where id = o.video_id and state = 'ready' and visibility = 'published') then

@@ -138,6 +138,16 @@ create function ppv_invariants() returns table (name text, detail text)
         join ledger_txns t on t.order_id = o.id and t.kind = 'sale' join ledger_leaves l on l.txn_id = t.id
         left join receipts r on r.txn_id = t.id where l.batch <= (select batch from receipt_state) group by o.id having count(r.id) <> 1
     union all
+    select 'M26 codes', format('order %s: %s off by coupon %s, uses say %s', o.id, o.discount, o.coupon_id, coalesce(sum(x.discount), 0))
+        from orders o left join coupon_uses x on x.order_id = o.id and x.coupon_id = o.coupon_id and (x.state = 'redeemed' or o.paid_at is null)
+        where o.coupon_id is not null group by o.id having coalesce(sum(x.discount), 0) <> o.discount
+    union all
+    select 'M26 codes', format('gift %s is %s, its order %s', g.id, g.state, o.state) from gifts g join orders o on o.id = g.order_id
+        where (g.state in ('open', 'redeemed') and o.paid_at is null) or (g.state = 'open' and o.state in ('refunded', 'chargeback_lost'))
+    union all
+    select 'M26 codes', format('gift %s was redeemed by %s accounts', g.id, count(e.id)) from gifts g
+        left join entitlements e on e.source = 'gift:' || g.id group by g.id having count(distinct e.id) > 0 and g.state <> 'redeemed'
+    union all
     select 'M22 amounts', format('entry %s is zero', id) from ledger_entries where amount = 0
     union all
     select 'M22 amounts', format('txn %s goes from an account to itself', txn_id)

@@ -4,6 +4,7 @@ local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local context = require "lib.ctx"
 local display = require "lib.display"
+local gifts = require "lib.gifts"
 local mailer = require "lib.mailer"
 local rate = require "lib.rate"
 
@@ -78,7 +79,49 @@ local function guest_receipt(job)
   return { sent = true }
 end
 
+-- To the buyer with the code, and to the address the gift is for.
+local function gift_mail(job)
+  local g, err = db.read_one([[select g.code_sealed, g.email::text as email, g.message, g.state, v.title, u.guest, u.username::text as username,
+    coalesce(u.guest_email, u.email)::text as buyer from gifts g join orders o on o.id = g.order_id join videos v on v.id = g.video_id
+    join users u on u.id = o.buyer_id where g.id = $1]], job.payload.gift)
+  if g == nil then return nil, err end
+  if not g or g.state ~= "open" then return { sent = false } end
+  local page = context.base_url() .. "/public/gift.html"
+  local values = { title = g.title, code = gifts.read(g.code_sealed), page = page }
+  values.url = page .. "#code=" .. values.code
+  values.sent = g.email and "It was also sent to " .. g.email .. "." or ""
+  local ok
+  ok, err = db.tx(function(tx)
+    local n, e = mailer.queue(tx, g.buyer, "gift_bought", values)
+    if not n or not g.email then return n, e end
+    values.giver, values.message = g.guest and "Somebody" or g.username, mailer.defang(g.message)
+    return mailer.queue(tx, g.email, "gift", values)
+  end)
+  if not ok then return nil, err end
+  return { sent = true }
+end
+
+local function grant_mail(job)
+  local g, err = db.read_one([[select v.id::text as video, v.title, c.username::text as giver, u.guest, coalesce(u.guest_email, u.email)::text as email,
+    to_char(e.expires_at at time zone 'utc', 'YYYY-MM-DD HH24:MI') as ends from entitlements e join videos v on v.id = e.video_id
+    join users u on u.id = e.user_id join users c on c.id = e.granted_by where e.id = $1 and e.revoked_at is null]], job.payload.grant)
+  if g == nil then return nil, err end
+  if not g then return { sent = false } end
+  local values = { title = g.title, giver = g.giver, ["until"] = g.ends and " until " .. g.ends .. " (UTC)" or "" }
+  local ok
+  if g.guest then
+    ok, err = send_link(g.email, nil, "grant", values)
+  else
+    values.url = context.base_url() .. "/public/watch.html?video_id=" .. g.video
+    ok, err = mailer.queue(nil, g.email, "grant", values)
+  end
+  if not ok then return nil, err end
+  return { sent = true }
+end
+
 return { jobs = {
+  gift_mail = { run = gift_mail, timeout = 60 },
+  grant_mail = { run = grant_mail, timeout = 60 },
   guest_link = { run = guest_link, timeout = 60 },
   guest_receipt = { run = guest_receipt, timeout = 60 },
   mail = { run = send, timeout = 60 },

@@ -34,6 +34,10 @@ M.templates = {
     .. "with. To watch elsewhere, open this link within an hour; it works once:\n%(url)\n\nA new link whenever you need one: %(page)" },
   guest_full = { "Your account %(username)", "Your purchases are in the account %(username) now; sign in with this address and your password. If it was not "
     .. "you, set a new password at once: %(url)" },
+  gift = { "A gift for you: %(title)", "%(giver) gives you the film %(title).\n\n%(message)\n\nRedeem it here: %(url)\nor with this code at "
+    .. "%(page): %(code)" },
+  gift_bought = { "Your gift: %(title)", "Thank you. Whoever has this code can watch %(title):\n\n%(code)\n\nThe link to pass on: %(url)\n%(sent)" },
+  grant = { "You can watch %(title)", "%(giver) lets you watch the film %(title) for free%(until).\n\nWatch it here: %(url)" },
   deposit = { "Your deposit was approved", "%(amount) were added to your wallet." },
   deposit_rejected = { "Your deposit was rejected", "Your deposit of %(amount) was rejected. %(note)" },
   destination = { "The account for your payouts was changed", "Money from your account %(username) will go to %(hint) from %(date) on. If it was not you, "
@@ -81,6 +85,9 @@ function M.send(to, template, values)
   if stored and stored.enabled then server, from = M.server(stored) end
   return mail.send { to = to, subject = subject, text = text, html = body, from = from, server = server }
 end
+
+-- What strangers wrote into a mail that we send carries no links of theirs.
+function M.defang(text) return (text:gsub("%a[%w+.-]*://", ""):gsub("[wW][wW][wW]%.", "")) end
 
 -- Queues a mail. tx: transaction, or nil for an own statement.
 function M.queue(tx, to, template, values)

@@ -41,7 +41,9 @@ function Client:request(method, path, opts)
     body = json.encode(opts.json)
     headers["content-type"] = "application/json"
   end
-  cache.del("rate:" .. method .. " " .. path:match "^[^?]*" .. ":127.0.0.1") -- specs are one address; limits have their own
+  -- Specs are one address; limits have their own.
+  local route = path:match "^[^?]*":gsub("^(/api/pay/)%w+(/start)$", "%1:provider%2"):gsub("^(/api/pay/desk/)[^/]+", "%1:ref")
+  cache.del("rate:" .. method .. " " .. route .. ":127.0.0.1")
   local r = assert(fetch.request { method = method, url = self.base .. path, headers = headers, body = body,
     timeout = 20, max_body = 16 * 1024 * 1024, allow_private = true })
   local set = r.headers["set-cookie"]

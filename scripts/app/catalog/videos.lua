@@ -131,7 +131,8 @@ local function mine(ctx, input)
   rows, err = db.read("select v.id::text as id, v.title, v.description, v.price as price_cents, v.currency::text as currency, "
     .. iso "v.created_at" .. [[ as created_at, v.state as processing_state, v.visibility, v.error, v.error_code, v.duration_ms,
     v.poster, v.upload_name, v.deleted_at is not null as deleted, v.state = 'failed' and v.upload_path is not null as can_retry,
-    coalesce((select json_agg(a.username order by a.id) from allowlist a where a.video_id = v.id), '[]')::text as allow_users,
+    coalesce((select json_agg(distinct ppv_grant_name(e.source, a.username::text)) from allowlist a join entitlements e on e.id = a.id
+      where a.video_id = v.id), '[]')::text as allow_users,
     (select count(*) from purchases s where s.video_id = v.id and s.revoked_at is null) as sales,
     (select j.id from jobs j where j.subject = 'video:' || v.id order by j.id desc limit 1) as job_id
     from videos v where v.owner_id = $1 and ($2::uuid is null or v.id < $2::uuid)

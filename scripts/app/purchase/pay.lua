@@ -4,9 +4,11 @@ local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local json = require "ppv.json"
 local metrics = require "ppv.metrics"
+local coupons = require "lib.coupons"
 local crash = require "lib.crash"
 local display = require "lib.display"
 local errors = require "lib.errors"
+local gifts = require "lib.gifts"
 local iso = require "lib.iso"
 local page = require "lib.page"
 local payments = require "lib.payments"
@@ -40,10 +42,18 @@ local function terms(ctx, v, input, p, info)
   if not payments.takes(info, v.currency) then
     return errors.fail("payment.currency", ("%s cannot take payments in %s."):format(p.manifest.title, v.currency))
   end
-  local q, err = quote.of(ctx, v, p.name, input.affiliate_ref)
+  local list = v.price
+  local ok, err = coupons.apply(ctx, v, input.coupon)
+  if not ok then return nil, err end
+  if input.gift then
+    v.what = v.what or {}
+    v.what.gift = gifts.make(input)
+  end
+  local q
+  q, err = quote.of(ctx, v, p.name, input.affiliate_ref)
   if not q then return nil, err end
   local life = math.max(p.manifest.min_expiry_s or 0, math.min(HOUR, p.manifest.max_expiry_s or HOUR))
-  return { method = p.name, price = input.price_cents or v.price, fee_bp = q.fee_bp,
+  return { method = p.name, price = input.price_cents or list, what = v.what, fee_bp = q.fee_bp,
     payees = json.array(q.lines), pct = q.pct, rule = q.rule or "", tax = json.array(q.tax.lines or {}),
     live = info.environment == "live", expires_s = life, meta = { reversible = p.manifest.reversible ~= false, tax_rule = q.tax.rule } }
 end
@@ -138,7 +148,7 @@ local function says(o) return o.state == "review" and (WAITS[o.why] or "The paym
 local function shown(o)
   local kept = json.decode(o.meta or "{}")
   return { order_id = o.uid, state = o.state, why = o.why, message = says(o), paid = o.paid, provider = o.method, video_id = o.video_id,
-    title = o.title, amount_cents = o.charge, currency = o.charge_currency, amount_display = display.money(o.charge, o.charge_currency),
+    title = o.title, amount_cents = o.charge, currency = o.charge_currency, amount_display = display.money(o.charge, o.charge_currency), gift = o.gift,
     refunded_cents = o.refunded, payment_url = o.state == "pending" and o.payment_url or json.null, expires_at = o.expires_at,
     lines = json.array(kept.lines or {}), upload = kept.upload == true, ref = o.provider_ref or json.null }
 end
@@ -256,7 +266,8 @@ end
 
 local START = { provider = { type = "string", max = 40, pattern = "^[a-z0-9_]+$" }, video_id = { type = "uuid", required = true },
   price_cents = { type = "int", min = 1 }, affiliate_ref = { type = "string", max = 40, alias = "ref_code" },
-  chain_id = { type = "int", min = 1 }, symbol = { type = "string", max = 20 }, token_address = { type = "evm" }, payer_address = { type = "evm" } }
+  chain_id = { type = "int", min = 1 }, symbol = { type = "string", max = 20 }, token_address = { type = "evm" }, payer_address = { type = "evm" },
+  coupon = coupons.FIELD, gift = gifts.INPUT.gift, gift_email = gifts.INPUT.gift_email, gift_message = gifts.INPUT.gift_message }
 local CONFIRM = { provider = { type = "string", max = 40 }, invoice_id = { type = "uuid", required = true }, params = { type = "object" } }
 local ID = { id = { type = "uuid", required = true } }
 

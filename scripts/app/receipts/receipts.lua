@@ -61,8 +61,8 @@ end
 
 -- ---- withdrawal: a form, the summary to confirm, a mail as proof
 
--- The mail goes to an address that nobody has confirmed: it carries no links of whoever filled in the form.
-local function defang(text) return (text:gsub("%a[%w+.-]*://", ""):gsub("[wW][wW][wW]%.", "")) end
+-- The mail goes to an address that nobody has confirmed.
+local defang = mailer.defang
 
 local function prepare(ctx, input)
   local form = { email = input.email, name = defang(input.name), reference = defang(input.reference), reason = defang(input.reason), at = math.floor(ctx.now),

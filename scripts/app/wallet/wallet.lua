@@ -6,9 +6,11 @@ local json = require "ppv.json"
 local ledger = require "ppv.ledger"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
+local coupons = require "lib.coupons"
 local crash = require "lib.crash"
 local display = require "lib.display"
 local errors = require "lib.errors"
+local gifts = require "lib.gifts"
 local idempotency = require "lib.idempotency"
 local iso = require "lib.iso"
 local mailer = require "lib.mailer"
@@ -75,7 +77,7 @@ end
 -- The sale with its commission; when the ledger refuses the commission, the sale goes on without it.
 local function sell(ctx, v, price, q, key, hash)
   local sale = { buyer = ctx.user.id, video = v.id, price = price, fee_bp = q.fee_bp, payees = json.encode(json.array(q.lines)), pct = q.pct,
-    rule = q.rule or "", hash = hash, tax = q.tax.json, tax_rule = q.tax.rule }
+    rule = q.rule or "", hash = hash, tax = q.tax.json, tax_rule = q.tax.rule, what = v.what and json.encode(v.what) }
   local r, err = ledger.sale(key, sale)
   if r or not q.lines[1] then return r, err end
   local code = errors.from(err).code
@@ -100,15 +102,22 @@ local function pay(ctx, input)
     where id = $1::uuid and state <> 'deleted']], input.video_id)
   if v == nil then return nil, err end
   if not v then return errors.not_found("video") end
-  local key, hash = idempotency.read(ctx, { input.video_id, input.price_cents, input.ref_code })
+  local key, hash = idempotency.read(ctx, { input.video_id, input.price_cents, input.ref_code, input.coupon, input.gift, input.gift_email })
   if not key then return nil, hash end
-  local q
+  local list = v.price
+  -- A coupon that is refused is refused by the ledger, after the replay of a known request.
+  local problem, q, r, _
+  _, problem = coupons.apply(ctx, v, input.coupon)
+  if problem then v.price, v.what = list, { coupon = 0 } end
+  if input.gift then
+    v.what = v.what or {}
+    v.what.gift = gifts.make(input)
+  end
   q, err = quote.of(ctx, v, "wallet", input.ref_code)
   if not q then return nil, err end
   crash.at "purchase.before_commit"
-  local r
-  r, err = sell(ctx, v, input.price_cents or v.price, q, key, hash)
-  if not r then return nil, err end
+  r, err = sell(ctx, v, input.price_cents or list, q, key, hash)
+  if not r then return nil, problem or err end
   crash.at "purchase.after_commit"
   metrics.count("sales_total", 1)
   tell_creator(v, r)
@@ -129,6 +138,7 @@ return { routes = {
     handler = transfer, input = { to_username = { type = "string", max = 40, required = true },
       amount_cents = { type = "int", min = 1, max = MAX, required = true }, note = NOTE } },
   { method = "POST", path = "/api/wallet/pay", auth = "user", rate = "60/m", summary = "Buy a video from the wallet", handler = pay,
-    input = { video_id = { type = "uuid", required = true }, ref_code = { type = "string", max = 40 },
+    input = { video_id = { type = "uuid", required = true }, ref_code = { type = "string", max = 40 }, coupon = coupons.FIELD,
+      gift = gifts.INPUT.gift, gift_email = gifts.INPUT.gift_email, gift_message = gifts.INPUT.gift_message,
       price_cents = { type = "int", min = 0, max = MAX } } },
 } }
