@@ -106,7 +106,7 @@ function item(raw) {
       const all = v.allow_users || [];
       fill(names, all.length ? all.map((name) => {
         const b = button("Take back", () => busy(b, async () => {
-          await post("/api/allow/revoke", { video_id: v.id, username: name });
+          await post("/api/allow/revoke", { video_id: v.id, username_or_email: name });
           v.allow_users = v.allow_users.filter((n) => n !== name);
           drawNames();
         }), { "aria-label": `Take access back from ${name}` });
@@ -116,10 +116,12 @@ function item(raw) {
     drawNames();
     const form = h("form", { class: "d-flex flex-wrap gap-2 align-items-end", novalidate: true },
       h("div", { class: "flex-grow-1" }, field("User name or e-mail", h("input", { name: "username_or_email", autocomplete: "off", maxlength: 254 }))),
+      field("Until (optional)", h("input", { name: "until", type: "datetime-local" })),
       h("button", { type: "submit", class: "btn btn-brand mb-3" }, "Let them watch"));
     onSubmit(form, async (values) => {
       if (!values.username_or_email.trim()) { invalid(form.elements.username_or_email, "Name somebody."); return; }
-      const r = await post("/api/allow", { video_id: v.id, username_or_email: values.username_or_email.trim() });
+      const r = await post("/api/allow", { video_id: v.id, username_or_email: values.username_or_email.trim(),
+        ends_at: values.until ? Math.floor(new Date(values.until).getTime() / 1000) : undefined });
       if (r.username && !(v.allow_users || []).includes(r.username)) v.allow_users = [...(v.allow_users || []), r.username];
       form.reset();
       clearErrors(form);

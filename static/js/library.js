@@ -5,7 +5,7 @@ import "./nav.js";
 import { card, film, poster } from "./film.js";
 import { $, badge, clock, date, empty, h, paged, skeletonCards } from "./ui.js";
 
-const WHY = { purchase: "Bought", rental: "Rented", grant: "Shared with you", bundle: "Bundle", free: "Free" };
+const WHY = { purchase: "Bought", rental: "Rented", grant: "For free", bundle: "Bundle", free: "Free" };
 
 // Its creator took it away; the purchase stays on record and counts again if it comes back.
 function removed(v) {

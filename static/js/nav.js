@@ -8,7 +8,7 @@ const LINKS = [["Browse", "browse.html"], ["Library", "library.html"], ["My vide
 const ADMIN = [["Overview", "admin/dashboard.html"], ["Deposits", "admin/wallet.html"], ["Payments", "admin/payments.html"], ["Chains", "admin/chains.html"], ["Books", "admin/ledger.html"], ["Users", "admin/users.html"],
   ["Videos", "admin/videos.html"], ["Analytics", "admin/analytics.html"], ["Trace", "admin/trace.html"], ["Jobs", "admin/jobs.html"], ["Plugins", "admin/plugins.html"], ["Messages", "admin/messages.html"],
   ["Audit", "admin/audit.html"],
-  ["Payouts", "admin/payouts.html"], ["Settings", "admin/settings.html"]];
+  ["Payouts", "admin/payouts.html"], ["Coupons", "admin/coupons.html"], ["Settings", "admin/settings.html"]];
 
 function here(page) { return location.pathname === "/public/" + page; }
 
@@ -48,7 +48,7 @@ function userMenu(user, admin) {
     h("button", { type: "button", class: "btn btn-link nav-link dropdown-toggle", id: "user-menu", "data-bs-toggle": "dropdown", "aria-expanded": "false" },
       user.guest ? user.email : user.username),
     h("ul", { class: "dropdown-menu dropdown-menu-end", "aria-labelledby": "user-menu" },
-      admin ? item("Site", "browse.html") : user.guest ? [item("My orders", "orders.html"), item("Set a password", "guest.html")] : [item("Account", "account.html"), item("Statement", "statement.html"), item("My orders", "orders.html"), item("Messages", "messages.html"), item("Upload a video", "upload.html")],
+      admin ? item("Site", "browse.html") : user.guest ? [item("My orders", "orders.html"), item("Set a password", "guest.html")] : [item("Account", "account.html"), item("Statement", "statement.html"), item("My orders", "orders.html"), item("Gifts", "gift.html"), item("Coupons", "coupons.html"), item("Messages", "messages.html"), item("Upload a video", "upload.html")],
       user.is_admin && !admin && item("Administration", user.admin_session ? "admin/dashboard.html" : "admin/login.html"),
       h("li", {}, h("hr", { class: "dropdown-divider" })), h("li", {}, signOut(admin))));
 }

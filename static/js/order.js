@@ -73,6 +73,7 @@ function waiting(o) {
 const LOOK = { paid: "success", partially_refunded: "info", review: "warning", disputed: "warning" };
 
 function ended(o) {
+  if (o.gift && o.paid) return [notice(o.message, LOOK[o.state] || "secondary"), h("a", { class: "btn btn-brand", id: "code", href: "/public/gift.html?bought=1" }, "The code of your gift")];
   return [notice(o.message, LOOK[o.state] || "secondary"), h("a", { class: "btn btn-brand", id: "watch", href: watch(o) },
     o.paid && !["refunded", "chargeback_lost"].includes(o.state) ? "Watch now" : "Back to the video")];
 }
@@ -80,7 +81,7 @@ function ended(o) {
 async function show() {
   try {
     const { order: o } = await get("/api/pay/order", { id });
-    const mail = user?.guest && o.paid && h("p", { class: "wrap mt-3 mb-0" }, `Your receipt is on its way to ${user.email}. Its link plays the film on your other devices.`);
+    const mail = user?.guest && o.paid && !o.gift && h("p", { class: "wrap mt-3 mb-0" }, `Your receipt is on its way to ${user.email}. Its link plays the film on your other devices.`);
     fill(box, h("div", { class: "card" }, h("div", { class: "card-body", data: { state: o.state } }, h("h2", { class: "h5 wrap" }, o.title),
       h("p", { class: "amount" }, o.amount_display, " ", badge(o.provider, "secondary")), o.state === "pending" ? waiting(o) : ended(o), mail)));
     if (o.state === "pending") again(o);

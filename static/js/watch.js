@@ -2,11 +2,12 @@
 // Watch page: price, one Buy button, then the film, without leaving the page.
 import { get, newKey, pay, post, query, rupiah, signInUrl } from "./api.js";
 import { nav } from "./nav.js";
+import { codesBox } from "./codes.js";
 import { consentBox } from "./consent.js";
 import { film, price } from "./film.js";
 import { createPlayer } from "./player.js";
 import { previewOf } from "./preview.js";
-import { $, badge, busy, clock, date, empty, failToast, field, fill, h, icon, invalid, money, notice, params, problem, sentence, skeletonLines, toast } from "./ui.js";
+import { $, badge, busy, clock, date, empty, failToast, field, fill, h, icon, invalid, money, notice, params, problem, sentence, skeletonLines } from "./ui.js";
 
 const id = params.get("video_id") || params.get("id") || "";
 const stage = $("#stage"), panel = $("#panel"), head = $("#head"), about = $("#about");
@@ -171,16 +172,18 @@ function priceTag() {
 function ownedPanel() {
   const owner = video.owner_id === user.id;
   const why = owner ? "This is your video." : { free: "This video is free.", purchase: "You own this video. It is in your library.",
-    grant: "The creator lets you watch this video." }[video.access] || "You may watch this video.";
+    grant: "You may watch this video for free." }[video.access] || "You may watch this video.";
   fill(panel, h("div", { class: "card-body" }, h("p", { class: "mb-2" }, why),
     owner ? h("a", { class: "btn btn-outline-secondary", href: "/public/dashboard.html" }, "Edit in my videos")
-      : h("a", { class: "btn btn-outline-secondary", href: "/public/library.html" }, "My library")));
+      : [h("a", { class: "btn btn-outline-secondary me-2", href: "/public/library.html" }, "My library"),
+        video.price_cents > 0 && h("a", { class: "btn btn-outline-secondary", id: "give", href: here() + "&gift=1" }, "Give it to somebody")]));
 }
 
 // Buying without an account: an address for the receipt is all that is asked.
 function guestForm() {
   const email = h("input", { type: "email", id: "guest-email", class: "form-control", maxlength: 254, autocomplete: "email", required: true });
-  const consent = h("div", {});
+  const consent = h("div", {}), ways = h("div", { class: "d-grid gap-2" });
+  const redraw = () => fill(ways, codes.free() ? freeButton() : methods().map(providerButton));
   consentBox(id).then((box) => { agreement = box; if (box) fill(consent, box.el); }).catch((error) => console.debug("consent", error));
   identify = async () => {
     const fine = email.value.trim() && email.checkValidity();
@@ -189,8 +192,9 @@ function guestForm() {
     user = (await post("/api/guest", { email: email.value.trim() })).user;
     return true;
   };
-  return [h("h2", { class: "h6 mt-3" }, "Buy without an account"), field("E-mail", email, "For your receipt, and a link to watch on other devices."), consent,
-    h("div", { class: "d-grid gap-2" }, methods().map(providerButton)),
+  codesPart(redraw);
+  redraw();
+  return [h("h2", { class: "h6 mt-3" }, "Buy without an account"), field("E-mail", email, "For your receipt, and a link to watch on other devices."), codes.el, consent, ways,
     h("p", { class: "small mt-2 mb-0" }, h("a", { href: "/public/guest.html" }, "Bought before? Ask for a link"))];
 }
 
@@ -202,21 +206,43 @@ function guestPanel() {
     h("p", { class: "small mt-3 mb-0" }, "New here? ", h("a", { href: "/public/auth/register.html" + query({ return: here() }) }, "Create an account")), form));
 }
 
-function missing() {
-  const have = options.wallet?.balance_cents ?? 0;
-  return Math.max(0, video.price_cents - have);
+// What is left to pay, and as text; the box of codes stays the same when the panel is drawn again.
+const due = () => video.price_cents - (codes ? codes.off() : 0);
+const dueText = () => money(due(), video.currency);
+function codesPart(again) {
+  codes = codes || codesBox(video, { code: params.get("coupon") || "", gift: params.has("gift"), changed: () => again() });
+  return codes.el;
 }
 
-let intent = null, agreement = null, identify = async () => true;
+// Nothing is left to pay: no wallet, no provider.
+function freeButton() {
+  const button = h("button", { type: "button", class: "btn btn-brand btn-lg w-100", id: "free", onclick: () => busy(button, async () => {
+    if (!await identify()) return;
+    await post("/api/pay/free", { video_id: id, code: codes.fields().coupon });
+    await bought("grant");
+  }) }, "Get it for free");
+  return button;
+}
+
+function missing() {
+  const have = options.wallet?.balance_cents ?? 0;
+  return Math.max(0, due() - have);
+}
+
+let codes = null, intent = null, agreement = null, identify = async () => true;
 const agreed = async () => !agreement || agreement.agree();
 
 function buyPanel() {
   const wallet = options.wallet || {}, consent = h("div", {});
-  const body = h("div", { class: "card-body", "aria-live": "polite" }, priceTag(), consent);
+  const body = h("div", { class: "card-body", "aria-live": "polite" }, priceTag(), codesPart(buyPanel), consent);
   consentBox(id).then((box) => { agreement = box; if (box) fill(consent, box.el); }).catch((error) => console.debug("consent", error));
+  if (codes.free()) {
+    fill(panel, h("div", { class: "card-body" }, priceTag(), codes.el, freeButton()));
+    return;
+  }
   if (!wallet.available) {
     if (!methods().length) body.append(notice("Buying is switched off at the moment.", "warning"));
-  } else if (wallet.can_afford === false || missing() > 0) {
+  } else if (missing() > 0) {
     body.append(h("p", { class: "mb-2" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents || 0, video.currency))),
       h("div", { class: "alert alert-warning py-2", id: "missing" }, "You need ", h("strong", { class: "amount" }, money(missing(), video.currency)), " more."),
       h("a", { class: "btn btn-brand btn-lg w-100", id: "top-up", href: "/public/wallet.html" + query({ tab: "deposit", amount: missing(), return: here() }) }, "Top up your wallet"));
@@ -234,8 +260,9 @@ function methods() { return options?.fiat?.methods || []; }
 // One step: the order is frozen and the provider's page opens; it leads back to the order's page, and from there to the film.
 function providerButton({ provider, title }) {
   const button = h("button", { type: "button", class: "btn btn-outline-secondary", data: { provider }, onclick: () => busy(button, async () => {
-    if (!await identify() || !await agreed()) return;
-    const r = await pay(`/api/pay/${encodeURIComponent(provider)}/start`, { video_id: id, price_cents: video.price_cents, affiliate_ref: ref || undefined }, newKey());
+    const more = codes.fields();
+    if (!more || !await identify() || !await agreed()) return;
+    const r = await pay(`/api/pay/${encodeURIComponent(provider)}/start`, { video_id: id, price_cents: video.price_cents, affiliate_ref: ref || undefined, ...more }, newKey());
     location.assign(r.invoice.payment_url || r.order_url);
   }, async (error) => {
     if (error.code === "sale.already_owned") return bought();
@@ -246,12 +273,12 @@ function providerButton({ provider, title }) {
 
 function buyButton() {
   const box = h("div", {});
-  const buy = h("button", { type: "button", class: "btn btn-brand btn-lg w-100", id: "buy", onclick: confirm }, `Buy for ${price(video)}`);
+  const buy = h("button", { type: "button", class: "btn btn-brand btn-lg w-100", id: "buy", onclick: confirm }, `Buy for ${dueText()}`);
   function confirm() {
-    const yes = h("button", { type: "button", class: "btn btn-brand btn-lg flex-grow-1", id: "confirm", onclick: () => busy(yes, purchase, failed) }, `Pay ${price(video)} now`);
+    const yes = h("button", { type: "button", class: "btn btn-brand btn-lg flex-grow-1", id: "confirm", onclick: () => busy(yes, purchase, failed) }, `Pay ${dueText()} now`);
     const no = h("button", { type: "button", class: "btn btn-outline-secondary btn-lg", onclick: () => { fill(box, buy); buy.focus(); } }, "Cancel");
     fill(box, h("p", { class: "small mb-2" }, "Left in your wallet after this: ", h("strong", { class: "amount" },
-      money((options.wallet.balance_cents || 0) - video.price_cents, video.currency))), h("div", { class: "d-flex gap-2" }, yes, no));
+      money((options.wallet.balance_cents || 0) - due(), video.currency))), h("div", { class: "d-flex gap-2" }, yes, no));
     yes.focus();
   }
   async function failed(error) {
@@ -274,18 +301,20 @@ function buyButton() {
 }
 
 async function purchase() {
-  if (!await agreed()) return;
+  const more = codes.fields();
+  if (!more || !await agreed()) return;
   intent = intent || newKey();
-  await pay("/api/wallet/pay", { video_id: id, ref_code: ref || undefined, price_cents: video.price_cents }, intent);
+  await pay("/api/wallet/pay", { video_id: id, ref_code: ref || undefined, price_cents: video.price_cents, ...more }, intent);
   intent = null;
-  await bought();
+  if (more.gift) location.assign("/public/gift.html?bought=1");
+  else await bought();
 }
 
-async function bought() {
+async function bought(how = "purchase") {
   from = player ? player.video.currentTime : null;
-  video.access = "purchase";
+  video.access = how;
   ownedPanel();
-  panel.firstElementChild.prepend(h("div", { class: "alert alert-success", role: "status", id: "bought" }, "Paid. Enjoy the film."));
+  panel.firstElementChild.prepend(h("div", { class: "alert alert-success", role: "status", id: "bought" }, how === "purchase" ? "Paid. Enjoy the film." : "It is yours. Enjoy the film."));
   if (video.state === "ready") await start(null); else notReady();
 }
 
@@ -296,8 +325,9 @@ async function refresh() {
 }
 
 function draw() {
+  const giving = params.has("gift") && user && video.owner_id !== user.id && video.price_cents > 0 && options;
   if (mayWatch()) {
-    ownedPanel();
+    if (giving) buyPanel(); else ownedPanel();
     if (video.state === "ready") readyToPlay(); else notReady();
     return;
   }
@@ -338,7 +368,7 @@ async function main() {
   try {
     video = film((await get("/api/videos/" + encodeURIComponent(id))).video);
     if (ref) arrived();
-    if (!video.access && video.state === "ready" && (user || video.price_cents > 0)) options = await get("/api/pay/all_options", { video_id: id });
+    if ((!video.access || params.has("gift")) && video.state === "ready" && (user || video.price_cents > 0)) options = await get("/api/pay/all_options", { video_id: id });
     drawAbout();
     draw();
   } catch (error) {

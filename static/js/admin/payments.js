@@ -24,9 +24,9 @@ function transfer(x, paid) {
       load();
     } });
 }
-export function refund(x) {
+function refund(x) {
   const key = newKey();
-  ask({ title: "Refund this order?", label: "Reason", button: "Refund all that is left", danger: true, text: [`${x.title}, bought by ${x.buyer}.`], go: async (reason) => {
+  ask({ title: "Refund this order?", label: "Reason", button: "Refund all that is left", danger: true, text: [x.what || `${x.title}, bought by ${x.buyer}.`], go: async (reason) => {
     const r = await pay(`/admin/orders/${x.order_id}/refund`, { reason }, key);
     toast(`Refund of ${r.amount_display}: ${r.state}.`);
     load();
@@ -68,4 +68,9 @@ async function load() {
     }), clear.length ? h("p", { class: "small text-body-secondary", id: "clear" }, "Empty: ", clear.map(([, title]) => title.toLowerCase()).join(", "), ".") : "");
   } catch (error) { fill($("#queues"), problem(error, load)); }
 }
+$("#refund").addEventListener("submit", (e) => {
+  e.preventDefault();
+  const order = e.target.elements.order.value.trim();
+  refund({ order_id: order, what: `Order ${order}.` });
+});
 load();
