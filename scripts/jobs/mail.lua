@@ -72,7 +72,7 @@ local function guest_receipt(job)
   local o, err = db.read_one([[select o.uid::text as uid, o.charge, o.charge_currency::text as currency, v.title, u.guest_email::text as email
     from orders o join videos v on v.id = o.video_id join users u on u.id = o.buyer_id where o.id = $1]], job.payload.order)
   if o == nil then return nil, err end
-  if not o or not o.email then return { sent = false } end
+  if not o or not o.email or o.email:find "%.invalid$" then return { sent = false } end -- the account of a paying address
   local ok
   ok, err = send_link(o.email, nil, "guest_receipt", { title = o.title, amount = display.money(o.charge, o.currency), order = o.uid })
   if not ok then return nil, err end

@@ -21,7 +21,7 @@ end
 -- Switched on? What is set up is on until somebody switches it off.
 function M.enabled(name) return settings.get("payment." .. name .. "_enabled", name ~= "x402") == true end
 
--- Payment plugins other than the wallet: name, title, currencies, whether their required settings are there.
+-- Payment plugins other than the wallet (what only programs pay with is never on): name, title, currencies, whether their required settings are there.
 function M.providers()
   local out = {}
   for _, p in ipairs(registry.by_kind.payment or {}) do
@@ -45,7 +45,7 @@ function M.providers()
       out[#out + 1] = { provider = p.name, on_chain = on_chain, display_name = p.manifest.title, configured = #missing == 0, required = required,
         missing = missing, environment = values.environment or "live", api_base_url = registry.base_url(p.manifest, values) or "",
         currencies = p.manifest.currencies or {}, webhook = type(p.handler.verify) == "function",
-        enabled = #missing == 0 and M.enabled(p.name) }
+        enabled = #missing == 0 and M.enabled(p.name) and not (p.manifest.features or {}).machine }
     end
   end
   return out

@@ -138,6 +138,22 @@ function M.start(ctx, user, kind)
   return true
 end
 
+-- A log-in that nobody holds a cookie of, for playback that was let in otherwise (x402): one per account, renewed. Sets ctx.session.
+local NO_COOKIE = "x402"
+function M.play_only(ctx, user)
+  local row, err = db.one([[update sessions set last_seen_at = now(), idle_expires_at = now() + make_interval(secs => $3),
+    expires_at = now() + make_interval(secs => $3) where id = (select id from sessions where user_id = $1 and kind = 'user' and user_agent = $2
+    and least(idle_expires_at, expires_at) > now() order by id limit 1) returning id]], user.id, NO_COOKIE, DAY)
+  if row == false then
+    row, err = db.one([[insert into sessions (token_hash, user_id, kind, ip, user_agent, idle_expires_at, expires_at)
+      values ($1, $2, 'user', $3::inet, $4, now() + make_interval(secs => $5), now() + make_interval(secs => $5)) returning id]],
+      db.bytes(crypto.random(32)), user.id, ctx.ip, NO_COOKIE, DAY)
+  end
+  if not row then return nil, err end
+  ctx.session = { id = row.id, kind = "user" }
+  return true
+end
+
 -- Ends the session of this request, if any, and clears the cookie.
 function M.finish(ctx)
   local ticket = ticket_of(ctx)

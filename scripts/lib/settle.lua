@@ -15,6 +15,7 @@ local errors = require "lib.errors"
 local invoice = require "lib.invoice"
 local mailer = require "lib.mailer"
 local registry = require "lib.registry"
+local x402pay = require "lib.x402pay"
 
 local M = {}
 
@@ -60,6 +61,7 @@ function M.call(o, fn, ...)
   if not c then return nil, err end
   c.desk = desk.of(o)
   if (p.manifest.features or {}).chain then c.chain = chains_of(o) end
+  c.x402 = x402pay.of(o)
   local fine, answer, why = pcall(registry.call, p.handler[fn], c, M.view(o), ...)
   if not fine then return errors.fail("payment.plugin", type(answer) == "table" and tostring(answer.message) or tostring(answer)) end
   if answer == nil then return nil, errors.from(why or errors.new("payment.plugin", o.method .. " gave no answer")) end

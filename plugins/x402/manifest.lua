@@ -1,0 +1,28 @@
+-- SPDX-License-Identifier: Apache-2.0
+return {
+  name = "x402", kind = "payment", api = "1.0", version = "1.0.0", title = "x402",
+  caps = {}, limits = { cpu_ms = 50 },
+  features = { refund = true, partial_refund = true, machine = true }, reversible = false,
+  min_expiry_s = 3600, max_expiry_s = 3600,
+  settings = {
+    { key = "enabled", type = "bool", title = "Sell to programs", default = false },
+    { key = "environment", type = "enum", title = "Environment", values = { "sandbox", "live" }, default = "sandbox",
+      help = "live: a real chain. sandbox: what is paid is practice money." },
+    { key = "chain_id", type = "int", title = "Chain", default = 84532, min = 1, max = 9007199254740991,
+      help = "84532 is Base Sepolia (a test chain), 8453 is Base." },
+    { key = "rpc_url", type = "secret", title = "Address of a node of the chain", required = true, default = "" },
+    { key = "pay_to", type = "string", title = "Address that is paid", required = true, default = "" },
+    { key = "asset", type = "string", title = "Address of the token", default = "0x036CbD53842c5426634e7929541eC2318f3dCF7e",
+      help = "A token with transferWithAuthorization (EIP-3009), such as USDC." },
+    { key = "symbol", type = "string", title = "Symbol of the token", default = "USDC" },
+    { key = "decimals", type = "int", title = "Decimals of the token", default = 6, min = 0, max = 36 },
+    { key = "token_name", type = "string", title = "Name in the token's signatures", default = "USDC",
+      help = "Of its EIP-712 domain: \"USD Coin\" on most chains, \"USDC\" on Base Sepolia." },
+    { key = "token_version", type = "string", title = "Version in the token's signatures", default = "2" },
+    { key = "rate", type = "string", title = "Price of one token", default = "",
+      help = "In the site's currency, e.g. 0.9998. Empty: what the rate source says of the token." },
+    { key = "facilitator_url", type = "string", title = "Facilitator", default = "",
+      help = "Address of a facilitator that settles. Empty: this site sends the payment itself with the key `relayer` (ppv key new relayer)." },
+    { key = "confirmations", type = "int", title = "Blocks until a payment counts", default = 1, min = 1, max = 1000 },
+  },
+}

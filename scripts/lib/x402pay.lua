@@ -1,0 +1,311 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Settling x402 payments: claims an authorization, sends it (through a facilitator, or with our own relayer key), and finds out from the
+-- chain how it ended. The chain alone decides: an answer that is lost, late or a lie changes nothing.
+local db = require "ppv.db"
+local evm = require "ppv.evm"
+local fetch = require "ppv.fetch"
+local json = require "ppv.json"
+local log = require "ppv.log"
+local time = require "ppv.time"
+local errors = require "lib.errors"
+local registry = require "lib.registry"
+local rpc = require "lib.rpc"
+local settings = require "lib.settings"
+local x402 = require "lib.x402"
+
+local M = { RELAYER = "relayer" }
+local LEASE_S, WAIT_S, STEP_S = 90, 25, 0.25
+local CHUNK, CHUNKS = 2000, 200
+local TRANSFER, USED = evm.topic "Transfer(address,address,uint256)", evm.topic "AuthorizationUsed(address,bytes32)"
+local COLUMNS = [[id, chain_id, asset, payer, nonce, order_id, pay_to, amount::text as amount, valid_after::text as valid_after,
+  valid_before::text as valid_before, signature, version, identifier, state, reason, relayer, relay_nonce, tries, tx_hash, from_block,
+  busy_until > now() as busy, answered, answer::text as answer, encode(digest, 'hex') as digest]]
+
+--- The settings as lib.x402 takes them, and more; nil, err (payment.not_configured) when nothing is sold this way. Yields.
+function M.config()
+  local p = registry.by_name.x402
+  local s, err
+  if p then
+    s, err = settings.plugin(p.manifest)
+    if not s then return nil, err end
+  end
+  local function missing(why) return errors.fail("payment.not_configured", "Paying with x402 is not set up: " .. why .. ".", { status = 404 }) end
+  if not s or not s.enabled then return missing "it is switched off" end
+  local asset, pay_to = evm.address(s.asset), evm.address(s.pay_to)
+  if not asset or not pay_to or s.rpc_url == "" then return missing "addresses" end
+  if s.environment == "live" and x402.TEST_CHAINS[s.chain_id] then return missing "a test chain is not live" end
+  return { network = ("eip155:%d"):format(s.chain_id), network_v1 = x402.V1[s.chain_id], chain_id = s.chain_id, asset = asset, pay_to = pay_to,
+    token_name = s.token_name, token_version = s.token_version, decimals = s.decimals, symbol = s.symbol, rate = s.rate, live = s.environment == "live",
+    confirmations = s.confirmations, facilitator = s.facilitator_url:gsub("/+$", ""), node = rpc.node(s.rpc_url, "the node of x402") }
+end
+
+--- A payment by "payer = $1 and ..."; false when there is none. Yields.
+function M.find(where, ...) return db.one("select " .. COLUMNS .. " from x402_payments where " .. where, ...) end
+
+local function word(address) return "0x" .. ("0"):rep(24) .. address:sub(3):lower() end
+
+-- Was the authorization used? true, false | nil, err
+local function is_used(cfg, x)
+  local data, err = cfg.node:view(x.asset, evm.call("authorizationState(address,bytes32)", evm.address(x.payer), evm.unhex(x.nonce)))
+  if not data then return nil, err or errors.new("rpc.down", "no answer") end
+  return rpc.decimal(data) ~= "0"
+end
+
+--- Would it go through now? true | nil, err: payment.x402 with .reason when the chain refuses it. from_block on success. Yields.
+function M.precheck(cfg, p)
+  local function no(reason) return errors.fail("payment.x402", reason, { status = 402, reason = reason }) end
+  local id, err = cfg.node:chain_id()
+  if not id then return nil, err end
+  if id ~= cfg.chain_id then
+    log.error("x402.chain", { want = cfg.chain_id, got = id })
+    return errors.fail("rpc.down", "the node is one of another chain", { status = 503 })
+  end
+  local x = { asset = cfg.asset, payer = p.from, nonce = evm.hex(p.nonce) }
+  local used
+  used, err = is_used(cfg, x)
+  if used == nil then return nil, err end
+  if used then return no "invalid_exact_evm_nonce_already_used" end
+  local has
+  has, err = cfg.node:view(cfg.asset, evm.call("balanceOf(address)", p.from))
+  if not has then return nil, err end
+  if evm.cmp(rpc.decimal(has) or "0", p.value) < 0 then return no "insufficient_funds" end
+  local fine
+  fine, err = cfg.node:view(cfg.asset, x402.calldata(p))
+  if fine == nil then
+    if err.code == "rpc.error" then return no "invalid_exact_evm_transaction_simulation_failed" end
+    return nil, err
+  end
+  local head
+  head, err = cfg.node:call "eth_blockNumber"
+  if not head then return nil, err end
+  return rpc.number(head)
+end
+
+--- Claims the authorization for an order. row | nil, err: request.conflict when it is claimed already, or the order has one under way. Yields.
+function M.claim(cfg, p, order_id, digest, from_block)
+  local row, err = db.one([[insert into x402_payments (chain_id, asset, payer, nonce, order_id, pay_to, amount, valid_after, valid_before, signature,
+    version, identifier, digest, from_block, busy_until) values ($1, $2, $3, $4, $5, $6, $7::numeric, $8::numeric, $9::numeric, $10, $11, $12, $13, $14,
+    now() + make_interval(secs => $15)) on conflict do nothing returning ]] .. COLUMNS, cfg.chain_id, cfg.asset:lower(), p.from:lower(),
+    evm.hex(p.nonce), order_id, cfg.pay_to:lower(), p.value, p.valid_after, p.valid_before, evm.hex(p.signature), p.version, p.id,
+    db.bytes(digest), from_block, LEASE_S)
+  if row == nil then return nil, err end
+  if not row then return errors.fail("request.conflict", "A payment for this is under way.", { status = 409, retry_after = 2 }) end
+  return row
+end
+
+--- Takes a payment up that nobody works on. true, false | nil, err. Yields.
+function M.take(x)
+  local n, err = db.exec([[update x402_payments set busy_until = now() + make_interval(secs => $2) where id = $1 and busy_until <= now()]], x.id, LEASE_S)
+  if not n then return nil, err end
+  return n > 0
+end
+
+function M.release(x) db.exec("update x402_payments set busy_until = now() where id = $1", x.id) end
+
+local function finish(x, state, reason)
+  x.state, x.reason = state, reason or ""
+  return db.exec([[update x402_payments set state = $2, reason = $3, tx_hash = $4, settled_at = case when $2 = 'settled' then now() end
+    where id = $1 and state in ('claimed', 'sent')]], x.id, state, x.reason, x.tx_hash)
+end
+
+-- Sending -----------------------------------------------------------------------------------------------------------------
+
+-- The payment as it was signed.
+local function signed(x)
+  return { from = evm.address(x.payer), to = evm.address(x.pay_to), value = x.amount, valid_after = x.valid_after, valid_before = x.valid_before,
+    nonce = evm.unhex(x.nonce), signature = evm.unhex(x.signature) }
+end
+
+-- {tip, cap} in wei per gas; each try is a quarter dearer, as nodes replace a waiting transaction only then.
+local function fees(cfg, tries)
+  local head, err = cfg.node:call("eth_getBlockByNumber", { "latest", false })
+  if not head then return nil, err end
+  local base = rpc.decimal(head.baseFeePerGas or "0x0") or "0"
+  local tip = rpc.decimal(cfg.node:call "eth_maxPriorityFeePerGas" or nil) or "1000000"
+  local factor = math.floor(100 * 1.25 ^ math.min(tries, 20))
+  tip = evm.muldiv(tip, factor, 100, "up")
+  return { tip = tip, cap = evm.add(evm.muldiv(base, 2 * factor, 100, "up"), tip) }
+end
+
+-- true when it was handed over or is as if; nil, err when certainly nothing was sent.
+local function relay(cfg, x)
+  local from, err = evm.key_address(M.RELAYER)
+  if not from then return errors.fail("payment.not_configured", "the key `relayer` is missing: " .. tostring(err.message), { status = 503 }) end
+  local data = x402.calldata(signed(x))
+  local gas, count, fee
+  gas, err = cfg.node:call("eth_estimateGas", { { from = from, to = x.asset, data = data } })
+  if not gas then return nil, err end
+  count, err = cfg.node:call("eth_getTransactionCount", { from, "latest" })
+  if not count then return nil, err end
+  fee, err = fees(cfg, x.tries)
+  if not fee then return nil, err end
+  local row
+  row, err = db.one("select ppv_x402_number($1, $2, $3) as n", x.id, from:lower(), rpc.number(count))
+  if not row then return nil, err end
+  if not row.n then return errors.fail("engine.busy", "too many payments are under way", { retry = true }) end
+  local raw, hash = evm.raw_transaction({ chain_id = cfg.chain_id, nonce = row.n, tip = fee.tip, fee_cap = fee.cap, value = 0, to = evm.address(x.asset),
+    gas = evm.muldiv(rpc.decimal(gas), 13, 10, "up"), data = data }, M.RELAYER)
+  if not raw then return nil, hash end
+  local done
+  done, err = db.exec("update x402_payments set tx_hash = $2 where id = $1 and state = 'sent'", x.id, hash)
+  if not done then return nil, err end
+  x.state, x.tx_hash, x.tries = "sent", hash, x.tries + 1
+  done, err = cfg.node:call("eth_sendRawTransaction", { raw })
+  if not done then log.warn("x402.send", { payment = x.id, tx = hash, code = err and err.code, message = err and tostring(err.message) }) end
+  return true -- whatever the node says: the chain will tell
+end
+
+local function facilitate(cfg, x, requirement, payload)
+  local done, err = db.exec("update x402_payments set state = 'sent', tries = tries + 1 where id = $1", x.id)
+  if not done then return nil, err end
+  x.state, x.tries = "sent", x.tries + 1
+  local r
+  r, err = fetch.request { method = "POST", url = cfg.facilitator .. "/settle", timeout = 60, max_body = 65536, allow_private = true,
+    headers = { ["content-type"] = "application/json", accept = "application/json" },
+    body = json.encode { x402Version = x.version, paymentPayload = payload, paymentRequirements = requirement } }
+  local t = r and json.decode(r.body)
+  if type(t) ~= "table" then
+    log.warn("x402.facilitator", { payment = x.id, status = r and r.status, code = err and err.code })
+    return true -- unclear
+  end
+  local tx = rpc.hash(t.transaction)
+  if tx then
+    x.tx_hash = tx
+    db.exec("update x402_payments set tx_hash = $2 where id = $1", x.id, tx)
+  end
+  if t.success ~= true and not tx then x.refused = tostring(t.errorReason or t.error or "settle failed"):sub(1, 100) end
+  return true
+end
+
+-- Finding out -------------------------------------------------------------------------------------------------------------
+
+-- Does the receipt pay us with this authorization?
+local function pays(x, receipt)
+  local used, paid = false, false
+  for _, l in ipairs(receipt.logs) do
+    if l.address == x.asset then
+      used = used or (l.topics[1] == USED and l.topics[2] == word(x.payer) and l.topics[3] == x.nonce)
+      paid = paid or (l.topics[1] == TRANSFER and l.topics[2] == word(x.payer) and l.topics[3] == word(x.pay_to) and rpc.decimal(l.data) == x.amount)
+    end
+  end
+  return used and paid
+end
+
+-- The transaction that used the authorization: hash, false when it is not to be found | nil, err
+local function search(cfg, x, head)
+  local from = math.max(x.from_block, head - CHUNK * CHUNKS)
+  while from <= head do
+    local to = math.min(from + CHUNK - 1, head)
+    local list, err = cfg.node:call("eth_getLogs", { { address = x.asset, topics = json.array { USED, word(x.payer), x.nonce },
+      fromBlock = rpc.quantity(from), toBlock = rpc.quantity(to) } })
+    if not list then return nil, err end
+    for _, l in ipairs(list) do if rpc.hash(l.transactionHash) and l.removed ~= true then return rpc.hash(l.transactionHash) end end
+    from = to + 1
+  end
+  return false
+end
+
+-- "settled", "waiting" (in a block, too few on top), "failed" by a transaction's receipt; false when it says nothing | nil, err
+local function by_receipt(cfg, x, head)
+  local r, err = cfg.node:receipt(x.tx_hash)
+  if not r then return r, err end
+  if not r.ok then return false end
+  if not pays(x, r) then return "failed" end
+  return head - r.block + 1 >= cfg.confirmations and "settled" or "waiting"
+end
+
+--- How a payment stands: "settled", "failed", or "pending"; writes what is certain. Yields.
+function M.look(cfg, x)
+  if x.state == "settled" or x.state == "failed" then return x.state end
+  local head, err = cfg.node:block "latest"
+  if not head then return nil, err or errors.new("rpc.down", "no block") end
+  local state = x.tx_hash and by_receipt(cfg, x, head.number) or nil
+  if not state then
+    local used
+    used, err = is_used(cfg, x)
+    if used == nil then return nil, err end
+    if used then
+      local tx
+      tx, err = search(cfg, x, head.number)
+      if tx == nil then return nil, err end
+      if not tx then return "pending" end -- a node that lags
+      x.tx_hash = tx
+      state = by_receipt(cfg, x, head.number)
+    elseif evm.cmp(x.valid_before, head.time) <= 0 then
+      state, x.reason = "failed", "expired"
+    end
+  end
+  if state ~= "settled" and state ~= "failed" then return "pending" end
+  local n
+  n, err = finish(x, state, state == "failed" and (x.reason ~= "" and x.reason or "transferred otherwise") or nil)
+  if not n then return nil, err end
+  return state
+end
+
+--- Sends a claimed payment and waits for its end, a while. What M.look says | nil, err (nothing was sent). Yields.
+function M.settle(cfg, x, requirement, payload)
+  local ok, err
+  if x.state == "claimed" or (x.state == "sent" and cfg.facilitator == "") then
+    if cfg.facilitator ~= "" then ok, err = facilitate(cfg, x, requirement, payload) else ok, err = relay(cfg, x) end
+    if not ok and x.state == "claimed" then
+      finish(x, "failed", tostring(err.message):sub(1, 200))
+      return nil, err
+    end
+  end
+  local limit, state = time.mono() + WAIT_S
+  repeat
+    state = M.look(cfg, x)
+    if state == "settled" or state == "failed" then return state end
+    if x.refused then return "pending" end
+    time.sleep(STEP_S)
+  until time.mono() > limit
+  return "pending"
+end
+
+-- Orders ------------------------------------------------------------------------------------------------------------------
+
+--- What an order's payment is, in the words of lib.settle. o: row of lib.settle. Yields.
+function M.facts(o)
+  local cfg, err = M.config()
+  if not cfg then return nil, err end
+  local rows
+  rows, err = db.query("select " .. COLUMNS .. " from x402_payments where order_id = $1 order by id", o.id)
+  if not rows then return nil, err end
+  local waits, failed = false, 0
+  for _, x in ipairs(rows) do
+    local state
+    if x.chain_id == cfg.chain_id then
+      -- Nobody came back for it and the chain does not have it: sent again, the authorization is still good.
+      state = M.look(cfg, x)
+      if state == "pending" and x.state == "sent" and cfg.facilitator == "" and not x.busy and M.take(x) then
+        relay(cfg, x)
+        M.release(x)
+      end
+    else
+      state = x.state
+    end
+    if state == "settled" then
+      local ref = ("%d:%s:%s"):format(x.chain_id, x.payer, x.nonce)
+      local known
+      known, err = db.one("select 1 as yes from payments where provider = 'x402' and payment_ref = $1", ref)
+      if known == nil then return nil, err end
+      if not known then
+        return { state = "paid", amount = o.charge, currency = o.charge_currency, live = cfg.live, ref = o.uid, payment_ref = ref,
+          ids = { chain_id = x.chain_id, tx = x.tx_hash } }
+      end
+    elseif state == "failed" then
+      failed = failed + 1
+    else
+      waits = true
+    end
+  end
+  return { state = "pending", ref = o.uid, why = not waits and failed > 0 and "refused" or nil }
+end
+
+--- What plugins see of it: ctx.x402 of an order.
+function M.of(o)
+  if o.method ~= "x402" then return nil end
+  return { facts = function() return M.facts(o) end }
+end
+
+return M

@@ -1,0 +1,86 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- x402: payments by a signed authorization of a token (EIP-3009) in an HTTP header. A row is one authorization: claimed before anything
+-- is sent, so that it is settled once however often and wherever it is shown. Addresses, nonces and hashes are lower-case text with 0x.
+set local role ppv_owner;
+
+-- The account that belongs to a paying address nobody has signed in with.
+create table x402_payers (
+    address text primary key check (address ~ '^0x[0-9a-f]{40}$'),
+    user_id bigint not null unique references users
+);
+
+create table x402_payments (
+    id bigint generated always as identity primary key,
+    chain_id bigint not null,
+    asset text not null check (asset ~ '^0x[0-9a-f]{40}$'),
+    payer text not null check (payer ~ '^0x[0-9a-f]{40}$'),
+    nonce text not null check (nonce ~ '^0x[0-9a-f]{64}$'),
+    order_id bigint not null references orders,
+    pay_to text not null check (pay_to ~ '^0x[0-9a-f]{40}$'),
+    amount numeric(78, 0) not null check (amount > 0),      -- the token's smallest units
+    valid_after numeric(78, 0) not null,                    -- unix seconds, as signed
+    valid_before numeric(78, 0) not null,
+    signature text not null check (signature ~ '^0x[0-9a-f]{130}$'),
+    version integer not null check (version in (1, 2)),
+    identifier text unique check (length(identifier) between 16 and 128), -- the client's own key (payment-identifier)
+    digest bytea not null check (octet_length(digest) = 32),              -- of what was asked and signed
+    -- claimed: nothing was sent. sent: it may be on its way. settled: the chain has it. failed: it never will, or not for us.
+    state text not null default 'claimed' check (state in ('claimed', 'sent', 'settled', 'failed')),
+    reason text not null default '' check (length(reason) <= 200),
+    relayer text check (relayer ~ '^0x[0-9a-f]{40}$'),
+    relay_nonce bigint check (relay_nonce >= 0),
+    tries integer not null default 0,
+    tx_hash text check (tx_hash ~ '^0x[0-9a-f]{64}$'),
+    from_block bigint not null default 0,                   -- the head when it was claimed: where a search for it begins
+    busy_until timestamptz not null default now(),          -- one at a time works on it
+    answered boolean not null default false,                -- the client was let in with it; a second showing is a replay
+    answer jsonb,                                           -- kept for a client with an identifier of its own
+    created_at timestamptz not null default now(),
+    settled_at timestamptz,
+    unique (chain_id, asset, payer, nonce)
+);
+create unique index x402_payments_open on x402_payments (order_id) where state in ('claimed', 'sent');
+create index x402_payments_order on x402_payments (order_id);
+create index x402_payments_payer on x402_payments (payer, order_id) where state = 'settled';
+create index x402_payments_relayer on x402_payments (chain_id, relayer, relay_nonce) where relay_nonce is not null;
+
+-- The account of a payer; the first payment of an address makes one. It has no mail address that could receive anything.
+create function ppv_x402_payer(p_address text) returns bigint
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_user bigint;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('x402:' || p_address, 0));
+    select user_id into v_user from x402_payers where address = p_address;
+    if not found then
+        v_user := (ppv_guest_new((p_address || '@wallet.invalid')::citext, false)).id;
+        insert into x402_payers (address, user_id) values (p_address, v_user);
+    end if;
+    return v_user;
+end $$;
+
+-- The one allocator of a relayer's transaction numbers: the least one that is free. p_latest: the account's count in the newest
+-- block. What had a number and never got into a block leaves it to the next, so that no gap holds others up.
+create function ppv_x402_number(p_id bigint, p_relayer text, p_latest bigint) returns bigint
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    x x402_payments;
+    v_number bigint;
+begin
+    select * into x from x402_payments where id = p_id;
+    perform pg_advisory_xact_lock(hashtextextended('x402 relayer:' || x.chain_id || p_relayer, 0));
+    select * into x from x402_payments where id = p_id for no key update;
+    if x.state = 'sent' and x.relayer = p_relayer and x.relay_nonce >= p_latest then
+        v_number := x.relay_nonce; -- sent again, perhaps with a higher fee
+    elsif x.state in ('claimed', 'sent') then
+        select min(n) into v_number from generate_series(p_latest, p_latest + 10000) n where not exists (select from x402_payments o
+            where o.chain_id = x.chain_id and o.relayer = p_relayer and o.relay_nonce = n and o.state in ('sent', 'settled') and o.id <> x.id);
+    end if;
+    update x402_payments set state = 'sent', relayer = p_relayer, relay_nonce = v_number, tries = tries + 1
+        where id = p_id and v_number is not null;
+    return v_number;
+end $$;
+
+grant select, insert, update on x402_payments to ppv_app, ppv_worker;
+grant select on x402_payers to ppv_app, ppv_worker;
+grant execute on function ppv_x402_payer(text) to ppv_app;
+grant execute on function ppv_x402_number(bigint, text, bigint) to ppv_app, ppv_worker;
