@@ -245,7 +245,9 @@ begin
     elsif v.price < c.min_price then
         perform ppv_refuse('coupon.minimum', format('This code is for prices from %s %s on.', ppv_money_text(c.min_price, c.currency), c.currency));
     end if;
-    select count(*), count(*) filter (where person = v_person) into v_all, v_mine from coupon_uses
+    -- What was bought as a guest with the account's address counts, too.
+    select count(*), count(*) filter (where person in (v_person, 'mail:' || (select lower(email::text) from users where id = p_buyer)))
+        into v_all, v_mine from coupon_uses
         where coupon_id = c.id and state <> 'released'
         and not (state = 'reserved' and person is not distinct from v_person and video_id = v.id);
     if v_all >= c.max_uses then
@@ -291,6 +293,9 @@ begin
     end if;
     perform pg_advisory_xact_lock(hashtextextended(p_buyer || ':' || v.id, 0));
     select * into c from coupons where id = (p_what ->> 'coupon')::bigint for no key update;
+    if coalesce(p_what ->> 'offer', 'purchase') not in ('purchase', 'rental') and exists (select from coupon_videos where coupon_id = c.id) then
+        perform ppv_refuse('coupon.other_title', 'This code is for single videos.');
+    end if;
     v_off := ppv_coupon_discount(c, p_buyer, v);
     if v_off is distinct from (p_what ->> 'discount')::bigint then
         perform ppv_refuse('sale.price_changed', 'The price has changed. Please look at it again.');
@@ -313,6 +318,9 @@ begin
                 case when o.paid_at is null then 'reserved' else 'redeemed' end, o.paid_at);
     end if;
     if p_what -> 'gift' is not null then
+        if coalesce(p_what ->> 'offer', 'purchase') <> 'purchase' then
+            perform ppv_refuse('gift.offer', 'Only a title for good can be given to somebody.');
+        end if;
         update orders set gift = true where id = o.id returning * into o;
         perform ppv_gift_add(o, p_what -> 'gift');
     end if;

@@ -188,6 +188,11 @@ describe("a coupon", function()
     b:post("/api/guest", { email = email:upper() })
     assert.equal(200, start(a, id, code).status)
     refused("coupon.used", start(b, other, code))
+    refused("coupon.used", wallet((function()
+      local c = rich()
+      db.exec("update users set email = $1 where id = $2", email, c.id)
+      return c
+    end)(), other, code))
   end)
 
   it("cannot be guessed for long", function()

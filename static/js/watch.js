@@ -181,7 +181,7 @@ function ownedPanel() {
 
 // Buying without an account: an address for the receipt is all that is asked.
 function guestForm() {
-  const email = h("input", { type: "email", id: "guest-email", class: "form-control", maxlength: 254, autocomplete: "email", required: true });
+  const email = h("input", { type: "email", id: "guest-email", class: "form-control", maxlength: 254, autocomplete: "email", required: true, oninput: () => invalid(email, null) });
   const consent = h("div", {}), ways = h("div", { class: "d-grid gap-2" });
   const redraw = () => fill(ways, codes.free() ? freeButton() : methods().map(providerButton));
   consentBox(id).then((box) => { agreement = box; if (box) fill(consent, box.el); }).catch((error) => console.debug("consent", error));
