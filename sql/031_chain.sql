@@ -387,12 +387,13 @@ create function ppv_chain_facts(p_order bigint) returns jsonb
         order by c.id limit 1), jsonb_build_object('state', 'pending'))
 $$;
 
--- The watcher moves on to a final block; old checkpoints go, the first of each thousand stays.
+-- The watcher moves on to a final block; of old checkpoints the first in each thousand blocks stays.
 create function ppv_chain_cursor(p_chain bigint, p_number bigint, p_hash text) returns void
     language sql security definer set search_path = public, pg_temp as $$
     insert into chain_blocks (chain_id, number, hash) values (p_chain, p_number, p_hash)
         on conflict (chain_id, number) do update set hash = excluded.hash;
-    delete from chain_blocks where chain_id = p_chain and number < p_number - 5000 and number % 1000 <> 0;
+    delete from chain_blocks b where b.chain_id = p_chain and b.number < p_number - 5000 and exists (select from chain_blocks x
+        where x.chain_id = p_chain and x.number < b.number and x.number / 1000 = b.number / 1000);
     insert into chain_cursors (chain_id, block_number, block_hash) values (p_chain, p_number, p_hash)
         on conflict (chain_id) do update set block_number = excluded.block_number, block_hash = excluded.block_hash, updated_at = now();
 $$;

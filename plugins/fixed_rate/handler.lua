@@ -9,7 +9,7 @@ local function token(ctx, base, quote)
   for pair, rate in tostring(ctx.settings.tokens or ""):gmatch "([%w.]+/%u+)%s*=%s*([%d.]+)" do
     if pair == base .. "/" .. quote and good(rate) then return { rate = rate, source = "fixed" } end
   end
-  return nil, ctx:err("rate.unset", ("the setting tokens has no price of %s in %s"):format(base, quote))
+  return nil, ctx:err("rate.unknown", ("the setting tokens has no price of %s in %s"):format(base, quote))
 end
 
 function M.quote(ctx, base, quote)

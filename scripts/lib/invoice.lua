@@ -77,7 +77,10 @@ function M.of(o, choice, life_s)
   if i then return decoded(i) elseif i == nil then return nil, err end
   local rate
   rate, err = rates.current(t.symbol, o.charge_currency)
-  if not rate then return nil, err end
+  if not rate then
+    return errors.fail("chain.no_price", ("There is no price of %s right now. Please pay with another token, or later."):format(t.symbol),
+      { status = 503, retry = true, detail = err and err.message })
+  end
   local row
   row, err = db.one("select ppv_chain_quote($1, $2, $3, $4::numeric, $5)::text as q", o.id, c.chain_id, t.symbol, rate.rate, money.exponent(o.charge_currency))
   if not row then return nil, errors.from(err) end

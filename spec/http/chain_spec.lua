@@ -141,7 +141,10 @@ describe("payments on chain", function()
     local body = { video_id = o.film, chain_id = CHAIN, symbol = "USDC", payer_address = PAYER }
     for k, v in pairs(over or {}) do body[k] = v end
     o.answer = o.buyer:post("/api/pay/x402/start", body)
-    if o.answer.status ~= 200 then return o end
+    if o.answer.status ~= 200 then
+      assert(over, o.answer.body)
+      return o
+    end
     o.uid = o.answer.json.invoice_uid
     o.invoice = signed(o.answer.json.invoice_uid_bytes32)
     return o
@@ -172,6 +175,11 @@ describe("payments on chain", function()
     for _, bad in ipairs { { symbol = "DOGE" }, { chain_id = 137 }, { payer_address = "0x" .. ("0"):rep(40) }, { token_address = "0x" .. ("11"):rep(20) } } do
       assert.equal(409, start(bad).answer.status)
     end
+    assert(db.exec([[insert into pay_tokens (chain, chain_id, symbol, decimals, token_kind, erc20_address, is_active)
+      values ('Scripted', $1, 'NEW', 18, 'ERC20', $2, true)]], CHAIN, "0x" .. ("dd"):rep(20)))
+    local r = start({ symbol = "NEW" }).answer
+    assert.same({ 503, "chain.no_price" }, { r.status, r.json.code })
+    db.exec("update pay_tokens set is_active = false where chain_id = $1 and symbol = 'NEW'", CHAIN)
     -- again: the same invoice; another token: another one of the same order
     local again = o.buyer:post("/api/pay/x402/start", { video_id = o.film, chain_id = CHAIN, symbol = "USDC", payer_address = PAYER }).json
     assert.same({ a.invoice_uid, a.invoice_uid_bytes32 }, { again.invoice_uid, again.invoice_uid_bytes32 })

@@ -43,7 +43,7 @@ function Client:request(method, path, opts)
   end
   -- Specs are one address; limits have their own.
   local route = path:match "^[^?]*":gsub("^(/api/pay/)%w+(/start)$", "%1:provider%2"):gsub("^(/api/pay/desk/)[^/]+", "%1:ref")
-  cache.del("rate:" .. method .. " " .. route .. ":127.0.0.1")
+  for _, name in ipairs { route, path:match "^[^?]*" } do cache.del("rate:" .. method .. " " .. name .. ":127.0.0.1") end
   local r = assert(fetch.request { method = method, url = self.base .. path, headers = headers, body = body,
     timeout = 20, max_body = 16 * 1024 * 1024, allow_private = true })
   local set = r.headers["set-cookie"]

@@ -14,6 +14,18 @@ describe("rate source fixed_rate", function()
     assert.equal("rate.unknown", err.code)
   end)
 
+  it("knows the prices of tokens that the operator wrote down, and no others", function()
+    local c = ctx "17000"
+    c.settings.tokens = "USDC/USD = 0.9998, POL/USD=0.21, BAD/USD = 0, X/EUR = 3"
+    assert.same({ rate = "0.9998", source = "fixed" }, source.quote(c, "USDC", "USD"))
+    assert.equal("0.21", source.quote(c, "POL", "USD").rate)
+    for _, pair in ipairs { { "USDC", "EUR" }, { "ETH", "USD" }, { "BAD", "USD" }, { "C", "USD" } } do
+      local rate, err = source.quote(c, pair[1], pair[2])
+      assert.is_nil(rate)
+      assert.equal("rate.unknown", err.code)
+    end
+  end)
+
   for _, bad in ipairs { "", "0", "0.0", "-1", "1e3", "1,5", "abc" } do
     it("refuses the setting '" .. bad .. "'", function()
       local rate, err = source.quote(ctx(bad), "USD", "IDR")

@@ -96,9 +96,12 @@ local function confirm(ctx, input)
   return answer(ctx, o, tx)
 end
 
-local START = { video_id = { type = "uuid", required = true }, chain_id = { type = "int", min = 1, required = true },
-  symbol = { type = "string", max = 20, required = true }, token_address = { type = "evm" }, payer_address = { type = "evm", required = true },
-  price_cents = { type = "int", min = 1 }, affiliate_ref = { type = "string", max = 40, alias = "ref_code" } }
+-- As any start (coupons, gifts, affiliates), but the choice must be there.
+local START = {}
+for name, rule in pairs(pay.START) do START[name] = rule end
+START.provider = nil
+START.chain_id, START.symbol = { type = "int", min = 1, required = true }, { type = "string", max = 20, required = true }
+START.payer_address = { type = "evm", required = true }
 
 return { routes = {
   { method = "POST", path = "/api/pay/x402/start", auth = "user", guest = true, rate = "30/m", summary = "A signed invoice to pay on chain", input = START,
