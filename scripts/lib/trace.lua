@@ -9,8 +9,9 @@ local media = require "ppv.media"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
 
--- LIKELY: likeness from which a title is compared picture by picture, at most CHOICES of them. SAME: correlation of pictures from which it is the title.
-local M = { ACCUSE = -6, SUSPECT = -2, LIKELY = 0.55, CHOICES = 3, SAME = 0.3 }
+-- LIKELY: likeness from which a title is compared picture by picture, at most CHOICES of them. SAME: correlation of pictures that a
+-- title needs; SURE: with less it may be another take of the same scene (such reached 0.42), so the other choices are looked at too.
+local M = { ACCUSE = -6, SUSPECT = -2, LIKELY = 0.55, CHOICES = 3, SAME = 0.3, SURE = 0.6 }
 local INDEX_MAX = 32 * 1024 * 1024
 local PURPOSE = "leak-evidence"
 
@@ -137,18 +138,19 @@ local function plain_marks(segments)
   return n
 end
 
--- Likeness proposes, the pictures decide: the first title whose pictures are those of the clip, and its readings; nil when there is none.
+-- Likeness proposes, the pictures decide: the title whose pictures agree best with the clip's, and its readings; nil when none does.
 local function pick_title(found, clip, dir, signed, progress)
-  local unmarked
+  local best, reading, unmarked
   for i = 1, math.min(#found, M.CHOICES) do
     local t = found[i]
     if t.match < M.LIKELY then break end
     local r, err = read_marks(clip, dir, t, signed, progress)
-    if r and r.registration > M.SAME then return t, r end
     if not r and err.code ~= "media.no_mark" then return nil, err end
     unmarked = unmarked or err
+    if r and r.registration > math.max(M.SAME, reading and reading.registration or 0) then best, reading = t, r end
+    if reading and reading.registration > M.SURE then break end
   end
-  return nil, unmarked
+  return best, reading or unmarked
 end
 
 local function analyse(clip, dir, o)
@@ -232,6 +234,9 @@ function M.explain(r)
   if type(r.reading) == "table" then
     add("Read: %d segments, %d of them with a plain mark; %d of %d pictures; %d uninterrupted runs%s", #r.reading.segments, r.marked,
       r.reading.used, r.reading.pictures, #r.reading.runs, r.reading.mirrored and "; the picture is mirrored" or "")
+  end
+  if type(r.reading) == "table" and r.reading.registration < M.SURE then
+    add("The pictures agree only to %.2f: the clip may show another take or another title.", r.reading.registration)
   end
   if r.candidates then add("Candidates: %d accounts", r.candidates) end
   for _, s in ipairs(r.suspects) do
