@@ -201,7 +201,7 @@ create function ppv_tax_postings(p_tax jsonb, p_currency text) returns jsonb
         l ->> 'title')), '[]') from jsonb_array_elements(p_tax) l
 $$;
 -- Who shares a commission, as it is frozen on an order: [{to, amount, memo}] without the lines of nothing. Whoever is tied to buyer or
--- creator comes last as {to, amount: 0, would, refused: why}, as does what the caller refused. Refuses what the sale cannot carry: more than 10 lines, a sum outside 0 .. the creator's share, somebody twice, a payee who is not active or is buyer or creator, a
+-- creator comes last as {to, amount: 0, would, refused: why}, as does what the caller refused; direct = whose link it was. Refuses what the sale cannot carry: more than 10 lines, a sum outside 0 .. the creator's share, somebody twice, a payee who is not active or is buyer or creator, a
 -- title without a programme.
 create function ppv_payees(v videos, p_buyer bigint, p_payees jsonb, p_gross bigint) returns jsonb
     language plpgsql stable security definer set search_path = public, pg_temp as $$
@@ -224,8 +224,9 @@ begin
             perform ppv_refuse('affiliate.out_of_range', 'The affiliate rule gave no usable lines.');
         end if;
         if (l ->> 'amount')::bigint = 0 then
-            if l ->> 'refused' ~ '^[a-z_]{1,40}$' and exists (select from users where id = (l ->> 'to')::bigint) then
-                v_refused := v_refused || jsonb_build_array(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', 0, 'refused', l ->> 'refused'));
+            if (l ->> 'refused' ~ '^[a-z_]{1,40}$' or l -> 'direct' = 'true') and exists (select from users where id = (l ->> 'to')::bigint) then
+                v_refused := v_refused || jsonb_build_array(jsonb_strip_nulls(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', 0,
+                    'refused', l ->> 'refused', 'direct', nullif(l -> 'direct' = 'true', false))));
             end if;
             continue;
         end if;
@@ -237,11 +238,11 @@ begin
         v_sum := v_sum + (l ->> 'amount')::bigint;
         v_tie := ppv_affiliate_tie((l ->> 'to')::bigint, p_buyer, v.owner_id);
         if v_tie in ('payout_account', 'instrument') then
-            v_refused := v_refused || jsonb_build_array(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', 0,
-                'would', (l ->> 'amount')::bigint, 'refused', v_tie));
+            v_refused := v_refused || jsonb_build_array(jsonb_strip_nulls(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', 0,
+                'would', (l ->> 'amount')::bigint, 'refused', v_tie, 'direct', nullif(l -> 'direct' = 'true', false))));
         else
-            v_out := v_out || jsonb_build_array(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', (l ->> 'amount')::bigint,
-                'memo', left(coalesce(l ->> 'memo', ''), 100)));
+            v_out := v_out || jsonb_build_array(jsonb_strip_nulls(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', (l ->> 'amount')::bigint,
+                'memo', left(coalesce(l ->> 'memo', ''), 100), 'direct', nullif(l -> 'direct' = 'true', false))));
         end if;
     end loop;
     if v_sum > p_gross then

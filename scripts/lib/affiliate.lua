@@ -62,25 +62,28 @@ local function refuse(rule, video, why)
   return {}
 end
 
--- A text of a plugin as it may stand in the books: printable, at most 100 bytes.
-function M.clean(text) return (tostring(text == nil and "" or text):gsub("[^\32-\126]", "?"):sub(1, 100)) end
+-- What a rule makes of a sale: checked lines {to, amount, memo} with positive amounts | nil, why not. Does not yield.
+function M.split(p, values, sale)
+  local lines, why = registry.try(p.handler.split, sale, values)
+  if not lines then return nil, why end
+  local problem = wrong(lines, sale)
+  if problem then return nil, problem end
+  local out = {}
+  for _, line in ipairs(lines) do
+    if line.amount > 0 then out[#out + 1] = { to = line.to, amount = line.amount, memo = registry.text(line.memo, 100) } end
+  end
+  return out
+end
 
--- Runs the chosen rule on a sale table. Returns checked lines {to, amount, memo} with positive amounts, and the rule's name.
+-- Runs the chosen rule on a sale table: lines as M.split gives them, none when it was wrong, and the rule's name. Yields.
 function M.lines(sale, video)
   local p, err = registry.chosen("affiliate", "percent")
   if not p then return refuse(tostring(err.message), video, "no active rule"), nil end
   local c, cerr = registry.context(p)
   if not c then return refuse(p.name, video, tostring(cerr.message)), p.name end
-  local fine, lines, why = pcall(registry.call, p.handler.split, sale, c.settings)
-  if not fine then return refuse(p.name, video, type(lines) == "table" and tostring(lines.message) or tostring(lines)), p.name end
-  if lines == nil then return refuse(p.name, video, type(why) == "table" and tostring(why.message) or "no answer"), p.name end
-  local problem = wrong(lines, sale)
-  if problem then return refuse(p.name, video, problem), p.name end
-  local out = {}
-  for _, line in ipairs(lines) do
-    if line.amount > 0 then out[#out + 1] = { to = line.to, amount = line.amount, memo = M.clean(line.memo) } end
-  end
-  return out, p.name
+  local lines, why = M.split(p, c.settings, sale)
+  if not lines then return refuse(p.name, video, why), p.name end
+  return lines, p.name
 end
 
 -- A user who may earn on this sale, else false.
@@ -91,8 +94,21 @@ local function payable(id, buyer, owner)
   return row and row.id or false
 end
 
+-- Marks whose link brought the sale, also when the rule gives them nothing.
+local function note_link(lines, direct)
+  if not direct then return lines end
+  for _, l in ipairs(lines) do
+    if l.to == direct then
+      l.direct = true
+      return lines
+    end
+  end
+  lines[#lines + 1] = { to = direct, amount = 0, direct = true }
+  return lines
+end
+
 -- video: id, owner_id, price, currency, net? (the price without taxes). split: {platform=, creator=} of the whole price.
--- Returns lines (maybe empty; one of amount 0 says why it was refused), pct, and the name of the rule that made them.
+-- Returns lines (maybe empty; one of amount 0 says why it was refused, or whose link it was), pct, and the name of the rule that made them.
 function M.quote(ctx, video, buyer_id, code, split)
   local program, err = M.terms(video.id)
   if program == nil then return nil, err end
@@ -117,7 +133,7 @@ function M.quote(ctx, video, buyer_id, code, split)
     direct = direct or nil, first = first or nil, referrers = referrers, new_buyer = bought == false }
   local lines, rule = M.lines(sale, video)
   lines[#lines + 1] = own
-  return lines, program.pct, rule
+  return note_link(lines, direct), program.pct, rule
 end
 
 return M

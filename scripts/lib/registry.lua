@@ -3,7 +3,9 @@
 -- file and line, so that a reload is refused as a whole and a cold start leaves the plugin out.
 local host = require "ppv.host"
 local context = require "lib.ctx"
+local json = require "ppv.json"
 local errors = require "lib.errors"
+local schema = require "lib.schema"
 local settings = require "lib.settings"
 
 local M = { list = {}, by_kind = {}, by_name = {} }
@@ -139,6 +141,48 @@ end
 function M.call(fn, ...)
   local answer, problem = fn(...)
   return host.copy(answer), host.copy(problem)
+end
+
+-- What a plugin said, as a text that may stand in logs and books: never through its metatables, without control characters.
+function M.text(v, max)
+  if type(v) == "table" then v = rawget(v, "message") end
+  if type(v) == "number" then v = tostring(v) end
+  if type(v) ~= "string" then return "" end
+  v = v:sub(1, (max or 300) * 4):gsub("%c", " ")
+  if not schema.utf8_length(v) then v = v:gsub("[^\32-\126]", "?") end
+  if schema.utf8_length(v) > (max or 300) then v = v:gsub("[^\32-\126]", "?"):sub(1, max or 300) end
+  return v
+end
+
+-- Calls a function of a rule that must not fail the sale: its answer, or nil and a sentence.
+function M.try(fn, ...)
+  local fine, answer, problem = pcall(M.call, fn, ...)
+  if fine and answer ~= nil then return answer end
+  local why = M.text(fine and problem or answer)
+  return nil, why ~= "" and why or fine and "no answer" or "an error without a text"
+end
+
+local KIND = { string = { type = "string", max = 8000 }, secret = { type = "string", max = 2000 }, int = { type = "int", min = -2147483648 },
+  bps = { type = "int", min = 0, max = 10000 }, bool = { type = "bool" }, url = { type = "url" }, money = { type = "int" },
+  list = { type = "string", max = 2000 } }
+
+-- The settings of a form, checked by the manifest's types; blank ones are left out. values, secrets (set of keys) | nil, err
+function M.values(manifest, raw)
+  local values, secrets = {}, {}
+  for _, s in ipairs(manifest.settings or {}) do
+    local v = raw[s.key]
+    local rule = s.type == "enum" and { type = "enum", values = s.values or {} } or KIND[s.type]
+    if s.type == "list" and type(v) == "table" then
+      values[s.key] = v
+    elseif v ~= nil and v ~= "" and v ~= json.null then
+      local checked, err = schema.apply({ value = { type = rule.type, min = rule.min, max = rule.max, values = rule.values,
+        label = s.title or s.key, required = true } }, { value = v })
+      if not checked then return nil, err end
+      values[s.key] = checked.value
+      secrets[s.key] = s.type == "secret"
+    end
+  end
+  return values, secrets
 end
 
 -- The ways to answer that need nothing of the request: made once for all.

@@ -63,7 +63,7 @@ function M.call(o, fn, ...)
   if (p.manifest.features or {}).chain then c.chain = chains_of(o) end
   c.x402 = x402pay.of(o)
   local fine, answer, why = pcall(registry.call, p.handler[fn], c, M.view(o), ...)
-  if not fine then return errors.fail("payment.plugin", type(answer) == "table" and tostring(answer.message) or tostring(answer)) end
+  if not fine then return errors.fail("payment.plugin", registry.text(answer)) end
   if answer == nil then return nil, errors.from(why or errors.new("payment.plugin", o.method .. " gave no answer")) end
   return answer
 end

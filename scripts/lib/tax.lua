@@ -63,15 +63,14 @@ function M.quote(sale)
   if not p or p.kind ~= "tax" then return refuse(name, sale, "the tax rule of the settings is not active") end
   local c, err = registry.context(p)
   if not c then return refuse(name, sale, err.message) end
-  local fine, lines, why = pcall(registry.call, p.handler.lines, sale, c.settings)
-  if not fine then return refuse(name, sale, type(lines) == "table" and lines.message or lines) end
-  if lines == nil then return refuse(name, sale, type(why) == "table" and why.message or "no answer") end
+  local lines, why = registry.try(p.handler.lines, sale, c.settings)
+  if not lines then return refuse(name, sale, why) end
   local problem = M.wrong(lines, sale.price, p.manifest.codes)
   if problem then return refuse(name, sale, problem) end
   local out, total = {}, 0
   for _, l in ipairs(lines) do
     if l.amount > 0 then
-      out[#out + 1] = { code = l.code, amount = l.amount, title = tostring(l.title or l.code):sub(1, 80) }
+      out[#out + 1] = { code = l.code, amount = l.amount, title = l.title and registry.text(l.title, 80) or l.code }
       total = total + l.amount
     end
   end

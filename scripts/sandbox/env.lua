@@ -61,7 +61,8 @@ local function box_getmetatable(t)
   return nil
 end
 
--- Plain data: no functions, no metatables, bounded.
+-- Plain data: no functions, no metatables, bounded in depth and number of values.
+local MAX_VALUES = 200000
 local function copy(v, depth, seen)
   local t = type(v)
   if t == "string" or t == "number" or t == "boolean" or t == "nil" then return v end
@@ -69,7 +70,11 @@ local function copy(v, depth, seen)
   if depth > 16 or seen[v] then error("table is nested too deeply", 0) end
   seen[v] = true
   local out = {}
-  for k, x in next, behind[v] or v do out[copy(k, depth + 1, seen)] = copy(x, depth + 1, seen) end
+  for k, x in next, behind[v] or v do
+    seen.n = (seen.n or 0) + 1
+    if seen.n > MAX_VALUES then error("more than 200000 values", 0) end
+    out[copy(k, depth + 1, seen)] = copy(x, depth + 1, seen)
+  end
   seen[v] = nil
   return out
 end
@@ -229,6 +234,7 @@ return function(host, prim)
         if not ok then loaded[name] = nil error(tostring(res), 2) end
         value = res
       elseif name:sub(1, 4) == "lib." then
+        if require("sandbox." .. ctx.kind).pure then loaded[name] = nil error("module '" .. name .. "' does not exist for plugins of kind " .. ctx.kind, 2) end
         value = lib_module(name)
       else
         local path = "plugins/" .. ctx.name .. "/" .. name:gsub("%.", "/") .. ".lua"

@@ -18,6 +18,15 @@ await main(async () => {
   await admin.post("/admin/settings", { tax_plugin: "tax_id", receipt_seller: "Example Films\nJakarta\nNPWP 01.234.567.8" });
   for (const f of films) await buyer.post("/api/wallet/pay", { video_id: f });
   await s.ppv("ledger", "seal");
+  // Two sales through links; the second buyer signs in from the affiliate's browser.
+  const seller = await s.user("seller"), aff = await s.user("aff"), double = await s.user("double"), guest = await s.user("fan"), linked = await s.films(seller, 1110, 3);
+  await seller.post("/api/affiliate/creator_settings", { commission_pct: 20, is_enabled: true });
+  await s.fund(admin, double, 10000);
+  await s.fund(admin, guest, 2000);
+  double.jar.ppv_dev = aff.jar.ppv_dev;
+  await double.login();
+  await guest.post("/api/affiliate/click", { video_id: linked[0], ref: aff.username });
+  for (const [who, film] of [[guest, linked[0]], [double, linked[1]], [double, linked[2]]]) await who.post("/api/wallet/pay", { video_id: film, ref_code: who === double ? aff.username : undefined });
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
   const noise = [];
@@ -66,6 +75,45 @@ await main(async () => {
         await page.waitForSelector(`#tab-${tab} ${wait.startsWith("#") ? wait.split(" ")[1] : wait.startsWith("text") ? ">> " + wait : wait}`);
         await look(page, "books-" + tab);
       }
+      page = await as(aff);
+      await page.goto(s.url + "/public/affiliate.html");
+      await page.waitForSelector("#figures .plot canvas");
+      check(`${name}: the affiliate sees pending and payable money`, /\$/.test(await page.textContent(".tile:has-text('Pending') .n")) && (await page.textContent(".tile:has-text('Sales brought') .n")) === "3");
+      check(`${name}: ... every link with its conversion`, (await page.locator("#figures tbody tr").count()) >= 3 && /100 %/.test(await page.textContent("#figures")));
+      check(`${name}: ... and why a commission waits`, /same browser/.test(await page.textContent("#refused-body")));
+      await look(page, "affiliate");
+      page = await as(seller);
+      await page.goto(s.url + "/public/affiliate.html?tab=sellers");
+      await page.waitForSelector("#sellers .plot canvas");
+      check(`${name}: the creator sees who sells`, (await page.textContent("#sellers")).includes(aff.username));
+      await look(page, "affiliate-sellers");
+      await page.click("#t-terms");
+      await page.waitForSelector("#terms-general [name=commission_pct]");
+      const row = page.locator("#terms-list li").first();
+      await row.locator("[name=scope]").selectOption("own");
+      await row.locator("[name=commission_pct]").fill("33");
+      await row.locator("button[type=submit]").click();
+      await page.waitForSelector(".toast:has-text('Saved.')");
+      check(`${name}: a title has terms of its own`, (await seller.get("/api/affiliate/settings?video_id=" + linked[2])).json.commission_pct === 33 || (await seller.get("/api/affiliate/settings?video_id=" + linked[0])).json.commission_pct === 33
+        || (await seller.get("/api/affiliate/settings?video_id=" + linked[1])).json.commission_pct === 33);
+      await look(page, "affiliate-terms");
+      page = await as(admin);
+      await page.goto(s.url + "/public/admin/affiliates.html");
+      await page.waitForSelector("#tab-affiliates .plot canvas");
+      check(`${name}: a suspicious affiliate is named`, (await page.textContent("#suspicious")).includes(aff.username));
+      await look(page, "affiliates");
+      await page.click("#t-reviews");
+      await page.click("#tab-reviews tbody tr >> text=Refuse");
+      await page.fill(".modal textarea", "The same person.");
+      await page.click(".modal button:has-text('Refuse')");
+      await page.waitForSelector("#tab-reviews .badge:has-text('Refused')");
+      await look(page, "affiliates-reviews");
+      await page.click("#t-trial");
+      await page.fill("#trial [name=pct]", "40");
+      await page.click("#trial button[type=submit]");
+      await page.waitForSelector("#trial-out tbody tr td:has-text('USD')");
+      check(`${name}: a dry run says what would change`, (await page.locator("#trial-out table").last().locator("tbody tr").count()) >= 3);
+      await look(page, "affiliates-trial");
       page = await as(null);
       await page.goto(s.url + "/public/withdraw.html");
       await page.fill("[name=name]", "Ann Example");

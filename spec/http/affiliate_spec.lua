@@ -358,6 +358,101 @@ describe("a link", function()
   end)
 end)
 
+describe("the figures of affiliates", function()
+  local admin, maker, one, two, buyers, films = nil, nil, nil, nil, {}, {}
+  lazy_setup(function()
+    admin, maker, one, two = h.make.admin(), h.make.user(), h.make.user(), h.make.user()
+    for i = 1, 2 do
+      films[i] = h.make.video(maker, { price = 1000, title = i == 1 and "=Film" or "Other" })
+      maker:post("/api/affiliate/settings", { video_id = films[i], commission_pct = 20, is_enabled = true })
+    end
+    for i = 1, 4 do
+      buyers[i] = h.make.user()
+      h.make.money(admin, buyers[i], 3000)
+    end
+    buyers[1]:post("/api/affiliate/click", { video_id = films[1], ref = one.username })
+    for i, sale in ipairs { { films[1], nil }, { films[1], two }, { films[2], one } } do
+      local r = buyers[i]:post("/api/wallet/pay", { video_id = sale[1], ref_code = sale[2] and sale[2].username })
+      assert.equal(200, r.status, r.body)
+    end
+    local o = db.one("select id from orders where video_id = $1::uuid", films[2])
+    assert(db.one("select ppv_refund_begin($1, $2, 500, '', $3, '')::text as r", admin.id, o.id, "figures-" .. maker.id))
+  end)
+
+  it("are the affiliate's by link, the creator's and the administrator's by affiliate", function()
+    local r = one:get("/api/affiliate/report").json
+    assert.same({ 2, { currency = "USD", earned = 400, back = 100, pending = 0, payable = 300, paid = 0 } }, { #r.links, r.money[1] })
+    local l = r.links[1]
+    assert.same({ films[1], "=Film", 1, 1, 1, 10000, 1000, 200, 200 }, { l.video_id, l.name, l.clicks, l.visitors, l.sales, l.conversion_bp, l.gross,
+      l.commission, l.net })
+    assert.same({ 100, 1 }, { r.links[2].net, r.links[2].refunded })
+    assert.same({ 1, 1, 2 }, { #r.daily, r.daily[1].clicks, r.daily[1].sales })
+
+    r = maker:get("/api/creator/affiliates").json
+    assert.same({ { one.username, 2, 300 }, { two.username, 1, 200 } }, { { r.affiliates[1].name, r.affiliates[1].sales, r.affiliates[1].net },
+      { r.affiliates[2].name, r.affiliates[2].sales, r.affiliates[2].net } })
+    assert.equal(0, #two:get("/api/creator/affiliates").json.affiliates)
+
+    assert.equal(403, one:get("/admin/affiliate/report").status)
+    local seen = {}
+    for _, a in ipairs(admin:get("/admin/affiliate/report").json.affiliates) do seen[a.name] = a.net end
+    assert.same({ 300, 200 }, { seen[one.username], seen[two.username] })
+
+    local text = one:get("/api/affiliate/report.csv").body
+    assert.is_truthy(text:find("'=Film,1,1,1,100.00,USD,10.00,2.00,2.00,0", 1, true), text)
+    assert.is_truthy(maker:get("/api/creator/affiliates.csv").body:find(two.username .. ",0,0,1,0.00,USD,10.00,2.00,2.00,0", 1, true))
+    assert.equal(200, admin:get("/admin/affiliate/report.csv").status)
+  end)
+
+  it("mark who is suspicious", function()
+    db.exec([[insert into affiliate_clicks (video_id, affiliate_id, visitor_hash) select $1::uuid, $2, 'same' from generate_series(1, 60)]], films[1], two.id)
+    for _, a in ipairs(admin:get("/admin/affiliate/report").json.affiliates) do
+      if a.name == two.username then assert.equal("many clicks of few visitors", a.suspicion) end
+      if a.name == one.username then assert.is_nil(a.suspicion) end
+    end
+  end)
+
+  local function trial(body)
+    local r = admin:post("/admin/affiliate/dry_run", body)
+    assert.equal(200, r.status, r.body)
+    local mine = { old = 0, new = 0, n = 0, errors = 0 }
+    local own = {}
+    for _, o in ipairs(assert(db.query("select uid::text as uid from orders where creator_id = $1", maker.id))) do own[o.uid] = true end
+    for _, item in ipairs(r.json.items) do
+      if own[item.order_uid] then
+        mine.n, mine.old, mine.new = mine.n + 1, mine.old + item.old, mine.new + item.new
+        if item.error then mine.errors, mine.why = mine.errors + 1, item.error end
+      end
+    end
+    return mine, r.json
+  end
+
+  it("are tried with another percentage, rule or setting, and no money moves", function()
+    local function books()
+      return db.one "select (select max(id) from ledger_txns) as t, (select count(*) from commissions) as c, (select count(*) from holds) as h"
+    end
+    local before = books()
+    assert.equal(403, one:post("/admin/affiliate/dry_run", {}).status)
+    assert.same({ old = 0, new = 0, n = 0, errors = 0 }, (trial { rule = "percent" }))
+    assert.same({ old = 600, new = 1200, n = 3, errors = 0 }, (trial { rule = "percent", pct = 40 }))
+    assert.same({ old = 600, new = 300, n = 3, errors = 0 }, (trial { rule = "capped", settings = { cap = 100 } }))
+    assert.same({ old = 600, new = 750, n = 3, errors = 0 }, (trial { rule = "first_sale" }))
+    local _, all = trial { rule = "percent", pct = 0 }
+    assert.equal(0, all.totals[1].new)
+    assert.equal(422, admin:post("/admin/affiliate/dry_run", { rule = "stripe" }).status)
+    assert.equal(422, admin:post("/admin/affiliate/dry_run", { rule = "capped", settings = { cap = "x" } }).status)
+    local rule = require("lib.registry").by_name.capped
+    local original = rule.handler.split
+    rule.handler.split = function(s) return { { to = s.direct, amount = s.creator_share + 1 } } end
+    local fine, mine = pcall(trial, { rule = "capped" })
+    rule.handler.split = original
+    assert.is_true(fine, tostring(mine))
+    assert.same({ 3, 3, 600, 0 }, { mine.n, mine.errors, mine.old, mine.new })
+    assert.is_truthy(mine.why:find("more than the creator's share", 1, true))
+    assert.same(before, books())
+  end)
+end)
+
 describe("a sale with several commissions", function()
   local admin, maker, serial = nil, nil, 0
   lazy_setup(function() admin, maker = h.make.admin(), h.make.user() end)

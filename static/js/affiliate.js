@@ -3,16 +3,53 @@
 import { get, post, query, requireUser } from "./api.js";
 import "./nav.js";
 import { film, price } from "./film.js";
-import { perDay, plot } from "./plot.js";
-import { $, checkbox, copyText, empty, field, fill, h, invalid, load, money, onSubmit, paged, params, skeletonLines, table, time, toast } from "./ui.js";
+import { cash, csvLink, figures, period, plots, reviewBadge } from "./figures.js";
+import { $, checkbox, copyText, empty, failToast, field, fill, h, invalid, load, money, onSubmit, paged, params, skeletonLines, table, tile, time, toast } from "./ui.js";
 
 const user = await requireUser();
 
-load($("#summary"), () => get("/api/affiliate/summary"), (s) => {
-  const tile = (name, n) => h("div", { class: "col-6 col-lg-3" }, h("div", { class: "tile" }, h("div", { class: "small text-body-secondary" }, name), h("div", { class: "n" }, n)));
-  return [tile("Earned in all", s.total_display || money(s.total_earnings_cents)), tile("This month", s.month_display || money(s.month_earnings_cents)),
-    tile("Sales brought", String(s.total_referrals ?? 0)), tile("Visits brought", String(s.total_clicks ?? 0))];
-}, [skeletonLines(2)]);
+// ---- what the links bring
+let days = 30;
+function money_tiles(r, s) {
+  const sums = r.money.length ? r.money : [{ currency: s.currency || "USD", earned: 0, back: 0, pending: 0, payable: 0, paid: 0 }];
+  return h("div", { class: "row row-cols-2 row-cols-md-3 row-cols-xl-6 g-3" }, sums.map((m) => [
+    tile("Earned in all", money(m.earned, m.currency), m.back ? `${money(m.back, m.currency)} taken back` : null),
+    tile("Pending", money(m.pending, m.currency), "Can still be refunded, or waits"),
+    tile("Payable", money(m.payable, m.currency), "With what you earn as a creator"), tile("Paid out", money(m.paid, m.currency))]),
+  tile("Sales brought", String(s.total_referrals ?? 0)), tile("Visits brought", String(s.total_clicks ?? 0)));
+}
+async function show_figures() {
+  let drawn = null;
+  await load($("#figures"), () => Promise.all([get("/api/affiliate/report", { days }), get("/api/affiliate/summary")]), ([r, s]) => {
+    fill($("#summary"), money_tiles(r, s));
+    if (!r.links.length) return null;
+    drawn = plots(r.daily, days);
+    return [drawn.el, h("h2", { class: "h5" }, "By link"), figures(r.links, { head: "Video", class: "wrap", cell: (x) => x.name }, "What each link brought"), csvLink("/api/affiliate/report.csv", days)];
+  }, [skeletonLines(4)]);
+  drawn?.draw();
+}
+async function show_sellers() {
+  let drawn = null;
+  await load($("#sellers"), () => get("/api/creator/affiliates", { days }), (r) => {
+    if (!r.affiliates.length) return empty("Nobody yet", "When somebody follows a link to one of your videos, it shows here who shared it.");
+    drawn = plots(r.daily, days);
+    return [drawn.el, figures(r.affiliates, { head: "Affiliate", cell: (x) => x.name }, "What each affiliate brought"), csvLink("/api/creator/affiliates.csv", days)];
+  }, [skeletonLines(4)]);
+  drawn?.draw();
+}
+let sellers = false;
+$("[data-bs-target='#tab-sellers']").addEventListener("shown.bs.tab", () => { if (!sellers) { sellers = true; show_sellers(); } });
+period($("#days"), (n) => { days = n; show_figures(); if (sellers) show_sellers(); });
+
+get("/api/affiliate/refused").then(({ items }) => {
+  if (!items.length) return;
+  const list = table([{ head: "When", cell: (x) => time(x.created_at) }, { head: "Video", class: "wrap", cell: (x) => x.video_title }, { head: "State", cell: reviewBadge },
+    { head: "Why", class: "wrap", cell: (x) => [x.reason, x.note && h("div", { class: "small" }, "The administration says: ", x.note)] },
+    { head: "Amount", end: true, cell: (x) => cash(x.amount, x.amount == null ? null : x.currency) }], "Commissions that were refused or wait");
+  list.body.replaceChildren(...items.map(list.row));
+  fill($("#refused-body"), h("div", { class: "card" }, list.el));
+  $("#refused").hidden = false;
+}).catch(failToast);
 
 const t = table([
   { head: "When", cell: (x) => time(x.created_at) },
@@ -22,15 +59,10 @@ const t = table([
   { head: "You earned", end: true, cell: (x) => h("strong", { class: "amount in" }, money(x.commission_cents, x.currency || "USD")) },
 ], "Your commissions");
 fill($("#earnings"), h("div", { class: "card" }, t.el));
-let all = [];
 paged(t.body, {
   fetchPage: async (cursor) => {
     const r = await get("/api/affiliate/earnings", { limit: 100, cursor });
     const rows = r.items || r.earnings;
-    all = all.concat(rows);
-    const days = perDay(all, (x) => x.created_at, (x) => x.commission_cents);
-    $("#plot").hidden = days.length < 2;
-    if (days.length >= 2) plot($("#plot-body"), { points: days, label: "Earned per day", bars: true, show: (v) => money(Math.round(v), all[0]?.currency || "USD") });
     return { rows, next: r.next_cursor };
   },
   row: t.row, skeleton: t.skeleton, none: () => t.none("No earnings yet", "Share a link: when somebody buys through it, you earn."),

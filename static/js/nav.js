@@ -5,7 +5,7 @@ import { $, busy, fill, h, icon } from "./ui.js";
 
 const LINKS = [["Browse", "browse.html"], ["Library", "library.html"], ["My videos", "dashboard.html"], ["Wallet", "wallet.html"],
   ["Affiliate", "affiliate.html"]];
-const ADMIN = [["Overview", "admin/dashboard.html"], ["Deposits", "admin/wallet.html"], ["Payments", "admin/payments.html"], ["Chains", "admin/chains.html"], ["Books", "admin/ledger.html"], ["Users", "admin/users.html"],
+const ADMIN = [["Overview", "admin/dashboard.html"], ["Deposits", "admin/wallet.html"], ["Payments", "admin/payments.html"], ["Chains", "admin/chains.html"], ["Books", "admin/ledger.html"], ["Affiliates", "admin/affiliates.html"], ["Users", "admin/users.html"],
   ["Videos", "admin/videos.html"], ["Analytics", "admin/analytics.html"], ["Trace", "admin/trace.html"], ["Jobs", "admin/jobs.html"], ["Plugins", "admin/plugins.html"], ["Messages", "admin/messages.html"],
   ["Audit", "admin/audit.html"],
   ["Payouts", "admin/payouts.html"], ["Coupons", "admin/coupons.html"], ["Settings", "admin/settings.html"]];

@@ -8,7 +8,6 @@ local errors = require "lib.errors"
 local iso = require "lib.iso"
 local page = require "lib.page"
 local registry = require "lib.registry"
-local schema = require "lib.schema"
 local session = require "lib.session"
 local settings = require "lib.settings"
 
@@ -166,29 +165,12 @@ local function rollback(ctx)
   return ctx:json(answer.ok and 200 or 409, answer)
 end
 
-local KIND = { string = { type = "string", max = 8000 }, secret = { type = "string", max = 2000 }, int = { type = "int", min = -2147483648 },
-  bps = { type = "int", min = 0, max = 10000 }, bool = { type = "bool" }, url = { type = "url" }, money = { type = "int" },
-  list = { type = "string", max = 2000 } }
-
 -- The fields of the settings form: setting_<key>, checked by the manifest's type. A blank secret keeps the old one.
 local function save_plugin(ctx, input)
   local p = registry.by_name[input.name]
   if not p then return errors.not_found("plugin") end
-  local raw = input.settings or {}
-  local values, secrets = {}, {}
-  for _, s in ipairs(p.manifest.settings or {}) do
-    local v = raw[s.key]
-    local rule = s.type == "enum" and { type = "enum", values = s.values or {} } or KIND[s.type]
-    if s.type == "list" and type(v) == "table" then
-      values[s.key] = v
-    elseif v ~= nil and v ~= "" and v ~= json.null then
-      local checked, err = schema.apply({ value = { type = rule.type, min = rule.min, max = rule.max, values = rule.values,
-        label = s.title or s.key, required = true } }, { value = v })
-      if not checked then return nil, err end
-      values[s.key] = checked.value
-      secrets[s.key] = s.type == "secret"
-    end
-  end
+  local values, secrets = registry.values(p.manifest, input.settings or {})
+  if not values then return nil, secrets end
   local done, err = db.tx(function(tx)
     local names = {}
     for key, value in pairs(values) do

@@ -109,6 +109,7 @@ local function stats(ctx)
     (select count(*) from jobs where state in ('ready', 'running')) as live_jobs,
     (select count(*) from audit_log where action = 'affiliate.refused') as affiliate_refused,
     (select count(*) from audit_log where action = 'tax.refused') as tax_refused,
+    (select count(*) from commission_reviews where state = 'open') as waiting_commissions,
     (select count(*) from playback_sessions where state = 'ready' and last_seen_at > now() - interval '1 minute') as watching]])
   if not s then return nil, err end
   if s.affiliate_refused > 0 then

@@ -20,7 +20,9 @@ load($("#stats"), () => get("/admin/stats"), ({ stats: s }) => {
     tile("Sales", s.sales), tile("Paid by viewers", s.gross_display || money(s.gross_cents, currency)), tile("Our share", s.revenue_display || money(s.revenue_cents, currency)),
     tile("Owed to wallets", s.wallets_display || money(s.wallets_cents, currency)), tile("Users", s.users, "/public/admin/users.html"),
     tile("Videos", `${s.videos_ready} of ${s.videos} ready`, "/public/admin/videos.html"),
-    tile("Commissions refused", s.affiliate_refused, "/public/admin/audit.html?action=affiliate.refused", s.affiliate_refused > 0),
+    tile("Commissions refused", s.affiliate_refused, "/public/admin/affiliates.html?tab=rules", s.affiliate_refused > 0),
+    tile("Taxes refused", s.tax_refused, "/public/admin/affiliates.html?tab=rules", s.tax_refused > 0),
+    tile("Commissions to decide", s.waiting_commissions, "/public/admin/affiliates.html?tab=reviews", s.waiting_commissions > 0),
     wrong && h("div", { class: "col-12" }, h("div", { class: "alert alert-warning mb-0 wrap", id: "affiliate-problem" }, "The affiliate rule ", h("strong", {}, wrong.rule || "?"), " was wrong on ", time(wrong.at), ": ", wrong.why,
       ". Its commission was not paid, the sale stands.")),
   ];
