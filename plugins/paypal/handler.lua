@@ -133,6 +133,7 @@ local function facts_of(ctx, order, o)
   if not c then return facts end
   facts.state, facts.payment_ref = CAPTURE[c.status] or "pending", gateway.id(c.id)
   facts.fee = from_wire(at(c, "seller_receivable_breakdown", "paypal_fee"))
+  facts.instrument = str(at(o, "payer", "payer_id"))
   local list = {}
   facts.refunded = 0
   for _, r in ipairs(at(unit, "payments", "refunds") or {}) do

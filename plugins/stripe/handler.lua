@@ -100,7 +100,8 @@ function M.fetch(ctx, order)
   local intent = type(s.payment_intent) == "table" and s.payment_intent or { id = s.payment_intent }
   local charge, entry = at(intent, "latest_charge") or {}, at(intent, "latest_charge", "balance_transaction")
   local facts = { state = state_of(s, intent), amount = amount, currency = currency, live = s.livemode == true, ref = s.id,
-    payment_ref = gateway.id(intent.id) or s.id, refunded = from_wire(at(charge, "amount_refunded"), currency) }
+    payment_ref = gateway.id(intent.id) or s.id, instrument = str(at(charge, "payment_method_details", "card", "fingerprint")),
+    refunded = from_wire(at(charge, "amount_refunded"), currency) }
   if at(entry, "currency") == s.currency then facts.fee = from_wire(at(entry, "fee"), currency) end
   if at(charge, "disputed") == true then
     facts.dispute, err = dispute_of(ctx, intent.id)

@@ -473,13 +473,13 @@ describe("a sale with several commissions", function()
     return "spec-affiliate-" .. serial .. "-" .. maker.id
   end
   -- A sale that a card paid for; payees: {{to, amount}}. -> order id
-  local function card(buyer, price, payees)
+  local function card(buyer, price, payees, instrument)
     local o = assert(call("ppv_order_start($1, $2::uuid, $3::jsonb)", buyer.id, film(price), json.encode { method = "stripe", price = price,
       fee_bp = 1000, payees = json.array(payees), live = true }))
     call("ppv_order_opened($1, $2, null, '{}', '{}', null)", o.order_id, "cs_" .. key())
     local ref = db.one("select provider_ref as r from orders where id = $1", o.order_id).r
     assert.equal("paid", assert(call("ppv_order_settle($1, $2::jsonb, 'spec')", o.order_id, json.encode { state = "paid", amount = price,
-      currency = "USD", live = true, ref = ref, payment_ref = "pi_" .. key() })).state)
+      currency = "USD", live = true, ref = ref, payment_ref = "pi_" .. key(), instrument = instrument })).state)
     return o.order_id
   end
   local function debt(who)
@@ -538,6 +538,21 @@ describe("a sale with several commissions", function()
     assert.same({ 1500, 300 }, { held(one), held(two) })
     assert.equal("paid", dispute(o, "dp_2", "won", 5000))
     assert.same({ 1000, 200 }, { held(one), held(two) })
+  end)
+
+  it("waits for an administrator when the buyer turns out to pay with the affiliate's card", function()
+    local one, two, buyer = h.make.user(), h.make.user(), h.make.user()
+    card(one, 500, {}, "card-" .. one.id)
+    card(buyer, 1000, { { to = one.id, amount = 100 }, { to = two.id, amount = 50 } }, "card-" .. one.id)
+    local row = one:get("/api/affiliate/refused").json.items[1]
+    assert.same({ "instrument", "open", 100 }, { row.why, row.state, row.amount })
+    assert.equal(0, #two:get("/api/affiliate/refused").json.items)
+    assert.equal(200, admin:post("/admin/affiliate/reviews/" .. row.commission_id, { decision = "release" }).status)
+    -- It waits on with all earnings of a card.
+    assert.same({ 100, 100 }, { h.balance(one), one:get("/api/wallet/balance").json.held_cents })
+    card(buyer, 1000, { { to = one.id, amount = 100 } })
+    row = one:get("/api/affiliate/refused").json.items[1]
+    assert.same({ "instrument", "refused", 100 }, { row.why, row.state, row.amount })
   end)
 
   it("is refused as a whole when a line is wrong", function()

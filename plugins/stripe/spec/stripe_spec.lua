@@ -43,6 +43,7 @@ describe("payment plugin stripe", function()
     facts = assert(call("confirm", order, {}))
     assert.same({ "paid", 499, "USD", 0, 44 }, { facts.state, facts.amount, facts.currency, facts.refunded, facts.fee })
     assert.truthy(facts.payment_ref:find "^pi_")
+    assert.equal("fp_" .. facts.payment_ref, facts.instrument)
   end)
 
   it("opens one page for one attempt, whatever is lost", function()

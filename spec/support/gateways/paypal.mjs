@@ -108,6 +108,7 @@ export class PayPal extends Gateway {
     c.links = [{ href: `${this.url}/v2/payments/captures/${c.id}`, rel: "self", method: "GET" }];
     this.captures.set(c.id, c);
     o.status = "COMPLETED";
+    o.payer = { payer_id: "P" + o.id };
     u.payments = { captures: [c] };
     this.#event(`PAYMENT.CAPTURE.${state}`, "capture", c);
     return o;

@@ -121,6 +121,7 @@ export class Stripe extends Gateway {
     pi.status = "succeeded";
     pi.latest_charge = { id, object: "charge", amount: pi.amount, amount_refunded: 0, refunded: false, disputed: false, currency: pi.currency, paid: true,
       status: "succeeded", livemode: this.live, payment_intent: pi.id, metadata: pi.metadata,
+      payment_method_details: { type: "card", card: { brand: "visa", fingerprint: "fp_" + pi.id, last4: "4242" } },
       balance_transaction: { id: "txn_" + hex(12), object: "balance_transaction", amount: pi.amount, fee, net: pi.amount - fee, currency: pi.currency } };
     s.payment_status = "paid";
   }
