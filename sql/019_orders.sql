@@ -162,12 +162,13 @@ begin
         'expires_at', extract(epoch from o.expires_at)::bigint, 'title', v.title, 'again', v_again and o.provider_ref is not null);
 end $$;
 
--- What the provider answered to the start.
+-- What the provider answered to the start. Also kept when the order was given up meanwhile: who has the checkout may still pay there.
 create function ppv_order_opened(p_order bigint, p_ref text, p_url text, p_ids jsonb, p_meta jsonb, p_expires bigint) returns void
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
     update orders set provider_ref = p_ref, payment_url = p_url, ids = coalesce(p_ids, '{}'),
-        meta = meta || coalesce(p_meta, '{}'), expires_at = coalesce(to_timestamp(p_expires), expires_at) where id = p_order and state = 'pending';
+        meta = meta || coalesce(p_meta, '{}'), expires_at = coalesce(to_timestamp(p_expires), expires_at) where id = p_order
+        and (state = 'pending' or provider_ref is null and paid_at is null);
 end $$;
 
 -- A payment that cannot become the sale by itself: it waits in the queue, and the order says so unless it is paid already.
@@ -337,7 +338,7 @@ declare
     v_diff bigint := p.amount - o.charge;
     v_price bigint := case when o.charge_currency = o.currency then v_diff else div(v_diff::numeric * o.price, o.charge)::bigint end;
 begin
-    if v_price = 0 then
+    if v_diff = 0 then
         return;
     end if;
     perform ppv_post('adjustment', o.id, p_admin, case when v_diff > 0 then 'Paid above the price' else 'Missing from the price' end,

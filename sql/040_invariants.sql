@@ -101,6 +101,46 @@ create function ppv_invariants() returns table (name text, detail text)
         from orders o left join payments p on p.order_id = o.id and p.state = 'booked'
         where o.paid_at is not null and o.method <> 'wallet' group by o.id having count(p.id) <> 1
     union all
+    select 'M13 forward', format('order %s is %s and has a sale', o.id, o.state)
+        from orders o join ledger_txns t on t.order_id = o.id and t.kind = 'sale' where o.paid_at is null
+    union all
+    select 'M13 forward', format('order %s is %s, %s of %s refunded', id, state, refunded, price) from orders
+        where case state when 'partially_refunded' then refunded not between 1 and price - 1 when 'refunded' then refunded <> price
+            when 'chargeback_lost' then refunded <> price when 'disputed' then refunded >= price else refunded <> 0 end
+    union all
+    select 'M13 forward', format('order %s is %s without such a dispute', o.id, o.state) from orders o
+        where o.state in ('disputed', 'chargeback_lost') and not exists (select from disputes d where d.order_id = o.id
+            and d.state = case o.state when 'disputed' then 'open' else 'lost' end)
+    union all
+    select 'M14 unique', format('%s (%s) is not kept unique', w.t, w.c)
+        from (values ('payment_events', 'event_key, provider'), ('payments', 'payment_ref, provider'), ('orders', 'method, provider_ref'),
+            ('ledger_txns', 'order_id'), ('ledger_txns', 'reverses_id'), ('entitlements', 'user_id, video_id'), ('payouts', 'cause'),
+            ('holds', 'cause'), ('refunds', 'key'), ('disputes', 'provider, provider_ref'), ('idempotency', 'key, scope')) w(t, c)
+        where not exists (select from pg_index i where i.indrelid = ('public.' || w.t)::regclass and i.indisunique and i.indisvalid
+            and w.c = (select string_agg(a.attname::text, ', ' order by a.attname) from pg_attribute a
+                where a.attrelid = i.indrelid and a.attnum = any (i.indkey)))
+    union all
+    select 'M14 unique', format('payment %s of %s paid for %s orders', t.meta ->> 'payment_ref', o.method, count(*))
+        from ledger_txns t join orders o on o.id = t.order_id where t.kind = 'sale' and t.meta ? 'payment_ref'
+        group by t.meta ->> 'payment_ref', o.method having count(*) > 1
+    union all
+    -- What a provider owes for an order is what it took less what it gave back; settlements of the provider as a whole end it.
+    select 'M15 clearing', format('order %s: %s of %s open, payments and refunds say %s', o.id, coalesce(c.sum, 0), o.method, w.sum)
+        from orders o
+        left join (select t.order_id, a.name, a.currency, sum(x.amount) as sum from ledger_entries x join ledger_txns t on t.id = x.txn_id
+            join ledger_accounts a on a.id = x.account_id and a.kind = 'clearing' where t.order_id is not null
+                and not t.meta ?| array['chain_id', 'reverses'] group by 1, 2, 3) c -- shares that the contract itself paid are apart
+            on c.order_id = o.id and c.name = o.method and c.currency = o.charge_currency,
+        lateral (select coalesce((select sum(r.charge) from refunds r where r.order_id = o.id and r.state = 'done'), 0)
+            - coalesce((select sum(p.amount) from payments p where p.order_id = o.id and p.state in ('booked', 'credited')), 0) as sum) w
+        where o.method <> 'wallet' and coalesce(c.sum, 0) <> w.sum
+    union all
+    select 'M20 integers', format('%s.%s is %s', c.table_name, c.column_name, c.data_type) from information_schema.columns c
+        where c.table_schema = 'public' and (c.data_type in ('real', 'double precision', 'money')
+            or c.data_type = 'numeric' and coalesce(c.numeric_scale, 1) > 0)
+          and (c.table_name ~ '^ledger_(accounts|entries|checkpoints)' or c.table_name in ('orders', 'payments', 'payment_events', 'refunds',
+            'payouts', 'deposits', 'holds', 'disputes', 'commissions') or c.table_name = 'videos' and c.column_name = 'price')
+    union all
     select 'M21 refunds', format('order %s: refunded %s, rows say %s', o.id, o.refunded, coalesce(sum(r.amount), 0))
         from orders o left join refunds r on r.order_id = o.id and r.state = 'done' group by o.id, o.refunded having o.refunded <> coalesce(sum(r.amount), 0)
     union all
@@ -129,6 +169,10 @@ create function ppv_invariants() returns table (name text, detail text)
     union all
     select 'M23 four eyes', format('deposit %s of %s was decided by %s', id, user_id, coalesce(decided_by::text, 'nobody')) from deposits
         where state = 'approved' and (decided_by is null or decided_by = user_id)
+    union all
+    select 'M23 four eyes', format('payout %s of %s, %s approvals: by %s and %s', id, user_id, approvals, approved_by, second_by) from payouts
+        where user_id in (approved_by, second_by) or state in ('approved', 'sent', 'unknown', 'paid', 'reversed')
+            and (approvals > 0 and approved_by is null or approvals > 1 and (second_by is null or second_by = approved_by))
     union all
     select 'M25 receipts', format('series %s of %s: %s receipts, the last number is %s', c.series, c.year, count(r.id), c.last)
         from receipt_counters c left join receipts r on r.series = c.series and r.year = c.year

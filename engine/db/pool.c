@@ -404,13 +404,13 @@ static void make_options(struct pool *p, const struct db_cfg *cfg, bool switch_r
 {
     int ms = p->lane == DB_READ ? (cfg->read_timeout_ms > 0 ? cfg->read_timeout_ms : 1000)
                                 : (cfg->write_timeout_ms > 0 ? cfg->write_timeout_ms : 5000);
-    snprintf(
-        p->options, sizeof p->options,
-        "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=1 "
-        "-c lock_timeout=2000 -c statement_timeout=%d -c idle_in_transaction_session_timeout=15000 "
-        "-c default_transaction_read_only=%s%s",
-        ms, p->lane == DB_READ ? "on" : "off",
-        switch_role ? " -c role=ppv_plugin -c search_path=api_v1" : "");
+    snprintf(p->options, sizeof p->options,
+             "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=1 "
+             "-c jit=off -c lock_timeout=2000 -c statement_timeout=%d -c "
+             "idle_in_transaction_session_timeout=15000 "
+             "-c default_transaction_read_only=%s%s",
+             ms, p->lane == DB_READ ? "on" : "off",
+             switch_role ? " -c role=ppv_plugin -c search_path=api_v1" : "");
     /* The server ends a long statement first; ours are for a server that does not answer. */
     int64_t us = ms * INT64_C(1000);
     p->query_us = us + 3000000 > QUERY_US ? us + 3000000 : QUERY_US;
