@@ -25,10 +25,10 @@ create index entitlements_order on entitlements (order_id) where order_id is not
 create view allowlist as
     select e.id, e.video_id, e.user_id, u.username, e.kind, e.created_at
     from entitlements e join users u on u.id = e.user_id
-    where e.revoked_at is null and e.kind in ('grant', 'purchase') and (e.expires_at is null or e.expires_at > now());
+    where e.revoked_at is null and e.kind in ('grant', 'purchase', 'bundle') and (e.expires_at is null or e.expires_at > now());
 create view purchases as
     select e.id, e.user_id, e.video_id, e.created_at, e.order_id, o.price, o.currency, o.method, e.revoked_at
-    from entitlements e join orders o on o.id = e.order_id where e.kind = 'purchase';
+    from entitlements e join orders o on o.id = e.order_id where e.kind in ('purchase', 'bundle');
 
 -- Why the user may watch the video now: 'owner', 'admin', 'free', the entitlement's kind, or null = no. Unknown or deleted
 -- video, disabled user, hard block: null. Owner and admin see drafts too.
@@ -78,7 +78,7 @@ begin
         perform ppv_refuse('video.not_yours', 'This video does not exist or is not yours.');
     end if;
     update entitlements set revoked_at = now(), revoke_reason = 'removed by creator'
-        where user_id = p_user and video_id = p_video and kind = 'grant' and revoked_at is null;
+        where user_id = p_user and video_id = p_video and kind = 'grant' and (revoked_at is null or revoke_reason = 'superseded');
     return found;
 end $$;
 

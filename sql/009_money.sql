@@ -137,10 +137,13 @@ begin
     return u;
 end $$;
 
--- Everything that can be refused before money is looked at. p_what: what is bought, and with which codes (029_codes.sql).
+-- Everything that can be refused before money is looked at. p_what: the offer that is bought (028_offers.sql) and with which codes
+-- (029_codes.sql); price and currency of the answer are the offer's.
 create function ppv_sale_check(p_buyer bigint, p_video uuid, p_price bigint, p_what jsonb default '{}') returns videos
     language plpgsql stable security definer set search_path = public, pg_temp as $$
-declare v videos;
+declare
+    v videos;
+    f record;
 begin
     perform ppv_active_user(p_buyer);
     select * into v from videos where id = p_video and state <> 'deleted' and visibility = 'published';
@@ -152,13 +155,16 @@ begin
         perform ppv_refuse('sale.free', 'This video is free.');
     elsif v.state <> 'ready' then
         perform ppv_refuse('video.not_ready', 'This video is not ready yet.');
-    elsif v.price is distinct from p_price then
+    end if;
+    f := ppv_offer_pick(v, p_what);
+    v.price := f.price;
+    v.currency := f.currency;
+    if v.price is distinct from p_price then
         perform ppv_refuse('sale.price_changed', 'The price has changed. Please look at it again.');
     elsif exists (select from creator_blocks where creator_id = v.owner_id and user_id = p_buyer
                   and (expires_at is null or expires_at > now())) then
         perform ppv_refuse('sale.blocked', 'The creator does not sell to you.');
-    elsif p_what -> 'gift' is null and exists (select from entitlements where user_id = p_buyer and video_id = p_video and revoked_at is null
-                  and (expires_at is null or expires_at > now())) then
+    elsif p_what -> 'gift' is null and ppv_offer_owned(p_buyer, p_video, f.kind, f.terms) then
         perform ppv_refuse('sale.already_owned', 'You already have access to this video.');
     end if;
     return v;
@@ -289,7 +295,7 @@ end $$;
 
 -- Buys a video from the wallet. price = what the buyer saw. p_payees: [{to, amount, memo}] as the affiliate rule computed it, null = nobody
 -- (checked by ppv_payees; broken = affiliate.* refusal, and the caller may repeat without them). p_tax: [{code, amount, title}] from the tax rule, in the price; net = price - taxes.
--- Split: creator_gross = floor(net x (10000 - fee_bp) / 10000), platform = rest of net.
+-- p_what: {offer, currency}, nothing = the title for good. Split: creator_gross = floor(net x (10000 - fee_bp) / 10000), platform = rest of net.
 -- Reply: {order_id, order_uid, txn_id, entitlement_id, video_id, price, currency, platform, creator, commission, balance}.
 create function ppv_sale(p_buyer bigint, p_video uuid, p_price bigint, p_fee_bp integer, p_payees jsonb, p_pct integer,
     p_idem text, p_hash text, p_rule text default '', p_tax jsonb default '[]',
@@ -297,6 +303,7 @@ create function ppv_sale(p_buyer bigint, p_video uuid, p_price bigint, p_fee_bp 
     returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v videos;
+    f record;
     o orders;
     v_reply jsonb;
     v_scope text := 'sale:' || p_buyer;
@@ -315,6 +322,7 @@ begin
         perform ppv_refuse('wallet.disabled', 'Paying from the wallet is switched off.');
     end if;
     v := ppv_sale_check(p_buyer, p_video, p_price, p_what);
+    f := ppv_offer_pick(v, p_what);
     v.price := v.price - ppv_coupon_take(v, p_buyer, p_what);
     if p_fee_bp is null or p_fee_bp not between 0 and 10000 then
         raise exception 'fee_bp % out of range', p_fee_bp using errcode = '22023';
@@ -324,11 +332,13 @@ begin
     v_payees := ppv_payees(v, p_buyer, p_payees, v_gross);
     v_commission := ppv_payees_total(v_payees);
     insert into orders (buyer_id, video_id, creator_id, method, state, price, currency, charge, charge_currency, fee_bp, platform,
-        creator, commission, payees, affiliate_id, commission_pct, rule, tax, taxes, meta, paid_at)
+        creator, commission, payees, affiliate_id, commission_pct, rule, tax, taxes, meta, paid_at, offer, offer_id, terms)
     values (p_buyer, v.id, v.owner_id, 'wallet', 'paid', v.price, v.currency, v.price, v.currency, p_fee_bp,
         v.price - v_tax - v_gross, v_gross - v_commission, v_commission, v_payees, (ppv_payee_ids(v_payees))[1], p_pct, coalesce(p_rule, ''),
-        ppv_tax_lines(p_tax), v_tax, jsonb_build_object('tax_rule', coalesce(p_tax_rule, '')), now()) returning * into o;
+        ppv_tax_lines(p_tax), v_tax, jsonb_build_object('tax_rule', coalesce(p_tax_rule, '')), now(), f.kind, f.id,
+        f.terms) returning * into o;
     o := ppv_order_codes(o, p_what);
+    perform ppv_order_items(o);
     v_ent := ppv_entitle(o);
     v_txn := ppv_post('sale', o.id, p_buyer, 'Sale of ' || v.id, jsonb_build_object('rule', o.rule), jsonb_build_array(
         jsonb_build_array(ppv_account('user', p_buyer, 'wallet', v.currency), -v.price, 'Video purchase: ' || v.id),
@@ -340,25 +350,6 @@ begin
         'entitlement_id', v_ent, 'video_id', v.id, 'price', v.price, 'currency', v.currency, 'platform', o.platform,
         'creator', o.creator, 'commission', v_commission, 'balance',
         (ppv_balance(p_buyer, v.currency) ->> 'balance')::bigint));
-end $$;
-
--- Internal: the live entitlement of a paid order; none for a gift. Waits for a parallel purchase of the same title, then refuses.
-create function ppv_entitle(o orders) returns bigint
-    language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_id bigint;
-begin
-    if o.gift then
-        return null;
-    end if;
-    update entitlements set revoked_at = now(), revoke_reason = 'expired'
-        where user_id = o.buyer_id and video_id = o.video_id and revoked_at is null and expires_at <= now();
-    insert into entitlements (user_id, video_id, kind, source, order_id)
-        values (o.buyer_id, o.video_id, 'purchase', 'order:' || o.id, o.id)
-        on conflict (user_id, video_id) where revoked_at is null do nothing returning id into v_id;
-    if v_id is null then
-        perform ppv_refuse('sale.already_owned', 'You already have access to this video.');
-    end if;
-    return v_id;
 end $$;
 
 -- Wallet to wallet. Reply: {txn_id, amount, currency, balance}.

@@ -35,6 +35,9 @@ create function ppv_play_start(p_user bigint, p_video uuid, p_login bigint, p_ac
 declare v_id uuid;
 begin
     perform from users where id = p_user for no key update;
+    if p_access = 'rental' and not ppv_rental_start(p_user, p_video) then
+        perform ppv_refuse('access.denied', 'Your rental has ended.');
+    end if;
     insert into playback_sessions (user_id, video_id, session_id, access, ip, user_agent, expires_at, burst_share, burst_wait)
         select p_user, p_video, p_login, p_access, p_ip, p_agent, now() + make_interval(secs => p_life),
             coalesce((v.mark ->> 'visible')::smallint, 0), coalesce(v.mark ->> 'fail' = 'wait', false)

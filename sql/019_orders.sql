@@ -120,12 +120,14 @@ begin
 end $$;
 
 -- Freezes an order. p: {method, price, fee_bp, payees [{to, amount, memo}], pct, rule, tax [{code, amount, title}], charge, charge_currency,
--- fx, live, expires_s, what {coupon, discount, gift}}. A checkout of the same buyer, title and provider that is still open and unchanged is answered again.
+-- fx, live, expires_s, what {offer, currency, coupon, discount, gift}}. A checkout of the same buyer, title and provider that is still open and
+-- unchanged is answered again.
 -- Reply: {order_id, uid, attempt, ref, url, state, price, currency, charge, charge_currency, expires_at (unix s), again}.
 create function ppv_order_start(p_buyer bigint, p_video uuid, p jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v videos;
+    f record;
     o orders;
     v_gross bigint;
     v_taxes bigint;
@@ -134,9 +136,11 @@ declare
     v_again boolean := true;
 begin
     v := ppv_sale_check(p_buyer, p_video, (p->>'price')::bigint, p->'what');
+    f := ppv_offer_pick(v, p->'what');
     perform pg_advisory_xact_lock(hashtextextended(p_buyer || ':' || p_video, 0));
     v.price := v.price - ppv_coupon_take(v, p_buyer, p->'what');
     select * into o from orders where buyer_id = p_buyer and video_id = p_video and method = p->>'method' and state = 'pending'
+        and offer = f.kind and offer_id is not distinct from f.id and terms = f.terms and currency = v.currency
         and price = v.price and charge = coalesce((p->>'charge')::bigint, v.price)
         and charge_currency = coalesce(p->>'charge_currency', v.currency) and expires_at > now() + interval '1 minute' and live = coalesce((p->>'live')::boolean, true)
         and coupon_id is not distinct from (p #>> '{what,coupon}')::bigint and not gift and p #> '{what,gift}' is null
@@ -148,18 +152,20 @@ begin
         v_payees := ppv_payees(v, p_buyer, p->'payees', v_gross);
         v_commission := ppv_payees_total(v_payees);
         insert into orders (buyer_id, video_id, creator_id, method, price, currency, charge, charge_currency, fx, live, fee_bp, tax,
-            taxes, platform, creator, commission, payees, affiliate_id, commission_pct, rule, expires_at, meta)
+            taxes, platform, creator, commission, payees, affiliate_id, commission_pct, rule, expires_at, meta, offer, offer_id, terms)
         values (p_buyer, v.id, v.owner_id, p->>'method', v.price, v.currency, coalesce((p->>'charge')::bigint, v.price),
             coalesce(p->>'charge_currency', v.currency), p->'fx', coalesce((p->>'live')::boolean, true), (p->>'fee_bp')::integer,
             ppv_tax_lines(p->'tax'), v_taxes, v.price - v_taxes - v_gross, v_gross - v_commission, v_commission,
             v_payees, (ppv_payee_ids(v_payees))[1], (p->>'pct')::integer, coalesce(p->>'rule', ''),
-            now() + make_interval(secs => coalesce((p->>'expires_s')::integer, 3600)), coalesce(p->'meta', '{}'))
+            now() + make_interval(secs => coalesce((p->>'expires_s')::integer, 3600)), coalesce(p->'meta', '{}'), f.kind, f.id,
+            f.terms)
         returning * into o;
         o := ppv_order_codes(o, p->'what');
+        perform ppv_order_items(o);
     end if;
     return jsonb_build_object('order_id', o.id, 'uid', o.uid, 'attempt', o.attempt, 'ref', o.provider_ref, 'url', o.payment_url,
         'state', o.state, 'price', o.price, 'currency', o.currency, 'charge', o.charge, 'charge_currency', o.charge_currency,
-        'expires_at', extract(epoch from o.expires_at)::bigint, 'title', v.title, 'again', v_again and o.provider_ref is not null);
+        'expires_at', extract(epoch from o.expires_at)::bigint, 'title', ppv_order_title(o, v.title), 'again', v_again and o.provider_ref is not null);
 end $$;
 
 -- What the provider answered to the start. Also kept when the order was given up meanwhile: who has the checkout may still pay there.
@@ -223,7 +229,6 @@ create function ppv_order_settle(p_order bigint, f jsonb, p_source text, p_actor
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     o orders;
-    v videos;
     v_why text;
     v_txn bigint;
     v_news text := f->>'state';
@@ -253,15 +258,14 @@ begin
         v_why := 'duplicate';
     elsif v_why is null and o.state not in ('pending', 'review') and not coalesce((f->>'in_time')::boolean, false) then
         -- Paid after we gave the order up (in_time: we only heard of it late): still a sale when nothing has changed for the worse since.
-        select * into v from videos where id = o.video_id;
-        if v.price is distinct from o.price + o.discount or v.currency is distinct from o.currency then
+        if not ppv_offer_stands(o) then
             v_why := 'late';
         end if;
     end if;
-    if v_why is null and not o.gift and exists (select from entitlements where user_id = o.buyer_id and video_id = o.video_id
-            and revoked_at is null and (expires_at is null or expires_at > now())) then
+    if v_why is null and not o.gift and ppv_offer_owned(o.buyer_id, o.video_id, o.offer, o.terms) then
         v_why := 'owned';
-    elsif v_why is null and not exists (select from videos where id = o.video_id and state = 'ready' and visibility = 'published') then
+    elsif v_why is null and (not exists (select from videos where id = o.video_id and state = 'ready' and visibility = 'published')
+            or exists (select from order_items i join videos x on x.id = i.video_id where i.order_id = o.id and x.state <> 'ready')) then
         v_why := 'not_for_sale';
     end if;
     if v_why is not null then

@@ -95,7 +95,7 @@ begin
     update orders set refunded = v_after, state = case when v_after = o.price and p_kind = 'dispute' then 'chargeback_lost'
         when v_after = o.price then 'refunded' when p_kind = 'dispute' then 'partially_refunded' when o.state = 'disputed' then o.state else 'partially_refunded' end where id = o.id;
     if v_after = o.price then
-        update entitlements set revoked_at = now(), revoke_reason = p_kind where order_id = o.id and revoked_at is null;
+        perform ppv_order_unentitle(o, p_kind);
     end if;
     return v_txn;
 end $$;

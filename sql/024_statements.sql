@@ -81,7 +81,7 @@ create view statement_lines as
             when 'transfer' then case when e.amount < 0 then 'transfer_out' else 'transfer_in' end
             when 'sale' then case when e.amount < 0 then 'payment' when o.creator_id = a.owner_id then 'sale' else 'commission' end
             when 'payout' then 'withdrawal' else t.kind end as type,
-        e.amount, e.balance_after, e.note, o.uid as order_uid, v.title,
+        e.amount, e.balance_after, e.note, o.uid as order_uid, ppv_order_title(o, v.title) as title,
         exists (select from ledger_leaves l where l.txn_id = e.txn_id) as sealed
     from ledger_entries e join ledger_accounts a on a.id = e.account_id and a.kind = 'user'
     join ledger_txns t on t.id = e.txn_id

@@ -69,7 +69,7 @@ begin
         o.currency, coalesce((select jsonb_agg(jsonb_build_object('code', a.name, 'amount', abs(e.amount), 'title',
             coalesce((select l ->> 'title' from jsonb_array_elements(o.tax) l where l ->> 'code' = a.name), a.name)) order by a.name)
             from ledger_entries e join ledger_accounts a on a.id = e.account_id and a.kind = 'tax' where e.txn_id = t.id), '[]'),
-        v.title, coalesce(u.guest_email::text, u.username::text), p_seller, o.method, coalesce((select label from receipts r where r.order_id = o.id and r.series = 'R'
+        ppv_order_title(o, v.title), coalesce(u.guest_email::text, u.username::text), p_seller, o.method, coalesce((select label from receipts r where r.order_id = o.id and r.series = 'R'
             order by id limit 1), ''), t.created_at
     from videos v, users u where v.id = o.video_id and u.id = o.buyer_id;
 end $$;

@@ -44,7 +44,7 @@ create function ppv_invariants() returns table (name text, detail text)
     union all
     select 'M9 funded', format('entitlement %s order %s: %s sale postings', n.id, n.order_id, count(t.id))
         from entitlements n left join ledger_txns t on t.order_id = n.order_id and t.kind = 'sale'
-        where n.kind = 'purchase' group by n.id, n.order_id having count(t.id) <> 1
+        where n.order_id is not null group by n.id, n.order_id having count(t.id) <> 1
     union all
     select 'M9 funded', format('order %s: price %s, debited %s', o.id, o.price, coalesce(-sum(e.amount), 0))
         from orders o left join ledger_txns t on t.order_id = o.id and t.kind = 'sale'
@@ -75,6 +75,10 @@ create function ppv_invariants() returns table (name text, detail text)
                 when 'platform' then a.kind = 'platform' and a.name = 'revenue'
                 else a.kind in ('user', 'receivable') and a.owner_id = w.owner end)) e on true
         group by o.id, w.who, w.owner, w.amount having coalesce(sum(e.amount), 0) <> w.amount
+    union all
+    select 'M10 split', format('order %s: its titles say %s of %s', o.id, coalesce(sum(i.price), 0), o.price)
+        from orders o left join order_items i on i.order_id = o.id where o.offer = 'bundle'
+        group by o.id having coalesce(sum(i.price), 0) <> o.price or count(i.pos) <> jsonb_array_length(o.terms -> 'videos')
     union all
     select 'M11 commission', format('commission %s is not in txn %s', c.id, c.txn_id)
         from commissions c left join ledger_txns t on t.id = c.txn_id and t.kind = 'sale' and t.order_id = c.order_id

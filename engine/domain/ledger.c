@@ -25,8 +25,8 @@ struct statement {
 static const struct statement statements[LEDGER_OPS] = {
     [LEDGER_SALE] = {"sale",
                      "select ppv_sale($3::bigint, $4::uuid, $5::bigint, $6::integer, $7::jsonb, "
-                     "$8::integer, $1, $2, "
-                     "$9, $10::jsonb, $11, $12::jsonb)",
+                     "$8::integer, $1, coalesce($13, $2), $9, $10::jsonb, $11, "
+                     "$12::jsonb)",
                      {INT("buyer"),
                       TEXT("video", true, NULL),
                       INT("price"),
@@ -36,7 +36,8 @@ static const struct statement statements[LEDGER_OPS] = {
                       {.name = "rule", .type = LEDGER_TEXT, .def = ""},
                       {.name = "tax", .type = LEDGER_TEXT, .def = "[]"},
                       {.name = "tax_rule", .type = LEDGER_TEXT, .def = ""},
-                      {.name = "what", .type = LEDGER_TEXT, .def = "{}"}}},
+                      {.name = "what", .type = LEDGER_TEXT, .def = "{}"},
+                      {.name = "hash", .type = LEDGER_TEXT}}},
     [LEDGER_TRANSFER] = {"transfer",
                          "select ppv_transfer($3::bigint, $4::bigint, $5::bigint, $6, $7, $1, $2)",
                          {INT("from"), INT("to"), INT("amount"), TEXT("currency", true, NULL),

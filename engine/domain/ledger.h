@@ -27,7 +27,7 @@ struct ledger_arg {
         hashed; /* what the client decides; what the site decides (fee, commission) may differ in an honest retry */
     const char *def; /* for absent optional ones; NULL = null */
 };
-enum { LEDGER_ARGS = 10 };
+enum { LEDGER_ARGS = 11 };
 /* Terminated by a NULL name. */
 const struct ledger_arg *ledger_args(enum ledger_op op);
 /* values[i] belongs to ledger_args(op)[i]; NULL = absent. Fills q->sql, params and nparams (memory

@@ -23,7 +23,7 @@ M.COLUMNS = [[o.id, o.uid::text as uid, o.buyer_id, o.creator_id, o.video_id::te
   o.currency::text as currency, o.charge, o.charge_currency::text as charge_currency, o.attempt, o.provider_ref, o.payment_ref,
   o.payment_url, o.ids::text as ids, o.meta::text as meta, o.live, o.refunded,
   o.paid_at is not null as paid, extract(epoch from o.expires_at)::bigint as expires_at,
-  o.expires_at < now() as overdue, o.gift, v.title, coalesce(b.guest_email, b.email)::text as email]]
+  o.expires_at < now() as overdue, o.gift, ppv_order_title(o, v.title) as title, o.offer, coalesce(b.guest_email, b.email)::text as email]]
 local FROM = " from orders o join videos v on v.id = o.video_id join users b on b.id = o.buyer_id where "
 
 -- One order by "o.uid = $1::uuid" or the like. row, false when there is none, or nil, err. Yields.

@@ -12,7 +12,7 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 await main(async () => {
   const s = await new Server({ job_workers: 0 }).start();
   const maker = await s.user("maker"), viewer = await s.user("viewer");
-  const [film, waiting] = await s.films(maker, 500, 2);
+  const [film, waiting, second] = await s.films(maker, 500, 3);
   await s.sql(`update videos set state = 'queued', ready_at = null where id = '${waiting}'`);
   await maker.post("/api/allow", { video_id: film, username: viewer.username });
   const column = async (name, id = film) => (await s.sql(`select ${name} from videos where id = '${id}'`))[0].join("");
@@ -58,6 +58,22 @@ await main(async () => {
     await page.fill("#preview [name=seconds]", "4");
     await saved("#preview");
     check("the preview is kept and nothing else changed", await column("preview_ms || title") === "4000A better <title>");
+    await page.fill("#prices [name=price_IDR]", "75000");
+    await saved("#prices");
+    check("the price in rupiah is kept", (await s.sql(`select currency || amount from prices where video_id = '${film}'`))[0][0] === "IDR7500000");
+    await page.check("#rental [name=active]");
+    await page.fill("#rental [name=price]", "2");
+    await page.fill("#rental [name=days]", "7");
+    await saved("#rental");
+    check("the rental is kept", (await s.sql(`select price, window_h, play_h, active from offers where video_id = '${film}'`))[0].join() === "200,168,48,t");
+    await page.click("#new-bundle");
+    await page.fill("#bundles [name=title]", "Both films");
+    await page.check(`#bundles [value="${second}"]`);
+    await page.fill("#bundles form [name=price]", "9");
+    await saved("#bundles form");
+    await page.waitForSelector("#bundles details:has-text('Both films')");
+    check("the bundle is listed", (await page.textContent("#bundles details")).includes("2 titles"));
+    await page.click("#bundles summary");
     check("a prepared film's mark is shown, not offered", await page.locator("#strength select").count() === 0 && /Normal/.test(await page.textContent("#strength")));
     check("360 px: nothing is wider than the page", await page.evaluate(() => document.documentElement.scrollWidth) <= 360);
     await axe("edit");

@@ -56,6 +56,40 @@ await main(async () => {
     await slow.waitForSelector(".toast");
     await shot(slow, "transfer");
 
+    await maker.post("/api/offers/rental", { video_id: id, price_cents: 200, window_hours: 168, play_hours: 48, prices: { IDR: 3000000 } });
+    const fourth = await s.user("fourth"), rent = await open_page(browser, s, fourth, noise, { ...phone, colorScheme: "dark" });
+    await rent.goto(`${s.url}/public/watch.html?video_id=${id}`);
+    await rent.click("[data-kind=rental]");
+    await rent.waitForSelector("#price:has-text('$2.00')");
+    await rent.selectOption("#currency", "IDR");
+    await rent.waitForSelector("#price:has-text('30,000')");
+    await shot(rent, "offers-phone");
+    check("nothing of the choice is wider than the phone", await rent.evaluate(() => document.documentElement.scrollWidth - innerWidth) <= 0);
+    await rent.check("#consent");
+    await rent.click("[data-provider=sandbox]");
+    await rent.click("#pay");
+    await rent.waitForSelector("[data-state=paid]", { timeout: 60000 });
+    check("the order says what was rented", /Paid at once, rental/.test(await rent.textContent("#order")));
+    await rent.click("#watch");
+    check("a rental waits for its first play", /Start by/.test(await rent.textContent("#rental-left")));
+    await rent.click("#play");
+    await rent.waitForFunction(() => window.player?.video?.currentTime > 0.5);
+    check("then its time runs and is shown", /ends in/.test(await rent.textContent("#rental-left")));
+    await shot(rent, "rented-phone");
+    await rent.goto(`${s.url}/public/library.html`);
+    await rent.waitForSelector("text=Your rental ends in");
+    // What is left is made three seconds: the film stops by itself, and says why.
+    await rent.goto(`${s.url}/public/watch.html?video_id=${id}`);
+    await rent.click("#play");
+    await rent.waitForFunction(() => window.player?.video?.currentTime > 0.5);
+    await s.sql(`update entitlements set expires_at = now() + interval '3 seconds' where user_id = ${fourth.id}`);
+    await rent.waitForSelector(".player .failed:has-text('Your rental has ended.')", { timeout: 20000 });
+    check("a rental that ends stops the film and says so", true);
+    await shot(rent, "rental-over");
+    await rent.click(".player .failed a");
+    await rent.waitForSelector("[data-kind=rental]");
+    check("and it can be rented again", true);
+
     const desk = await open_page(browser, s, admin, noise);
     await desk.goto(`${s.url}/public/admin/payments.html`);
     await desk.waitForSelector("#queue-transfers");

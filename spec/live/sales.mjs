@@ -48,6 +48,7 @@ await main(async () => {
   await crossing(s, admin, creator);
   await other_keys(s, admin, creator);
   await all_at_once(s, admin);
+  await offers_at_once(s, admin, creator);
   await s.check_books("mixed load");
   check("nothing was written as an error of ours", !/"event":"request\.failed"/.test(s.log()), s.log().match(/.*request\.failed.*/)?.[0]);
 });
@@ -92,6 +93,41 @@ async function crossing(s, admin, creator) {
   const sum = await a.balance() + await b.balance(), expected = 200000 - rounds * 10 * 30;
   if (sum !== expected) bad.push(`together ${sum}, expected ${expected}`);
   check(`crossing transfers and purchases (${rounds} rounds)`, bad.length === 0, bad.slice(0, 3).join("; "));
+}
+
+// Rent, buy and buy the bundle of one film at once: what is worth most is what counts, nothing is paid for nothing. The first play at once
+// starts one clock; a rental that ran out ends, and can be rented again.
+async function offers_at_once(s, admin, creator) {
+  const bad = [];
+  for (let r = 0; r < 5; r++) {
+    const who = await s.user("renter"), films = await s.films(creator, 500, 2), [film] = films;
+    await s.fund(admin, who, 5000);
+    await creator.post("/api/offers/rental", { video_id: film, price_cents: 200, window_hours: 24, play_hours: 2 });
+    const bundle = (await creator.post("/api/offers/bundle", { title: "Both", price_cents: 800, videos: films })).json.offer;
+    const pay = offer => who.post("/api/wallet/pay", { video_id: film, offer }, { ip: fresh_ip() });
+    const answers = await Promise.all(["rental", "purchase", "rental", bundle, "purchase", bundle].map(pay));
+    const paid = answers.filter(a => a.status === 200), odd = answers.find(a => ![200, 409].includes(a.status));
+    if (odd) bad.push(`${odd.status} ${odd.text}`);
+    const [[live, kind, orders, spent]] = await s.sql(`select count(*), min(kind), (select count(*) from orders where buyer_id = ${who.id}),
+      (select sum(price) from orders where buyer_id = ${who.id}) from entitlements where user_id = ${who.id} and video_id = '${film}' and revoked_at is null`);
+    if (live !== "1" || kind === "rental") bad.push(`${live} live, ${kind}`);
+    if (Number(orders) !== paid.length || 5000 - await who.balance() !== Number(spent)) bad.push(`${orders} orders for ${paid.length} answers`);
+
+    const other = await s.user("starter");
+    await s.fund(admin, other, 1000);
+    await other.post("/api/wallet/pay", { video_id: film, offer: "rental" });
+    const play = () => other.get(`/api/request_play?video_id=${film}`, { ip: fresh_ip() });
+    const ends = await Promise.all([play(), play(), play(), play()]);
+    if (new Set(ends.map(x => x.json.access_ends_at)).size !== 1) bad.push(`clocks: ${show(ends.map(x => x.json.access_ends_at))}`);
+    const over = `update entitlements set expires_at = now() - interval '1 second' where user_id = ${other.id} and revoked_at is null`;
+    await s.sql(over);
+    const late = await play(), again = await other.post("/api/wallet/pay", { video_id: film, offer: "rental" });
+    if (late.status !== 403 || !/rental has ended/.test(late.text) || again.status !== 200) bad.push(`ended: ${late.text} ${again.text}`);
+    await s.sql(over); // in time not started
+    const unused = await play(), bought = await other.post("/api/wallet/pay", { video_id: film });
+    if (unused.status !== 403 || bought.status !== 200) bad.push(`not started: ${unused.text} ${bought.text}`);
+  }
+  check("renting, buying and bundles of one film at once; clocks of rentals", bad.length === 0, bad.slice(0, 3).join("; "));
 }
 
 // A key is one request: another body or another person never gets the first one's answer.

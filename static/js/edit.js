@@ -9,6 +9,7 @@ import chapters from "./edit/chapters.js";
 import details from "./edit/details.js";
 import embed from "./edit/embed.js";
 import marks from "./edit/marks.js";
+import offers from "./edit/offers.js";
 import preview from "./edit/preview.js";
 import poster from "./edit/poster.js";
 import removal from "./edit/removal.js";
@@ -16,7 +17,7 @@ import strength from "./edit/strength.js";
 import subtitles from "./edit/subtitles.js";
 import { $, empty, fill, h, load, params, skeletonLines } from "./ui.js";
 
-const SECTIONS = [details, poster, subtitles, chapters, preview, embed, marks, strength, removal];
+const SECTIONS = [details, offers, poster, subtitles, chapters, preview, embed, marks, strength, removal];
 const box = $("#sections"), id = params.get("video_id") || "";
 
 const page = {

@@ -3,6 +3,7 @@
 import { get, requireUser } from "./api.js";
 import "./nav.js";
 import { card, film, poster } from "./film.js";
+import { rentalText } from "./offers.js";
 import { $, badge, clock, date, empty, h, paged, skeletonCards } from "./ui.js";
 
 const WHY = { purchase: "Bought", rental: "Rented", grant: "For free", bundle: "Bundle", free: "Free" };
@@ -19,8 +20,9 @@ function row(raw) {
   if (v.state === "deleted") return removed(v);
   const seen = (v.position_ms ?? v.resume_ms ?? 0) / 1000 || v.position_sec || 0;
   const left = v.seconds ? v.seconds - seen : 0;
+  const rental = v.kind === "rental" && rentalText({ ends_at: v.rental_ends_at, started: v.rental_started, play_hours: v.play_hours });
   return card(v, { seen, extra: h("div", { class: "small d-flex flex-wrap gap-2 align-items-center" }, badge(WHY[v.kind || v.access] || "Yours", "secondary"),
-    v.completed ? h("span", {}, "Watched") : seen > 5 && left > 10 ? h("span", {}, `${clock(left)} left`) : h("span", { class: "text-body-secondary" }, date(v.purchased_at || v.created_at))) });
+    rental ? h("span", { class: "wrap" }, rental) : v.completed ? h("span", {}, "Watched") : seen > 5 && left > 10 ? h("span", {}, `${clock(left)} left`) : h("span", { class: "text-body-secondary" }, date(v.purchased_at || v.created_at))) });
 }
 
 await requireUser();

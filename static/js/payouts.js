@@ -41,6 +41,9 @@ export function payoutsTab(el, { moneyForm, amountField, noteField, refresh }) {
   const open = params.get("edit") === "account";
   const form = h("form", { novalidate: true, id: "withdraw" }, amountField("How much to withdraw", ""), noteField(),
     h("div", { class: "form-actions" }, h("button", { type: "submit", class: "btn btn-brand" }, "Ask for the withdrawal")));
+  let currency; // of the earnings that are shown and withdrawn
+  const unit = h("div", {});
+  form.prepend(unit);
   const closed = h("p", { hidden: true }, "Withdrawals are switched off at the moment.");
   fill(el, top, h("h2", { class: "h5 mt-4" }, "Withdraw"), closed, form, h("h2", { class: "h5 mt-4" }, "Where it goes"), account, h("h2", { class: "h5 mt-4" }, "Payouts"), list);
 
@@ -59,6 +62,10 @@ export function payoutsTab(el, { moneyForm, amountField, noteField, refresh }) {
     form.hidden = !r.withdraw_enabled;
     closed.hidden = r.withdraw_enabled;
     drawAccount(r);
+    currency = r.currency;
+    form.querySelector(".input-group-text").textContent = currency;
+    fill(unit, r.currencies.length > 1 && field("Currency", h("select", { name: "currency", onchange: (x) => { currency = x.target.value; overview(); } },
+      r.currencies.map((c) => h("option", { value: c, selected: c === currency }, c)))));
     return [h("p", {}, "Earnings of sales and recommendations.", r.schedule !== "off" && ` From ${money(r.schedule_minimum_cents, r.currency)} on they are paid out ${r.schedule} by themselves.`),
       h("div", { class: "row g-3" }, tile("On hold", money(e.pending, r.currency), "e-pending"), tile("Payable", money(e.payable, r.currency), "e-payable"),
         tile("On its way", money(e.reserved, r.currency)), tile("Paid out", money(e.paid, r.currency), "e-paid")),
@@ -83,11 +90,11 @@ export function payoutsTab(el, { moneyForm, amountField, noteField, refresh }) {
     const r = await get("/api/payouts", { limit: 25, cursor });
     return { rows: r.payouts, next: r.next_cursor };
   }, row: t.row, skeleton: t.skeleton, none: () => t.none("No payouts yet", "What you withdraw, and what is paid out to you, appears here.") });
-  const overview = () => load(top, () => get("/api/payouts", { limit: 1 }), draw, [skeletonLines(2)]);
+  const overview = () => load(top, () => get("/api/payouts", { limit: 1, currency }), draw, [skeletonLines(2)]);
   function redraw() { overview(); rows.reload(); }
-  moneyForm(form, "/api/wallet/withdraw", (v, cents) => ({ amount_cents: cents, note: v.note.trim() }), (r, body) => {
+  moneyForm(form, "/api/wallet/withdraw", (v, cents) => ({ amount_cents: cents, currency, note: v.note.trim() }), (r, body) => {
     toast(`${money(body.amount_cents, r.currency || "USD")} set aside. ${r.message}`);
     redraw();
-  });
+  }, () => currency);
   overview();
 }

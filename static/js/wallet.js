@@ -21,15 +21,16 @@ async function balance() {
 async function drawBalance(b) {
   const inRupiah = await rupiah(Number(b.available_cents ?? b.balance_cents), currency);
   return [h("div", { class: "text-body-secondary" }, "Available"), h("div", { class: "balance", id: "available" }, money(b.available_cents ?? b.balance_cents, currency)),
+    (b.others || []).map((o) => h("div", { class: "balance", data: { currency: o.currency } }, money(o.available_cents, o.currency))),
     inRupiah && h("div", { class: "small text-body-secondary amount" }, `about ${inRupiah}`), b.held_cents > 0 && h("div", { class: "small text-body-secondary" }, `${money(b.held_cents, currency)} on hold`)];
 }
 const refresh = () => { load(balanceBox, balance, drawBalance, [skeletonLines(1)]); history?.reload(); drawPlot(); };
 
 // One key per filled form: pressing twice, or again after a broken connection, moves money once.
-function moneyForm(form, path, bodyOf, done) {
+function moneyForm(form, path, bodyOf, done, unit = () => currency) {
   let key = null, sent = null;
   onSubmit(form, async (v) => {
-    const cents = parseMoney(v.amount, currency);
+    const cents = parseMoney(v.amount, unit());
     if (cents === null || cents <= 0) { invalid(form.elements.amount, "Write an amount like 25.00."); return; }
     const body = bodyOf(v, cents);
     if (!body) return;

@@ -5,6 +5,7 @@ import { nav } from "./nav.js";
 import { codesBox } from "./codes.js";
 import { consentBox } from "./consent.js";
 import { film, price } from "./film.js";
+import { choice, currencies, rentalText, terms, verb } from "./offers.js";
 import { createPlayer } from "./player.js";
 import { previewOf } from "./preview.js";
 import { $, badge, busy, clock, date, empty, failToast, field, fill, h, icon, invalid, money, notice, params, problem, sentence, skeletonLines } from "./ui.js";
@@ -13,6 +14,7 @@ const id = params.get("video_id") || params.get("id") || "";
 const stage = $("#stage"), panel = $("#panel"), head = $("#head"), about = $("#about");
 const ref = keptRef();
 let user = null, video = null, options = null, player = null, playing = null, stopped = false;
+let chosen = "purchase"; // which of options.offers
 let from = null; // where the preview was when the film was bought
 
 // The affiliate's name survives signing in and topping up.
@@ -59,6 +61,10 @@ async function start(button) {
     const session = await playback();
     const at = (session.resume_ms || 0) / 1000;
     playing = session.session;
+    if (session.access_ends_at) {
+      video.rental = { ...video.rental, started: true, ends_at: session.access_ends_at };
+      tellRental();
+    }
     player = createPlayer(stage, {
       playlist: session.playlist, title: video.title, chapters: video.chapters, poster: video.poster, viewer: session.viewer || user.username, duration: video.seconds,
       startAt: from ?? (nearEnd(at) ? 0 : at),
@@ -165,15 +171,45 @@ function notReady() {
 // The price, and what it is in rupiah when the site knows the rate.
 function priceTag() {
   const about = h("div", { class: "text-body-secondary mb-2 amount" });
-  rupiah(video.price_cents, video.currency).then((text) => { if (text) about.textContent = `about ${text}`; else about.remove(); });
-  return [h("div", { class: "price amount", id: "price" }, price(video)), about];
+  const { price_cents: cents, currency } = sale() || video;
+  rupiah(cents, currency).then((text) => { if (text) about.textContent = `about ${text}`; else about.remove(); });
+  const o = sale();
+  return [user && o && currencies(o, refresh), h("div", { class: "price amount", id: "price" }, o ? money(o.price_cents, o.currency) : price(video)), o?.prices.IDR ? null : about];
+}
+
+// The offers that would give something, and the one that is chosen.
+function onSale() { return (options?.offers || []).filter((o) => (params.has("gift") ? o.offer === "purchase" : !o.owned)); }
+function sale() { return onSale().find((o) => o.offer === chosen) || onSale()[0]; }
+function choose() {
+  return choice(onSale(), sale(), (o) => {
+    chosen = o.offer;
+    draw();
+    $(`#offers [value="${o.offer}"]`)?.focus();
+  });
+}
+
+// How the rental stands, kept true while the page is open.
+function tellRental() {
+  const el = $("#rental-left");
+  if (el && video.rental) el.textContent = rentalText(video.rental);
+}
+setInterval(tellRental, 30000);
+
+let keeping = false;
+function rentedPanel() {
+  const body = buyBody();
+  fill(panel, h("div", { class: "card-body" }, h("p", { class: "mb-2", id: "rental-left" }, rentalText(video.rental)),
+    h("a", { class: "btn btn-outline-secondary", href: "/public/library.html" }, "My library"),
+    onSale().length > 0 && h("details", { class: "mt-3", id: "keep", open: keeping, ontoggle: (e) => { keeping = e.target.open; } }, h("summary", {}, "Keep it for good"), h("div", { class: "mt-2" }, body))));
 }
 
 function ownedPanel() {
   const owner = video.owner_id === user.id;
+  if (video.access === "rental" && video.rental) return rentedPanel();
   const why = owner ? "This is your video." : { free: "This video is free.", purchase: "You own this video. It is in your library.",
+    bundle: "You own this video, from a bundle. It is in your library.",
     grant: "You may watch this video for free." }[video.access] || "You may watch this video.";
-  fill(panel, h("div", { class: "card-body" }, h("p", { class: "mb-2" }, why),
+  return fill(panel, h("div", { class: "card-body" }, h("p", { class: "mb-2" }, why),
     owner ? h("a", { class: "btn btn-outline-secondary", href: "/public/dashboard.html" }, "Edit in my videos")
       : [h("a", { class: "btn btn-outline-secondary me-2", href: "/public/library.html" }, "My library"),
         video.price_cents > 0 && h("a", { class: "btn btn-outline-secondary", id: "give", href: here() + "&gift=1" }, "Give it to somebody")]));
@@ -183,7 +219,7 @@ function ownedPanel() {
 function guestForm() {
   const email = h("input", { type: "email", id: "guest-email", class: "form-control", maxlength: 254, autocomplete: "email", required: true, oninput: () => invalid(email, null) });
   const consent = h("div", {}), ways = h("div", { class: "d-grid gap-2" });
-  const redraw = () => fill(ways, codes.free() ? freeButton() : methods().map(providerButton));
+  const redraw = () => fill(ways, free() ? freeButton() : methods().map(providerButton));
   consentBox(id).then((box) => { agreement = box; if (box) fill(consent, box.el); }).catch((error) => console.debug("consent", error));
   identify = async () => {
     const fine = email.value.trim() && email.checkValidity();
@@ -192,24 +228,27 @@ function guestForm() {
     user = (await post("/api/guest", { email: email.value.trim() })).user;
     return true;
   };
-  codesPart(redraw);
+  const codesEl = codesPart(redraw);
   redraw();
-  return [h("h2", { class: "h6 mt-3" }, "Buy without an account"), field("E-mail", email, "For your receipt, and a link to watch on other devices."), codes.el, consent, ways,
+  return [h("h2", { class: "h6 mt-3" }, "Buy without an account"), field("E-mail", email, "For your receipt, and a link to watch on other devices."), codesEl, consent, ways,
     h("p", { class: "small mt-2 mb-0" }, h("a", { href: "/public/guest.html" }, "Bought before? Ask for a link"))];
 }
 
 function guestPanel() {
   const form = video.price_cents > 0 && options?.guest && methods().length ? guestForm() : null;
-  fill(panel, h("div", { class: "card-body" }, priceTag(),
-    h("p", {}, video.price_cents > 0 ? "Pay once, watch as often as you like." : "Free to watch with an account."),
+  fill(panel, h("div", { class: "card-body" }, choose(), priceTag(),
+    h("p", {}, video.price_cents > 0 ? (sale() ? terms(sale()) : "Pay once, watch as often as you like.") : "Free to watch with an account."),
     h("a", { class: "btn btn-brand btn-lg w-100", id: "sign-in", href: signInUrl(here()) }, video.price_cents > 0 ? "Sign in to buy" : "Sign in to watch"),
     h("p", { class: "small mt-3 mb-0" }, "New here? ", h("a", { href: "/public/auth/register.html" + query({ return: here() }) }, "Create an account")), form));
 }
 
-// What is left to pay, and as text; the box of codes stays the same when the panel is drawn again.
-const due = () => video.price_cents - (codes ? codes.off() : 0);
-const dueText = () => money(due(), video.currency);
+// Codes are for the title for good, and what they take off is told in its own currency; the box stays when the panel is drawn again.
+const coded = () => !!codes && sale()?.offer === "purchase";
+const free = () => coded() && codes.free();
+const fields = () => (coded() ? codes.fields() : {});
+const due = ({ price_cents: cents, currency }) => cents - (coded() && currency === video.currency ? codes.off() : 0);
 function codesPart(again) {
+  if (sale()?.offer !== "purchase") return null;
   codes = codes || codesBox(video, { code: params.get("coupon") || "", gift: params.has("gift"), changed: () => again() });
   return codes.el;
 }
@@ -219,66 +258,72 @@ function freeButton() {
   const button = h("button", { type: "button", class: "btn btn-brand btn-lg w-100", id: "free", onclick: () => busy(button, async () => {
     if (!await identify()) return;
     await post("/api/pay/free", { video_id: id, code: codes.fields().coupon });
-    await bought("grant");
+    await bought();
   }) }, "Get it for free");
   return button;
 }
 
 function missing() {
-  const have = options.wallet?.balance_cents ?? 0;
-  return Math.max(0, due() - have);
+  const w = sale().wallet;
+  return Math.max(0, due(w) - w.balance_cents);
 }
 
 let codes = null, intent = null, agreement = null, identify = async () => true;
 const agreed = async () => !agreement || agreement.agree();
 
-function buyPanel() {
-  const wallet = options.wallet || {}, consent = h("div", {});
-  const body = h("div", { class: "card-body", "aria-live": "polite" }, priceTag(), codesPart(buyPanel), consent);
-  consentBox(id).then((box) => { agreement = box; if (box) fill(consent, box.el); }).catch((error) => console.debug("consent", error));
-  if (codes.free()) {
-    fill(panel, h("div", { class: "card-body" }, priceTag(), codes.el, freeButton()));
-    return;
+function buyPanel() { fill(panel, h("div", { class: "card-body" }, buyBody())); }
+
+function buyBody() {
+  const o = sale(), wallet = o?.wallet, consent = h("div", {});
+  const body = h("div", { "aria-live": "polite" }, choose(), o && priceTag(), codesPart(draw), consent);
+  if (!o) return body;
+  if (free()) {
+    body.append(freeButton());
+    return body;
   }
-  if (!wallet.available) {
+  consentBox(id).then((box) => { agreement = box; if (box) fill(consent, box.el); }).catch((error) => console.debug("consent", error));
+  if (!wallet) {
     if (!methods().length) body.append(notice("Buying is switched off at the moment.", "warning"));
   } else if (missing() > 0) {
-    body.append(h("p", { class: "mb-2" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents || 0, video.currency))),
-      h("div", { class: "alert alert-warning py-2", id: "missing" }, "You need ", h("strong", { class: "amount" }, money(missing(), video.currency)), " more."),
+    body.append(h("p", { class: "mb-2" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents, wallet.currency))),
+      h("div", { class: "alert alert-warning py-2", id: "missing" }, "You need ", h("strong", { class: "amount" }, money(missing(), wallet.currency)), " more."),
       h("a", { class: "btn btn-brand btn-lg w-100", id: "top-up", href: "/public/wallet.html" + query({ tab: "deposit", amount: missing(), return: here() }) }, "Top up your wallet"));
   } else {
-    body.append(h("p", { class: "mb-3" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents || 0, video.currency))), buyButton());
+    body.append(h("p", { class: "mb-3" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents, wallet.currency))), buyButton());
   }
   if (methods().length) body.append(h("div", { class: "d-grid gap-2 mt-3" }, methods().map(providerButton)));
   if (user.guest) body.append(h("p", { class: "small wrap mt-3 mb-0" }, `The receipt goes to ${user.email}.`));
-  body.append(h("p", { class: "small text-body-secondary mt-3 mb-0" }, "Pay once, watch as often as you like."));
-  fill(panel, body);
+  body.append(h("p", { class: "small text-body-secondary mt-3 mb-0" }, terms(o)));
+  return body;
 }
 
-function methods() { return options?.fiat?.methods || []; }
+function methods() { return sale()?.methods || []; }
+// What goes with every payment: the server compares the price that was seen, and sets its own.
+function asked() { return { video_id: id, offer: sale().offer, price_cents: sale().price_cents, currency: sale().currency }; }
 
 // One step: the order is frozen and the provider's page opens; it leads back to the order's page, and from there to the film.
-function providerButton({ provider, title }) {
+function providerButton({ provider, title, price_cents: charge, currency }) {
+  const other = currency !== sale().currency || charge !== sale().price_cents, left = due({ price_cents: charge, currency });
   const button = h("button", { type: "button", class: "btn btn-outline-secondary", data: { provider }, onclick: () => busy(button, async () => {
-    const more = codes.fields();
+    const more = fields();
     if (!more || !await identify() || !await agreed()) return;
-    const r = await pay(`/api/pay/${encodeURIComponent(provider)}/start`, { video_id: id, price_cents: video.price_cents, affiliate_ref: ref || undefined, ...more }, newKey());
+    const r = await pay(`/api/pay/${encodeURIComponent(provider)}/start`, { ...asked(), affiliate_ref: ref || undefined, ...more }, newKey());
     location.assign(r.invoice.payment_url || r.order_url);
   }, async (error) => {
     if (error.code === "sale.already_owned") return bought();
     return failToast(error);
-  }) }, title);
+  }) }, other ? `${title}: ${money(left, currency)}` : title);
   return button;
 }
 
 function buyButton() {
-  const box = h("div", {});
-  const buy = h("button", { type: "button", class: "btn btn-brand btn-lg w-100", id: "buy", onclick: confirm }, `Buy for ${dueText()}`);
+  const box = h("div", {}), { wallet } = sale(), amount = money(due(wallet), wallet.currency);
+  const buy = h("button", { type: "button", class: "btn btn-brand btn-lg w-100", id: "buy", onclick: confirm }, `${verb(sale())} for ${amount}`);
   function confirm() {
-    const yes = h("button", { type: "button", class: "btn btn-brand btn-lg flex-grow-1", id: "confirm", onclick: () => busy(yes, purchase, failed) }, `Pay ${dueText()} now`);
+    const yes = h("button", { type: "button", class: "btn btn-brand btn-lg flex-grow-1", id: "confirm", onclick: () => busy(yes, purchase, failed) }, `Pay ${amount} now`);
     const no = h("button", { type: "button", class: "btn btn-outline-secondary btn-lg", onclick: () => { fill(box, buy); buy.focus(); } }, "Cancel");
     fill(box, h("p", { class: "small mb-2" }, "Left in your wallet after this: ", h("strong", { class: "amount" },
-      money((options.wallet.balance_cents || 0) - due(), video.currency))), h("div", { class: "d-flex gap-2" }, yes, no));
+      money(wallet.balance_cents - due(wallet), wallet.currency))), h("div", { class: "d-flex gap-2" }, yes, no));
     yes.focus();
   }
   async function failed(error) {
@@ -301,21 +346,30 @@ function buyButton() {
 }
 
 async function purchase() {
-  const more = codes.fields();
+  const more = fields();
   if (!more || !await agreed()) return;
   intent = intent || newKey();
-  await pay("/api/wallet/pay", { video_id: id, ref_code: ref || undefined, price_cents: video.price_cents, ...more }, intent);
+  await pay("/api/wallet/pay", { ...asked(), ref_code: ref || undefined, ...more }, intent);
   intent = null;
   if (more.gift) location.assign("/public/gift.html?bought=1");
   else await bought();
 }
 
-async function bought(how = "purchase") {
+async function bought() {
   from = player ? player.video.currentTime : null;
-  video.access = how;
+  video = film((await get("/api/videos/" + encodeURIComponent(id))).video);
+  options = await get("/api/pay/all_options", { video_id: id });
   ownedPanel();
-  panel.firstElementChild.prepend(h("div", { class: "alert alert-success", role: "status", id: "bought" }, how === "purchase" ? "Paid. Enjoy the film." : "It is yours. Enjoy the film."));
-  if (video.state === "ready") await start(null); else notReady();
+  panel.firstElementChild.prepend(h("div", { class: "alert alert-success", role: "status", id: "bought" }, video.access === "grant" ? "It is yours. Enjoy the film." : "Paid. Enjoy the film."));
+  // A rental's time runs from the first play: that is the viewer's own click.
+  if (video.access === "rental" && !video.rental.started) {
+    player?.destroy();
+    player = null;
+    return readyToPlay();
+  }
+  if (playing) return undefined; // bought while watching the rental
+  if (video.state === "ready") return start(null);
+  return notReady();
 }
 
 async function refresh() {
@@ -328,6 +382,7 @@ function draw() {
   const giving = params.has("gift") && user && video.owner_id !== user.id && video.price_cents > 0 && options;
   if (mayWatch()) {
     if (giving) buyPanel(); else ownedPanel();
+    if (playing) return;
     if (video.state === "ready") readyToPlay(); else notReady();
     return;
   }
@@ -368,7 +423,7 @@ async function main() {
   try {
     video = film((await get("/api/videos/" + encodeURIComponent(id))).video);
     if (ref) arrived();
-    if ((!video.access || params.has("gift")) && video.state === "ready" && (user || video.price_cents > 0)) options = await get("/api/pay/all_options", { video_id: id });
+    if ((!video.access || video.access === "rental" || params.has("gift")) && video.state === "ready" && (user || video.price_cents > 0)) options = await get("/api/pay/all_options", { video_id: id });
     drawAbout();
     draw();
   } catch (error) {

@@ -18,6 +18,9 @@ local COLUMNS = [[v.id::text as id, v.owner_id, u.username::text as owner_name, 
 local PROGRAM = " left join affiliate_programs p on p.video_id = v.id left join creator_programs cp on cp.creator_id = v.owner_id "
 local FROM = " from videos v join users u on u.id = v.owner_id" .. PROGRAM
 
+-- Of a rental: when it ends (before the first play: until when it must be started) and how long it lasts from then on.
+local RENTAL = iso "e.expires_at" .. " as rental_ends_at, e.first_play_at is not null as rental_started, e.play_hours"
+
 local function shape(row)
   row.hls_ready = row.processing_state == "ready"
   row.duration = row.duration_ms and row.duration_ms / 1000 or json.null
@@ -106,12 +109,14 @@ local function one(ctx, input)
   if row == nil then return nil, err end
   if not row then return absent(ctx, input.id) end
   local mine = ctx.user and (ctx.user.id == row.owner_id or ctx.user.is_admin)
-  local access = json.null
+  local access, rental = json.null, json.null
   if ctx.user then
     local got
-    got, err = db.read_one("select ppv_access($1, $2::uuid) as why", ctx.user.id, input.id)
-    if not got then return nil, err end
+    got, err = db.read_one("select ppv_access($1, $2::uuid) as why, " .. RENTAL .. [[ from users u
+      left join entitlements e on e.user_id = u.id and e.video_id = $2::uuid and e.revoked_at is null where u.id = $1]], ctx.user.id, input.id)
+    if not got then return nil, err or errors.new("auth.required", "user not found") end
     access = got.why or json.null
+    if access == "rental" then rental = { ends_at = got.rental_ends_at, started = got.rental_started, play_hours = got.play_hours } end
   end
   -- One that is not listed any more stays with those who may watch it.
   if not mine and (row.processing_state == "failed" or (row.visibility ~= "published" and access == json.null)) then
@@ -120,7 +125,7 @@ local function one(ctx, input)
   if not mine then row.error, row.error_code, row.visibility, row.can_retry = nil, nil, nil, nil end
   row.chapters = json.array(json.decode(row.chapters))
   local video = shape(row)
-  video.access = access
+  video.access, video.rental = access, rental
   return ctx:ok { video = video }
 end
 
@@ -170,7 +175,7 @@ local function library(ctx, input)
   local after, err = page.read("library", input.cursor, 1)
   if err then return nil, err end
   local rows
-  rows, err = db.read("select " .. COLUMNS .. ", e.id as entitlement_id, e.kind, " .. iso "e.created_at" .. [[ as purchased_at,
+  rows, err = db.read("select " .. COLUMNS .. ", e.id as entitlement_id, e.kind, " .. RENTAL .. ", " .. iso "e.created_at" .. [[ as purchased_at,
     coalesce(w.position_ms, 0) as position_ms, coalesce(w.completed, false) as completed
     from entitlements e join videos v on v.id = e.video_id join users u on u.id = v.owner_id]] .. PROGRAM .. [[
     left join watch_progress w on w.user_id = e.user_id and w.video_id = e.video_id
@@ -179,7 +184,10 @@ local function library(ctx, input)
   if not rows then return nil, err end
   local next_cursor
   rows, next_cursor = page.cut(rows, input.limit, "library", function(row) return { row.entitlement_id } end)
-  for _, row in ipairs(rows) do shape(row) end
+  for _, row in ipairs(rows) do
+    shape(row)
+    if row.kind ~= "rental" then row.rental_started = nil end
+  end
   return ctx:ok { videos = json.array(rows), next_cursor = next_cursor or json.null }
 end
 

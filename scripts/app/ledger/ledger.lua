@@ -83,9 +83,10 @@ local function revenue(ctx, input)
     from orders where creator_id = $1 and paid_at > now() - make_interval(days => $2::int) group by 1, 2 order by 1]], ctx.user.id, input.days)
   if not daily then return nil, err end
   local titles
-  titles, err = db.read([[select o.video_id::text as video_id, max(v.title) as title, o.currency::text as currency, count(*) as sales,
+  titles, err = db.read([[select o.video_id::text as video_id, max(v.title) as title, o.currency, count(*) as sales,
+    count(*) filter (where o.offer = 'rental') as rentals, count(*) filter (where o.offer = 'bundle') as bundles,
     count(*) filter (where o.state = 'refunded') as refunded, sum(o.price)::bigint as gross, sum(o.platform)::bigint as platform,
-    sum(o.commission)::bigint as commission, sum(o.creator)::bigint as net from orders o join videos v on v.id = o.video_id
+    sum(o.commission)::bigint as commission, sum(o.net)::bigint as net from title_sales o join videos v on v.id = o.video_id
     where o.creator_id = $1 and o.paid_at > now() - make_interval(days => $2::int) group by 1, 3 order by net desc limit 200]],
     ctx.user.id, input.days)
   if not titles then return nil, err end

@@ -51,11 +51,22 @@ local function holds_of(user_id)
   return json.array(rows)
 end
 
+-- In which currencies there is or was money: sales are booked in the currency of their price.
+local function currencies_of(user_id, shown)
+  local rows, err = db.read([[select currency::text as currency from ledger_accounts where kind = 'user' and owner_id = $1 and name = 'wallet'
+    union select $2 order by 1]], user_id, shown)
+  if not rows then return nil, err end
+  for i, r in ipairs(rows) do rows[i] = r.currency end
+  return json.array(rows)
+end
+
 local function overview(ctx, input)
   local after, err = page.read("payouts", input.cursor, 1)
   if err then return nil, err end
-  local earnings, destination, holds, rows, next_cursor
-  earnings, err = payout.call("ppv_earnings($1, $2)", ctx.user.id, payments.currency())
+  local currency, earnings, currencies, destination, holds, rows, next_cursor = input.currency or payments.currency()
+  currencies, err = currencies_of(ctx.user.id, currency)
+  if not currencies then return nil, err end
+  earnings, err = payout.call("ppv_earnings($1, $2)", ctx.user.id, currency)
   if not earnings then return nil, err end
   destination, err = destination_of(ctx.user.id)
   if destination == nil then return nil, err end
@@ -79,19 +90,19 @@ local function overview(ctx, input)
   return ctx:ok { earnings = earnings, destination = destination, holds = holds, payouts = json.array(rows), next_cursor = next_cursor or json.null,
     minimum_cents = settings.get("wallet.min_withdraw", 5000), schedule = settings.get("payout.schedule", "off"),
     schedule_minimum_cents = settings.get("payout.minimum", 5000), withdraw_enabled = payments.enabled("wallet_withdraw"),
-    currency = payments.currency() }
+    currency = currency, currencies = currencies }
 end
 
 local function withdraw(ctx, input)
-  local key, hash = idempotency.read(ctx, { input.amount_cents, input.note })
+  local key, hash = idempotency.read(ctx, { input.amount_cents, input.note, input.currency })
   if not key then return nil, hash end
   crash.at "withdraw.before_commit"
-  local r, err = payout.call("ppv_payout_request($1, $2, $3, $4, $5, $6)", ctx.user.id, input.amount_cents, payments.currency(), input.note,
+  local r, err = payout.call("ppv_payout_request($1, $2, $3, $4, $5, $6)", ctx.user.id, input.amount_cents, input.currency or payments.currency(), input.note,
     key, hash)
   if not r then return nil, err end
   crash.at "withdraw.after_commit"
   return ctx:ok { txn_id = r.payout_id, payout_id = r.payout_id, status = r.state, balance_cents = r.balance,
-    balance_display = display.money(r.balance, r.currency), available_cents = r.available, held_cents = r.held,
+    balance_display = display.money(r.balance, r.currency), available_cents = r.available, held_cents = r.held, currency = r.currency,
     not_before = r.not_before or json.null,
     message = r.reason ~= "" and r.reason or "The money is set aside. An administrator looks at the withdrawal." }
 end
@@ -121,11 +132,15 @@ local function set_destination(ctx, input)
   return destination(ctx)
 end
 
+local CURRENCY = { type = "string", max = 3, pattern = "^%u%u%u$" }
+local PAYOUTS = page.input(50, 200)
+PAYOUTS.currency = CURRENCY
+
 return { routes = {
   { method = "GET", path = "/api/payouts", auth = "user", summary = "What is pending, payable and paid, and why something waits",
-    input = page.input(50, 200), handler = overview },
+    input = PAYOUTS, handler = overview },
   { method = "POST", path = "/api/wallet/withdraw", auth = "user", rate = "20/m", step_up = true, summary = "Ask for a withdrawal",
-    handler = withdraw, input = { amount_cents = { type = "int", min = 1, max = 1000000000, required = true },
+    handler = withdraw, input = { amount_cents = { type = "int", min = 1, max = 1000000000000, required = true }, currency = CURRENCY,
       note = { type = "string", max = 500, default = "" } } },
   { method = "POST", path = "/api/payouts/:id/cancel", auth = "user", rate = "20/m", summary = "Take back a withdrawal nobody has decided",
     input = { id = { type = "int", min = 1, required = true } }, handler = cancel },

@@ -48,7 +48,8 @@ end
 local function look(ctx, id)
   local row, err = db.read_one([[select p.user_id, p.video_id::text as video_id, coalesce(p.session_id, 0) as login_id, p.state,
     extract(epoch from p.expires_at)::bigint as expires, extract(epoch from p.last_seen_at)::bigint as seen,
-    ppv_access(p.user_id, p.video_id) as access,
+    ppv_access(p.user_id, p.video_id) as access, (select extract(epoch from e.expires_at)::bigint from entitlements e
+      where e.user_id = p.user_id and e.video_id = p.video_id and e.revoked_at is null) as access_until,
     coalesce((select least(s.idle_expires_at, s.expires_at) > now() from sessions s where s.id = p.session_id), false) as login
     from playback_sessions p where p.id = $1::uuid]], id)
   if row == nil then return nil, err end
@@ -89,6 +90,7 @@ function M.of(ctx, id)
     end
     -- Expiry moves with use: the lease bounds what it says by its own ten seconds.
     s.expires = math.floor(ctx.now) + 60
+    if s.access == "rental" or s.access == "grant" then s.expires = math.min(s.expires, s.access_until or s.expires) end
     playback.lease(id, s, map)
   end
   if s.over then return errors.fail("request.gone", "This playback session is over.") end

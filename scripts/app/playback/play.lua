@@ -9,6 +9,7 @@ local metrics = require "ppv.metrics"
 local playback = require "ppv.playback"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
+local iso = require "lib.iso"
 local titles = require "lib.titles"
 local tracks = require "app.playback.tracks"
 local config = require "lib.config"
@@ -25,23 +26,38 @@ local function headers(cache, more)
   return out
 end
 
+local ENDED = "Your rental has ended."
+
+-- The end of a rental as an RFC 3339 text, nil when access has none. The first play has set it.
+local function access_end(ctx, v)
+  if v.access ~= "rental" then return nil end
+  local row, err = db.one("select " .. iso "expires_at" .. [[ as at from entitlements where user_id = $1 and video_id = $2::uuid
+    and revoked_at is null]], ctx.user.id, v.id)
+  if row == nil then return nil, err end
+  return row and row.at
+end
+
 local function request_play(ctx, input)
   local v, err = db.read_one([[select v.id::text as id, v.title, v.price, v.currency::text as currency, v.state, v.duration_ms,
-    ppv_access($2, v.id) as access, w.position_ms from videos v
+    ppv_access($2, v.id) as access, w.position_ms, exists (select from entitlements e where e.user_id = $2 and e.video_id = v.id
+      and e.kind = 'rental' and e.revoked_at is null) as rented from videos v
     left join watch_progress w on w.video_id = v.id and w.user_id = $2
     where v.id = $1::uuid and v.state <> 'deleted']], input.video_id, ctx.user.id)
   if v == nil then return nil, err end
   if not v then return errors.not_found("video") end
-  if not v.access then return errors.fail("access.denied", "no access") end
+  if not v.access then return errors.fail("access.denied", v.rented and ENDED or "no access") end
   if v.state ~= "ready" then
     return errors.fail("video.not_ready", "This video is not ready yet.", { extra = { status = v.state } })
   end
   local token
   token, err = lease.start(ctx, v)
   if not token then return nil, err end
+  local ends
+  ends, err = access_end(ctx, v)
+  if err then return nil, err end
   metrics.count("plays_total", 1)
   return ctx:ok { session = token, playlist = "/hls/" .. token .. "/master.m3u8", video_id = v.id, title = v.title,
-    price_cents = v.price, currency = v.currency, access = v.access, segment_seconds = 2, expires_in_seconds = lease.LIFE_S,
+    price_cents = v.price, currency = v.currency, access = v.access, access_ends_at = ends or json.null, segment_seconds = 2, expires_in_seconds = lease.LIFE_S,
     duration = v.duration_ms and v.duration_ms / 1000 or json.null, resume_ms = v.position_ms or 0 }
 end
 
@@ -169,12 +185,13 @@ local WHY = { limit = "You started watching in another place, so it stopped here
 local function state(ctx, input)
   local id = session_id(input.session)
   if not id then return errors.not_found("playback session") end
-  local row, err = db.read_one([[select p.state, p.end_reason, ppv_access(p.user_id, p.video_id) as access, p.expires_at <= now() as late
-    from playback_sessions p where p.id = $1::uuid and p.user_id = $2]], id, ctx.user.id)
+  local row, err = db.read_one([[select p.state, p.end_reason, ppv_access(p.user_id, p.video_id) as access, p.expires_at <= now() as late,
+    p.access as began from playback_sessions p where p.id = $1::uuid and p.user_id = $2]], id, ctx.user.id)
   if row == nil then return nil, err end
   if not row then return errors.not_found("playback session") end
   local reason = not row.access and "access" or row.end_reason or row.late and "expired" or nil
-  local message = reason == "access" and "You no longer have access to this video." or reason and (WHY[reason] or WHY.closed)
+  local message = reason and (WHY[reason] or WHY.closed)
+  if reason == "access" then message = row.began == "rental" and ENDED or "You no longer have access to this video." end
   return ctx:ok { playing = reason == nil and row.state == "ready", reason = reason or json.null, message = message or json.null }
 end
 

@@ -5,6 +5,7 @@ local json = require "ppv.json"
 local chain = require "lib.chain"
 local display = require "lib.display"
 local errors = require "lib.errors"
+local offers = require "lib.offers"
 local payments = require "lib.payments"
 local settings = require "lib.settings"
 
@@ -57,6 +58,53 @@ local function wallet_part(ctx, v, owner)
   return out
 end
 
+local function tag(amount, currency) return { price_cents = amount, currency = currency, price_display = display.money(amount, currency) } end
+
+-- One offer as the page shows it: its price in the buyer's currency, and what the wallet and every provider would take.
+local function shown(o, wished, balances, list)
+  local c, price = offers.price(o, wished, function() return true end)
+  local out = tag(price, c)
+  out.offer, out.kind, out.title, out.owned = o.offer, o.kind, o.title, o.owned
+  out.window_hours, out.play_hours, out.videos = o.window_h or json.null, o.play_h or json.null, json.array(o.videos)
+  out.prices, out.methods = o.prices, {}
+  if balances then
+    local t = offers.by_wallet(o, wished, balances)
+    local have = balances[t.currency] or 0
+    out.wallet = tag(t.price, t.currency)
+    out.wallet.balance_cents, out.wallet.balance_display = have, display.money(have, t.currency)
+    out.wallet.can_afford = have >= t.price
+  end
+  for _, p in ipairs(list) do
+    local t = p.enabled and not p.on_chain and offers.with(o, wished, p)
+    if t then
+      local m = tag(t.charge, t.charge_currency)
+      m.provider, m.title, m.converted = p.provider, p.display_name, t.fx ~= nil
+      out.methods[#out.methods + 1] = m
+    end
+  end
+  out.methods = json.array(out.methods)
+  return out
+end
+
+-- -> offers as the page shows them, providers that can take the title for good
+local function all_offers(ctx, v, list)
+  local rows, err = offers.of(v.id, ctx.user and ctx.user.id)
+  if not rows then return nil, err end
+  local wished, balances
+  wished, err = offers.currency(ctx)
+  if err then return nil, err end
+  if ctx.user and not ctx.user.guest and payments.enabled("wallet_payment") then
+    balances, err = offers.balances(ctx.user.id)
+    if not balances then return nil, err end
+  end
+  local names = {}
+  for i, o in ipairs(rows) do
+    rows[i] = shown(o, wished, balances, list)
+    if o.offer == "purchase" then for _, m in ipairs(rows[i].methods) do names[#names + 1] = m.provider end end
+  end
+  return rows, names
+end
+
 local function all_options(ctx, input)
   local v, err = find(input.video_id)
   if not v then return nil, err end
@@ -66,13 +114,9 @@ local function all_options(ctx, input)
   if not wallet then return nil, err end
   list, err = payments.providers()
   if not list then return nil, err end
-  local names, methods = {}, {}
-  for _, p in ipairs(list) do
-    if p.enabled and not p.on_chain and payments.takes(p, v.currency) then
-      names[#names + 1] = p.provider
-      methods[#methods + 1] = { provider = p.provider, title = p.display_name }
-    end
-  end
+  local rows, names = all_offers(ctx, v, list)
+  if not rows then return nil, names end
+  local methods = rows[1] and rows[1].methods or json.array {}
   local on_chain
   on_chain, err = tokens(list)
   if not on_chain then return nil, err end
@@ -82,8 +126,9 @@ local function all_options(ctx, input)
   end
   local why = access and access.why
   return ctx:ok { video_id = v.id, price_cents = v.price, currency = v.currency, price_display = display.money(v.price, v.currency),
-    is_owner = owner, guest = payments.enabled("guest"), already_purchased = why ~= nil and why ~= "free" and why ~= "owner", access = why or json.null,
-    wallet = wallet, x402 = { available = #on_chain > 0, tokens = on_chain },
+    is_owner = owner, guest = payments.enabled("guest"), access = why or json.null,
+    already_purchased = why ~= nil and why ~= "free" and why ~= "owner" and why ~= "rental",
+    offers = json.array(rows), wallet = wallet, x402 = { available = #on_chain > 0, tokens = on_chain },
     fiat = { available = #names > 0, providers = json.array(names), methods = json.array(methods) } }
 end
 

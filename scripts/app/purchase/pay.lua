@@ -10,6 +10,7 @@ local display = require "lib.display"
 local errors = require "lib.errors"
 local gifts = require "lib.gifts"
 local iso = require "lib.iso"
+local offers = require "lib.offers"
 local page = require "lib.page"
 local payments = require "lib.payments"
 local quote = require "lib.quote"
@@ -39,22 +40,25 @@ end
 
 -- What the order freezes: price, split, commission. table | nil, err
 local function terms(ctx, v, input, p, info)
-  if not payments.takes(info, v.currency) then
-    return errors.fail("payment.currency", ("%s cannot take payments in %s."):format(p.manifest.title, v.currency))
-  end
-  local list = v.price
-  local ok, err = coupons.apply(ctx, v, input.coupon)
+  local t, err = offers.pick(ctx, v, input, info)
+  if not t then return nil, err end
+  local ok
+  ok, err = coupons.apply(ctx, v, input.coupon)
   if not ok then return nil, err end
+  local charge
+  charge, err = offers.charge(t, v.price)
+  if not charge then return nil, err end
   if input.gift then
-    v.what = v.what or {}
+    ok, err = offers.giveable(input)
+    if not ok then return nil, err end
     v.what.gift = gifts.make(input)
   end
   local q
   q, err = quote.of(ctx, v, p.name, input.affiliate_ref)
   if not q then return nil, err end
   local life = math.max(p.manifest.min_expiry_s or 0, math.min(HOUR, p.manifest.max_expiry_s or HOUR))
-  return { method = p.name, price = input.price_cents or list, what = v.what, fee_bp = q.fee_bp,
-    payees = json.array(q.lines), pct = q.pct, rule = q.rule or "", tax = json.array(q.tax.lines or {}),
+  return { method = p.name, price = v.asked, what = v.what, charge = charge, charge_currency = t.charge_currency,
+    fx = t.fx, fee_bp = q.fee_bp, payees = json.array(q.lines), pct = q.pct, rule = q.rule or "", tax = json.array(q.tax.lines or {}),
     live = info.environment == "live", expires_s = life, meta = { reversible = p.manifest.reversible ~= false, tax_rule = q.tax.rule } }
 end
 
@@ -265,7 +269,8 @@ local function webhook(ctx)
 end
 
 local START = { provider = { type = "string", max = 40, pattern = "^[a-z0-9_]+$" }, video_id = { type = "uuid", required = true },
-  price_cents = { type = "int", min = 1 }, affiliate_ref = { type = "string", max = 40, alias = "ref_code" },
+  offer = offers.INPUT.offer, currency = offers.INPUT.currency, price_cents = { type = "int", min = 1 },
+  affiliate_ref = { type = "string", max = 40, alias = "ref_code" },
   chain_id = { type = "int", min = 1 }, symbol = { type = "string", max = 20 }, token_address = { type = "evm" }, payer_address = { type = "evm" },
   coupon = coupons.FIELD, gift = gifts.INPUT.gift, gift_email = gifts.INPUT.gift_email, gift_message = gifts.INPUT.gift_message }
 local CONFIRM = { provider = { type = "string", max = 40 }, invoice_id = { type = "uuid", required = true }, params = { type = "object" } }

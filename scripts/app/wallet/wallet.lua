@@ -15,6 +15,7 @@ local idempotency = require "lib.idempotency"
 local iso = require "lib.iso"
 local mailer = require "lib.mailer"
 local page = require "lib.page"
+local offers = require "lib.offers"
 local payments = require "lib.payments"
 local quote = require "lib.quote"
 local users = require "lib.users"
@@ -25,7 +26,12 @@ local function balance(ctx)
   local row, err = db.read_one("select ppv_balance($1, $2)::text as b", ctx.user.id, payments.currency())
   if not row then return nil, err end
   local b = json.decode(row.b)
-  return ctx:ok { balance_cents = b.balance, balance_display = display.money(b.balance, b.currency), held_cents = b.held,
+  local others
+  others, err = db.read([[select currency::text as currency, balance as balance_cents, balance - held as available_cents from ledger_accounts
+    where kind = 'user' and owner_id = $1 and name = 'wallet' and currency <> $2 and balance > 0 order by 1]], ctx.user.id, b.currency)
+  if not others then return nil, err end
+  for _, o in ipairs(others) do o.available_display = display.money(o.available_cents, o.currency) end
+  return ctx:ok { others = json.array(others), balance_cents = b.balance, balance_display = display.money(b.balance, b.currency), held_cents = b.held,
     available_cents = b.available, available_display = display.money(b.available, b.currency), currency = b.currency }
 end
 
@@ -75,9 +81,9 @@ local function transfer(ctx, input)
 end
 
 -- The sale with its commission; when the ledger refuses the commission, the sale goes on without it.
-local function sell(ctx, v, price, q, key, hash)
-  local sale = { buyer = ctx.user.id, video = v.id, price = price, fee_bp = q.fee_bp, payees = json.encode(json.array(q.lines)), pct = q.pct,
-    rule = q.rule or "", hash = hash, tax = q.tax.json, tax_rule = q.tax.rule, what = v.what and json.encode(v.what) }
+local function sell(ctx, v, q, key, hash)
+  local sale = { buyer = ctx.user.id, video = v.id, price = v.asked, what = json.encode(v.what), fee_bp = q.fee_bp,
+    payees = json.encode(json.array(q.lines)), pct = q.pct, rule = q.rule or "", hash = hash, tax = q.tax.json, tax_rule = q.tax.rule }
   local r, err = ledger.sale(key, sale)
   if r or not q.lines[1] then return r, err end
   local code = errors.from(err).code
@@ -102,21 +108,23 @@ local function pay(ctx, input)
     where id = $1::uuid and state <> 'deleted']], input.video_id)
   if v == nil then return nil, err end
   if not v then return errors.not_found("video") end
-  local key, hash = idempotency.read(ctx, { input.video_id, input.price_cents, input.ref_code, input.coupon, input.gift, input.gift_email })
+  local key, hash = idempotency.read(ctx, { input.video_id, input.offer, input.price_cents or "", input.coupon or "", input.gift, input.gift_email or "" })
   if not key then return nil, hash end
-  local list = v.price
+  local t, problem, q, r, ok, _
+  t, err = offers.pick(ctx, v, input)
+  if not t then return nil, err end
   -- A coupon that is refused is refused by the ledger, after the replay of a known request.
-  local problem, q, r, _
   _, problem = coupons.apply(ctx, v, input.coupon)
-  if problem then v.price, v.what = list, { coupon = 0 } end
+  if problem then v.price, v.what.coupon = t.price, 0 end
   if input.gift then
-    v.what = v.what or {}
+    ok, err = offers.giveable(input)
+    if not ok then return nil, err end
     v.what.gift = gifts.make(input)
   end
   q, err = quote.of(ctx, v, "wallet", input.ref_code)
   if not q then return nil, err end
   crash.at "purchase.before_commit"
-  r, err = sell(ctx, v, input.price_cents or list, q, key, hash)
+  r, err = sell(ctx, v, q, key, hash)
   if not r then return nil, problem or err end
   crash.at "purchase.after_commit"
   metrics.count("sales_total", 1)
@@ -139,6 +147,6 @@ return { routes = {
       amount_cents = { type = "int", min = 1, max = MAX, required = true }, note = NOTE } },
   { method = "POST", path = "/api/wallet/pay", auth = "user", rate = "60/m", summary = "Buy a video from the wallet", handler = pay,
     input = { video_id = { type = "uuid", required = true }, ref_code = { type = "string", max = 40 }, coupon = coupons.FIELD,
-      gift = gifts.INPUT.gift, gift_email = gifts.INPUT.gift_email, gift_message = gifts.INPUT.gift_message,
-      price_cents = { type = "int", min = 0, max = MAX } } },
+      gift = gifts.INPUT.gift, gift_email = gifts.INPUT.gift_email, gift_message = gifts.INPUT.gift_message, offer = offers.INPUT.offer,
+      price_cents = { type = "int", min = 0, max = offers.MAX }, currency = offers.INPUT.currency } },
 } }

@@ -1,0 +1,155 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- What a title can be bought as, in which currency, and what a provider charges for it. A client names an offer, never a price: the
+-- price is the creator's number in a currency of the list, chosen by who buys and what can be paid in.
+local db = require "ppv.db"
+local json = require "ppv.json"
+local money = require "ppv.money"
+local errors = require "lib.errors"
+local payments = require "lib.payments"
+local rates = require "lib.rates"
+local tax = require "lib.tax"
+
+local M = { MAX = 1000000000000 }
+
+-- Currency of a country where it is not the title's own.
+local COUNTRY = { ID = "IDR", US = "USD" }
+-- Charges are whole steps of minor units: nobody is asked for half a rupiah.
+M.STEP = { IDR = 100 }
+
+-- The offers of a title: {offer, kind, title, price, currency, window_h, play_h, prices = {currency = amount} (all of them), videos, owned}.
+-- user: id or nil. Yields.
+function M.of(video, user)
+  local rows, err = db.read([[select offer, kind, title, price, currency, window_h, play_h, prices::text as prices, videos::text as videos, owned
+    from ppv_offers($1::uuid, $2)]], video, user)
+  if not rows then return nil, err end
+  for _, o in ipairs(rows) do
+    o.prices, o.videos = json.decode(o.prices), json.decode(o.videos)
+    o.prices[o.currency] = o.price
+  end
+  return rows
+end
+
+-- The currency that prices are shown in: what the buyer chose, else his country's; nil = the title's own. Yields.
+function M.currency(ctx)
+  if ctx.user then
+    local row, err = db.read_one("select currency::text as currency from users where id = $1", ctx.user.id)
+    if row == nil then return nil, err end
+    if row and row.currency then return row.currency end
+  end
+  return COUNTRY[tax.country(ctx)]
+end
+
+-- The first currency of the offer that can be paid in: the wished one, its own, the site's, any. currency, price | nil
+function M.price(o, wished, can)
+  local others = {}
+  for c in pairs(o.prices) do others[#others + 1] = c end
+  table.sort(others)
+  for _, c in ipairs { wished or o.currency, o.currency, payments.currency(), unpack(others) } do
+    if o.prices[c] and can(c, o.prices[c]) then return c, o.prices[c] end
+  end
+  return nil
+end
+
+-- Rate between two currencies in either direction. rate, inverse | nil, err
+local function rate_of(from, to)
+  local r, err = rates.current(from, to)
+  if r then return r, false end
+  local back, why = rates.current(to, from)
+  if back then return back, true end
+  return nil, errors.is(why, "rate.stale") and why or err
+end
+
+-- What a provider that takes none of the offer's currencies charges: {charge, currency, fx} of the own price at the rate in force, rounded
+-- up. nil, err: rate.stale and the like, payment.currency. Yields.
+local function converted(o, wished, p)
+  local problem
+  for _, c in ipairs { wished or "USD", "USD", "IDR", p.currencies[1] } do
+    if payments.takes(p, c) and money.exponent(c) then
+      local r, inverse = rate_of(o.currency, c)
+      if r then
+        local row, err = db.read_one("select ppv_fx_charge($1, $2, $3, $4::numeric, $5, $6) as n", o.price, money.exponent(o.currency),
+          money.exponent(c), r.rate, inverse, M.STEP[c] or 1)
+        if not row then return nil, err end
+        return { charge = row.n, currency = c, fx = { rate = r.rate, source = r.source, at = r.at, base = inverse and c or o.currency,
+          quote = inverse and o.currency or c } }
+      end
+      problem = problem or inverse
+    end
+  end
+  if problem and (errors.is(problem, "rate.stale") or errors.is(problem, "rate.unset")) then return nil, problem end
+  return errors.fail("payment.currency", ("%s cannot take payments in %s."):format(p.display_name, o.currency))
+end
+
+-- Terms with a provider of payments.providers(): {price, currency, charge, charge_currency, fx?} | nil, err. Yields.
+function M.with(o, wished, p)
+  local c, price = M.price(o, wished, function(c) return payments.takes(p, c) end)
+  if c then return { price = price, currency = c, charge = price, charge_currency = c } end
+  local x, err = converted(o, wished, p)
+  if not x then return nil, err end
+  return { price = o.price, currency = o.currency, charge = x.charge, charge_currency = x.currency, fx = x.fx }
+end
+
+-- What the provider charges for another price on the same terms, which a coupon has lowered. Yields.
+function M.charge(t, price)
+  if not t.fx or price == t.price then return t.fx and t.charge or price end
+  local row, err = db.read_one("select ppv_fx_charge($1, $2, $3, $4::numeric, $5, $6) as n", price, money.exponent(t.currency),
+    money.exponent(t.charge_currency), t.fx.rate, t.fx.base == t.charge_currency, M.STEP[t.charge_currency] or 1)
+  if not row then return nil, err end
+  return row.n
+end
+
+-- A gift is a title for good. true | nil, err
+function M.giveable(input)
+  if (input.offer or "purchase") == "purchase" then return true end
+  return errors.fail("gift.offer", "Only a title for good can be given to somebody.")
+end
+
+-- What can be spent, by currency. Yields.
+function M.balances(user)
+  local rows, err = db.read([[select currency::text as currency, balance - held as free from ledger_accounts
+    where kind = 'user' and name = 'wallet' and owner_id = $1]], user)
+  if not rows then return nil, err end
+  local out = {}
+  for _, r in ipairs(rows) do out[r.currency] = r.free end
+  return out
+end
+
+-- Terms with the wallet: a currency in which it covers the price, else the one in which it could.
+function M.by_wallet(o, wished, balances)
+  local c, price = M.price(o, wished, function(cur, n) return (balances[cur] or 0) >= n end)
+  if not c then c, price = M.price(o, payments.currency(), function() return true end) end
+  return { price = price, currency = c, charge = price, charge_currency = c }
+end
+
+-- The offer that is bought. v: row of the title; gets price and currency of the sale, `what` for the ledger, and `asked`, the price that
+-- the ledger compares: 0 (= refused there, after the replay of a known request) when the buyer saw another one. input: offer, price_cents?,
+-- currency? (of that price). p: the provider, or nil = the wallet. -> terms | nil, err. Yields.
+function M.pick(ctx, v, input, p)
+  local list, err = M.of(v.id)
+  if not list then return nil, err end
+  local o, wanted = nil, input.offer or "purchase"
+  for _, x in ipairs(list) do if x.offer == wanted then o = x end end
+  if not o and wanted ~= "purchase" then return errors.fail("offer.gone", "This offer is not available any more.") end
+  o = o or { price = v.price, currency = v.currency, prices = { [v.currency] = v.price } } -- free: refused by the ledger
+  local wished
+  wished, err = M.currency(ctx)
+  if err then return nil, err end
+  local t
+  if p then
+    t, err = M.with(o, wished, p)
+  else
+    local have
+    have, err = M.balances(ctx.user.id)
+    t = have and M.by_wallet(o, wished, have)
+  end
+  if not t then return nil, err end
+  v.price, v.currency, v.what = t.price, t.currency, { offer = wanted, currency = t.currency }
+  v.asked = input.price_cents and input.price_cents ~= o.prices[input.currency or o.currency] and 0 or t.price
+  return t
+end
+
+-- Fields of every request that buys.
+M.INPUT = { offer = { type = "string", max = 36, pattern = "^[%w-]+$", default = "purchase" },
+  currency = { type = "string", max = 3, pattern = "^%u%u%u$" } }
+
+return M
