@@ -116,13 +116,13 @@ local function signed(x)
     nonce = evm.unhex(x.nonce), signature = evm.unhex(x.signature) }
 end
 
--- {tip, cap} in wei per gas; each try is a quarter dearer, as nodes replace a waiting transaction only then.
+-- {tip, cap} in wei per gas; each try is a quarter dearer, as nodes replace a waiting transaction only then; six times at most.
 local function fees(cfg, tries)
   local head, err = cfg.node:call("eth_getBlockByNumber", { "latest", false })
   if not head then return nil, err end
   local base = rpc.decimal(head.baseFeePerGas or "0x0") or "0"
   local tip = rpc.decimal(cfg.node:call "eth_maxPriorityFeePerGas" or nil) or "1000000"
-  local factor = math.floor(100 * 1.25 ^ math.min(tries, 20))
+  local factor = math.floor(100 * 1.25 ^ math.min(tries, 8))
   tip = evm.muldiv(tip, factor, 100, "up")
   return { tip = tip, cap = evm.add(evm.muldiv(base, 2 * factor, 100, "up"), tip) }
 end

@@ -59,7 +59,7 @@ await main(async () => {
   const clip = join(s.dir, "a.mp4");
   execFileSync("ffmpeg", ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=426x240:rate=25:duration=4", "-pix_fmt", "yuv420p", clip]);
   const film = await s.film(maker, clip, { price_cents: PRICE });
-  const [second, third, fourth, fifth] = await s.films(maker, PRICE, 4);
+  const [second, third, fourth, fifth, sixth] = await s.films(maker, PRICE, 5);
   const url = id => `${s.url}/api/v1/videos/${id}/access`;
   const ask = (id, headers = {}, who = fetch) => who(url(id), { headers: { accept: "application/json", ...headers }, redirect: "manual" });
   const off = await ask(film);
@@ -178,6 +178,23 @@ await main(async () => {
   check("a sign-in is used once", (await ask(film, { "sign-in-with-x": ticket })).status === 401);
   check("who has not paid is asked to", (await ask(film, { "sign-in-with-x": await sign(w) })).status === 402);
   check("a sign-in for another site is refused", (await ask(film, { "sign-in-with-x": await sign(a, m => ({ ...m, domain: "evil.example" })) })).status === 401);
+
+  const crowd = [await payer(), await payer(), await payer(), await payer()];
+  const served = await Promise.all((await Promise.all(crowd.map(u => authorize(u)))).map(u => pay(third, of(u))));
+  check("four buyers at once get a transaction each", served.every(u => u.status === 200) && new Set(served.map(u => u.json.transaction)).size === 4, show(served));
+
+  // ---- a rental, and then the film for good ----
+  await s.sql(`insert into offers (creator_id, kind, video_id, price, currency, window_h, play_h) values (${maker.id}, 'rental', '${sixth}', 20, 'USD', 48, 24)`);
+  const choice = await ask(sixth), tenant = await payer();
+  same("both offers are shown", [(await choice.json()).offers.map(o => [o.offer, o.amount]), unpack(choice.headers.get("payment-required")).accepts.map(o => o.amount)],
+    [[["purchase", "500000"], ["rental", "200000"]], ["500000", "200000"]]);
+  const rented = await pay(sixth, of(await authorize(tenant, { value: "200000" })));
+  check("a rental is bought with its price", rented.status === 200 && rented.json.access === "rental", show(rented));
+  const extended = await pay(sixth, of(await authorize(tenant, { value: "200000" })));
+  check("not twice", extended.why === "already_paid", show(extended));
+  const owned = await pay(sixth, of(await authorize(tenant)));
+  check("who rents may buy", owned.status === 200 && owned.json.access === "purchase", show(owned));
+  same("each was charged", await spent(tenant), 700000n);
 
   // ---- a lost answer ----
   const y = await payer();

@@ -4,6 +4,7 @@
 local cache = require "ppv.cache"
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
+local evm = require "ppv.evm"
 local json = require "ppv.json"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
@@ -11,6 +12,7 @@ local money = require "ppv.money"
 local consent = require "lib.consent"
 local display = require "lib.display"
 local errors = require "lib.errors"
+local offers = require "lib.offers"
 local payments = require "lib.payments"
 local quote = require "lib.quote"
 local rates = require "lib.rates"
@@ -36,26 +38,53 @@ end
 local function url_of(ctx) return ctx.base_url .. ctx.path end
 local function host_of(ctx) return ctx.base_url:match "^https?://([^/]+)" end
 
--- The price in the token's smallest units, now.
-local function amount_of(cfg, v)
+-- An offer's price in the token's smallest units, now.
+local function amount_of(cfg, o)
   local rate = cfg.rate
-  if rate == "" or v.currency ~= payments.currency() then
-    local r, err = rates.current(cfg.symbol, v.currency)
+  if rate == "" or o.currency ~= payments.currency() then
+    local r, err = rates.current(cfg.symbol, o.currency)
     if not r then return nil, err end
     rate = r.rate
   end
-  return x402.atoms(v.price, money.exponent(v.currency), cfg.decimals, rate)
+  return x402.atoms(o.price, money.exponent(o.currency), cfg.decimals, rate)
+end
+
+-- What the film can be had as, each with its `amount`; the title for good first. only: the name of one of them. Yields.
+local function offers_of(cfg, v, only)
+  local list, err = offers.of(v.id)
+  if not list then return nil, err end
+  local out = {}
+  for _, o in ipairs(list) do
+    if not only or o.offer == only then
+      o.amount, err = amount_of(cfg, o)
+      if not o.amount then return nil, err end
+      out[#out + 1] = o
+    end
+  end
+  if #out == 0 then return errors.fail("offer.gone", "This offer is not available any more.", { status = 404 }) end
+  return out
+end
+
+-- The offer that a payment of so much is for.
+local function chosen(list, p)
+  for _, o in ipairs(list) do if evm.cmp(o.amount, p.value) == 0 then return o end end
+  return list[1]
 end
 
 -- Answers -----------------------------------------------------------------------------------------------------------------
 
 -- 402: what is asked for, in the words of both versions. reason: why the payment that came is none.
-local function required(ctx, cfg, v, amount, reason, failed)
+local function required(ctx, cfg, v, list, reason, failed)
   local resource = { url = url_of(ctx), description = v.title, mimeType = TYPE }
   local why = reason or "PAYMENT-SIGNATURE header is required"
-  local v1 = x402.requirement_v1(cfg, amount, resource)
+  local v2, v1, shown = {}, {}, {}
+  for i, o in ipairs(list) do
+    v2[i], v1[i] = x402.requirement(cfg, o.amount), x402.requirement_v1(cfg, o.amount, resource)
+    shown[i] = { offer = o.offer, title = o.title, price_cents = o.price, currency = o.currency, price_display = display.money(o.price, o.currency),
+      amount = o.amount, window_hours = o.window_h, play_hours = o.play_h }
+  end
   local headers = { ["payment-required"] = x402.pack { x402Version = 2, error = why, resource = resource,
-    accepts = json.array { x402.requirement(cfg, amount) }, extensions = {
+    accepts = json.array(v2), extensions = {
       ["payment-identifier"] = { info = { required = false }, schema = { ["$schema"] = "https://json-schema.org/draft/2020-12/schema",
         type = "object", required = json.array { "required" }, properties = { required = { type = "boolean" },
           id = { type = "string", minLength = 16, maxLength = 128, pattern = "^[a-zA-Z0-9_-]+$" } } } },
@@ -69,15 +98,15 @@ local function required(ctx, cfg, v, amount, reason, failed)
     headers.location = "/public/watch.html?video_id=" .. v.id
     return { status = 303, body = "", headers = headers }
   end
-  return ctx:json(402, { ok = false, code = "payment.required", x402Version = 1, error = why, accepts = json.array { v1 }, video_id = v.id,
-    title = v.title, price_cents = v.price, currency = v.currency, price_display = display.money(v.price, v.currency),
+  return ctx:json(402, { ok = false, code = "payment.required", x402Version = 1, error = why, accepts = json.array(v1), video_id = v.id,
+    title = v.title, price_cents = v.price, currency = v.currency, price_display = display.money(v.price, v.currency), offers = json.array(shown),
     consent = consent.required() and consent.TEXT or nil, request_id = ctx.id }, headers)
 end
 
-local function refused(ctx, cfg, v, amount, p, reason, tx)
+local function refused(ctx, cfg, v, list, p, reason, tx)
   metrics.count("x402_refused_total", 1)
   log.info("x402.refused", { request_id = ctx.id, reason = reason, payer = p.from, video = v.id })
-  return required(ctx, cfg, v, amount, reason, { success = false, errorReason = reason, transaction = tx or "",
+  return required(ctx, cfg, v, list, reason, { success = false, errorReason = reason, transaction = tx or "",
     network = p.version == 1 and cfg.network_v1 or cfg.network, payer = p.from })
 end
 
@@ -124,13 +153,13 @@ local function read(ctx)
 end
 
 -- The order that this pays: row of lib.settle | nil, err. ctx.user buys.
-local function order_of(ctx, v, cfg)
-  local q, err = quote.of(ctx, v, "x402", nil)
+local function order_of(ctx, v, cfg, o)
+  local q, err = quote.of(ctx, { id = v.id, owner_id = v.owner_id, title = v.title, price = o.price, currency = o.currency }, "x402", nil)
   if not q then return nil, err end
   local row
-  row, err = db.one("select ppv_order_start($1, $2::uuid, $3::jsonb)::text as r", ctx.user.id, v.id, json.encode { method = "x402", price = v.price,
-    fee_bp = q.fee_bp, payees = json.array(q.lines), pct = q.pct, rule = q.rule or "", tax = json.array(q.tax.lines or {}), live = cfg.live,
-    expires_s = ORDER_S, meta = { reversible = false, tax_rule = q.tax.rule } })
+  row, err = db.one("select ppv_order_start($1, $2::uuid, $3::jsonb)::text as r", ctx.user.id, v.id, json.encode { method = "x402", price = o.price,
+    what = { offer = o.offer, currency = o.currency }, fee_bp = q.fee_bp, payees = json.array(q.lines), pct = q.pct, rule = q.rule or "",
+    tax = json.array(q.tax.lines or {}), live = cfg.live, expires_s = ORDER_S, meta = { reversible = false, tax_rule = q.tax.rule } })
   if not row then return nil, err end
   local r = json.decode(row.r)
   if not r.ref then
@@ -168,18 +197,18 @@ local function let_in(ctx, cfg, v, x, p, o)
 end
 
 -- A claimed payment is settled and booked; then its payer may watch.
-local function go_on(ctx, cfg, v, amount, x, p)
+local function go_on(ctx, cfg, v, list, x, p)
   local state, err = x402pay.settle(cfg, x, p.version == 1 and x402.requirement_v1(cfg, x.amount, { url = url_of(ctx), description = v.title,
     mimeType = TYPE }) or x402.requirement(cfg, x.amount), p.raw)
   if not state then
-    if err.code == "rpc.error" then return refused(ctx, cfg, v, amount, p, "invalid_exact_evm_transaction_failed") end
+    if err.code == "rpc.error" then return refused(ctx, cfg, v, list, p, "invalid_exact_evm_transaction_failed") end
     return nil, err
   end
-  if state == "failed" then return refused(ctx, cfg, v, amount, p, x.reason == "expired" and "invalid_exact_evm_payload_authorization_valid_before"
+  if state == "failed" then return refused(ctx, cfg, v, list, p, x.reason == "expired" and "invalid_exact_evm_payload_authorization_valid_before"
     or "invalid_transaction_state", x.tx_hash) end
   if state == "pending" then
     x402pay.release(x)
-    return refused(ctx, cfg, v, amount, p, x.refused or "settlement_pending", x.tx_hash)
+    return refused(ctx, cfg, v, list, p, x.refused or "settlement_pending", x.tx_hash)
   end
   local o
   o, err = settle.find("o.id = $1", x.order_id)
@@ -193,26 +222,26 @@ local function go_on(ctx, cfg, v, amount, x, p)
 end
 
 -- An authorization that is known: finished for who began it, refused to everybody else.
-local function known(ctx, cfg, v, amount, x, p, digest)
+local function known(ctx, cfg, v, list, x, p, digest)
   if x.digest ~= crypto.hex_encode(digest) then
     if x.identifier and x.identifier == p.id then
       return errors.fail("payment.identifier", "This payment identifier belongs to another payment.", { status = 409 })
     end
-    return refused(ctx, cfg, v, amount, p, "invalid_exact_evm_nonce_already_used")
+    return refused(ctx, cfg, v, list, p, "invalid_exact_evm_nonce_already_used")
   end
   if x.answered then
     if not (x.identifier and x.identifier == p.id and x.answer) then
-      return refused(ctx, cfg, v, amount, p, "invalid_exact_evm_nonce_already_used", x.tx_hash)
+      return refused(ctx, cfg, v, list, p, "invalid_exact_evm_nonce_already_used", x.tx_hash)
     end
     local kept = json.decode(x.answer)
     local packed = x402.pack(kept.response)
     return ctx:json(200, kept.body, { ["payment-response"] = packed, ["x-payment-response"] = packed, ["cache-control"] = "private, no-store" })
   end
-  if x.state == "failed" then return refused(ctx, cfg, v, amount, p, "invalid_transaction_state", x.tx_hash) end
+  if x.state == "failed" then return refused(ctx, cfg, v, list, p, "invalid_transaction_state", x.tx_hash) end
   local mine, err = x402pay.take(x)
   if mine == nil then return nil, err end
-  if not mine then return refused(ctx, cfg, v, amount, p, "settlement_pending", x.tx_hash) end
-  return go_on(ctx, cfg, v, amount, x, p)
+  if not mine then return refused(ctx, cfg, v, list, p, "settlement_pending", x.tx_hash) end
+  return go_on(ctx, cfg, v, list, x, p)
 end
 
 -- The buyer: who is signed in, else the account of the address.
@@ -223,21 +252,22 @@ local function buyer(ctx, p)
   return person(row.id)
 end
 
-local function pay(ctx, input, cfg, v, amount, p)
+local function pay(ctx, input, cfg, v, list, p)
   local digest = crypto.sha256(table.concat({ v.id, cfg.chain_id, cfg.asset, p.from, p.to, p.value, p.valid_after, p.valid_before,
     crypto.hex_encode(p.nonce), crypto.hex_encode(p.signature), p.id or "" }, "\n"))
   local x, err = x402pay.find("chain_id = $1 and asset = $2 and payer = $3 and nonce = $4", cfg.chain_id, cfg.asset:lower(), p.from:lower(),
     "0x" .. crypto.hex_encode(p.nonce))
   if x == false and p.id then x, err = x402pay.find("identifier = $1", p.id) end
   if x == nil then return nil, err end
-  if x then return known(ctx, cfg, v, amount, x, p, digest) end
+  if x then return known(ctx, cfg, v, list, x, p, digest) end
 
-  local reason = x402.wrong(cfg, p, amount, ctx.now)
-  if reason then return refused(ctx, cfg, v, amount, p, reason) end
+  local o = chosen(list, p)
+  local reason = x402.wrong(cfg, p, o.amount, ctx.now)
+  if reason then return refused(ctx, cfg, v, list, p, reason) end
   local head
   head, err = x402pay.precheck(cfg, p)
   if not head then
-    if err.code == "payment.x402" then return refused(ctx, cfg, v, amount, p, err.reason) end
+    if err.code == "payment.x402" then return refused(ctx, cfg, v, list, p, err.reason) end
     return nil, err
   end
   local u
@@ -246,24 +276,24 @@ local function pay(ctx, input, cfg, v, amount, p)
   local why
   why, err = access_of(u.id, v)
   if why == nil then return nil, err end
-  if why and ctx.user then return ctx:json(200, assert(play(ctx, v, why))) end -- nothing is taken for what is there already
-  if why then return refused(ctx, cfg, v, amount, p, "already_paid") end
+  -- Nothing is taken for what is there already; who rents may still buy.
+  if why and not (why == "rental" and o.kind ~= "rental") then return refused(ctx, cfg, v, list, p, "already_paid") end
   ctx.user = u
   if input.agree then
     local ok
     ok, err = consent.record(ctx, v.id, "")
     if not ok then return nil, err end
   end
-  local o
-  o, err = order_of(ctx, v, cfg)
-  if not o then return nil, err end
-  x, err = x402pay.claim(cfg, p, o.id, digest, head)
+  local order
+  order, err = order_of(ctx, v, cfg, o)
+  if not order then return nil, err end
+  x, err = x402pay.claim(cfg, p, order.id, digest, head)
   if not x then
-    if err.code == "request.conflict" then return refused(ctx, cfg, v, amount, p, "settlement_pending") end
+    if err.code == "request.conflict" then return refused(ctx, cfg, v, list, p, "settlement_pending") end
     return nil, err
   end
   metrics.count("x402_payments_total", 1)
-  return go_on(ctx, cfg, v, amount, x, p)
+  return go_on(ctx, cfg, v, list, x, p)
 end
 
 -- Watching again ----------------------------------------------------------------------------------------------------------
@@ -298,7 +328,7 @@ local function access(ctx, input)
     local why
     why, err = access_of(ctx.user.id, v)
     if why == nil then return nil, err end
-    if why then
+    if why and not (why == "rental" and (ctx:header "payment-signature" or ctx:header "x-payment")) then
       local t
       t, err = play(ctx, v, why)
       return t and ctx:json(200, t), err
@@ -309,9 +339,9 @@ local function access(ctx, input)
   local cfg
   cfg, err = x402pay.config()
   if not cfg then return nil, err end
-  local amount
-  amount, err = amount_of(cfg, v)
-  if not amount then return nil, err end
+  local list
+  list, err = offers_of(cfg, v, input.offer)
+  if not list then return nil, err end
   local text = ctx:header "sign-in-with-x"
   if text then
     local answer, why = again(ctx, cfg, v, text)
@@ -320,8 +350,8 @@ local function access(ctx, input)
   local p
   p, err = read(ctx)
   if p == nil then return nil, err end
-  if p then return pay(ctx, input, cfg, v, amount, p) end
-  return required(ctx, cfg, v, amount)
+  if p then return pay(ctx, input, cfg, v, list, p) end
+  return required(ctx, cfg, v, list)
 end
 
 local function options(ctx)
@@ -335,7 +365,7 @@ end
 return { routes = {
   { method = "GET", path = "/api/v1/videos/:id/access", auth = "public", rate = "60/m", headers = CORS, handler = access,
     summary = "What a program needs to play a film, paid with x402", input = { id = { type = "uuid", required = true },
-      agree = { type = "bool", default = false } } },
+      offer = { type = "string", max = 36, pattern = "^[%w-]+$" }, agree = { type = "bool", default = false } } },
   { method = "OPTIONS", path = "/api/v1/videos/:id/access", auth = "none", headers = CORS, handler = options,
     summary = "What other sites' pages may send there" },
 } }
