@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #   make run | test              everything from nothing: packages, build, assets; then serve / all tests
 #   make spec | ctest | browser  one part of the tests; make spec F=spec/http/wallet_spec.lua: one file
+#   make contracts [FULL=1]      the contract's tests: quickly, or with every property 100,000 times and coverage (half an hour)
 #   make | check | docs | bench | fuzz | vendor | format | install | clean
 #   V=1 shows commands, DEBUG=1 and SAN=address|undefined|thread build in their own directories, SPEC=1 with fault points
 MAKEFLAGS += --no-builtin-rules
@@ -46,7 +47,7 @@ FUZZ := $(patsubst spec/fuzz/%.c,%,$(sort $(wildcard spec/fuzz/fuzz_*.c)))
 JOBS := -j$(shell nproc 2>/dev/null || echo 1)
 SUB = $(MAKE) --no-print-directory $(JOBS)
 
-.PHONY: all deps setup vendor run test ctest spec browser check docs docs-fresh bench fuzz fuzzers format install clean
+.PHONY: all deps setup vendor run test ctest spec browser contracts check docs docs-fresh bench fuzz fuzzers format install clean
 .PHONY: $(BUILD)/ctest
 .SECONDARY:
 all: $(BUILD)/ppv
@@ -105,6 +106,10 @@ spec: all
 	@BUILD=$(BUILD) T='$(T)' spec/run.sh lua $(F)
 browser: all vendor
 	@BUILD=$(BUILD) spec/run.sh browser
+
+contracts:
+	@spec/run.sh chain spec/chain/splitter.mjs spec/chain/forge.mjs
+	$(if $(FULL),@for t in differential forge; do FULL=1 nice -n 10 node spec/chain/$$t.mjs || exit 1; done)
 
 check: all docs-fresh
 	@failed=0; export BUILD=$(BUILD); \
