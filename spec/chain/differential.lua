@@ -3,6 +3,7 @@
 -- a file that passes the directory: it has `cases` and the key files `0`, `1`, ...
 local evm = require "ppv.evm"
 local json = require "ppv.json"
+local invoice = require "lib.invoice"
 
 local function unhex(s) return assert(evm.unhex(s)) end
 
@@ -46,6 +47,7 @@ local answer = {
     local t = { domain = c.domain, types = c.types, primary = c.primary, message = raw(c.primary, c.message, c.types) }
     return { text(evm.typed_hash(t)) }
   end,
+  invoice = function(c) return { text(evm.typed_hash(invoice.typed(c.invoice))) } end,
   sign = function(c)
     local sig = assert(evm.sign("differential" .. c.key, unhex(c.digest)))
     return { text(sig), (evm.recover(unhex(c.digest), sig)) }

@@ -1,29 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The own address on chains, proved by a signature of the browser's wallet or one pasted from elsewhere.
-import { ApiError, get, post, requireUser } from "./api.js";
+import { get, post, requireUser } from "./api.js";
+import { said, wallets } from "./evmwallet.js";
 import { $, badge, busy, confirmButton, failToast, field, fill, h, load, onSubmit, time, toast } from "./ui.js";
 
 await requireUser();
 const box = $("#address");
 
-// Wallets announce themselves (EIP-6963); an older one is window.ethereum.
-function wallets() {
-  return new Promise((resolve) => {
-    const found = [];
-    const hear = (e) => { if (!found.some((w) => w.info.uuid === e.detail.info.uuid)) found.push(e.detail); };
-    window.addEventListener("eip6963:announceProvider", hear);
-    window.dispatchEvent(new Event("eip6963:requestProvider"));
-    setTimeout(() => {
-      window.removeEventListener("eip6963:announceProvider", hear);
-      if (!found.length && window.ethereum) found.push({ info: { uuid: "", name: "Browser wallet" }, provider: window.ethereum });
-      resolve(found);
-    }, 200);
-  });
-}
-
 const bytes = (text) => "0x" + [...new TextEncoder().encode(text)].map((b) => b.toString(16).padStart(2, "0")).join("");
-const said = (error) => (error?.code === 4001 ? new ApiError("You rejected the request in your wallet. Nothing was changed.", { code: "wallet.rejected" })
-  : Number.isInteger(error?.code) ? new ApiError(`The wallet said: ${error.message}`, { code: "wallet.failed" }) : error);
 
 async function proveWith(wallet) {
   try {

@@ -219,7 +219,7 @@ function ownedPanel() {
 function guestForm() {
   const email = h("input", { type: "email", id: "guest-email", class: "form-control", maxlength: 254, autocomplete: "email", required: true, oninput: () => invalid(email, null) });
   const consent = h("div", {}), ways = h("div", { class: "d-grid gap-2" });
-  const redraw = () => fill(ways, free() ? freeButton() : methods().map(providerButton));
+  const redraw = () => fill(ways, free() ? freeButton() : [methods().map(providerButton), chainButton()]);
   consentBox(id).then((box) => { agreement = box; if (box) fill(consent, box.el); }).catch((error) => console.debug("consent", error));
   identify = async () => {
     const fine = email.value.trim() && email.checkValidity();
@@ -235,7 +235,7 @@ function guestForm() {
 }
 
 function guestPanel() {
-  const form = video.price_cents > 0 && options?.guest && methods().length ? guestForm() : null;
+  const form = video.price_cents > 0 && options?.guest && (methods().length || onChain()) ? guestForm() : null;
   fill(panel, h("div", { class: "card-body" }, choose(), priceTag(),
     h("p", {}, video.price_cents > 0 ? (sale() ? terms(sale()) : "Pay once, watch as often as you like.") : "Free to watch with an account."),
     h("a", { class: "btn btn-brand btn-lg w-100", id: "sign-in", href: signInUrl(here()) }, video.price_cents > 0 ? "Sign in to buy" : "Sign in to watch"),
@@ -283,7 +283,7 @@ function buyBody() {
   }
   consentBox(id).then((box) => { agreement = box; if (box) fill(consent, box.el); }).catch((error) => console.debug("consent", error));
   if (!wallet) {
-    if (!methods().length) body.append(notice("Buying is switched off at the moment.", "warning"));
+    if (!methods().length && !onChain()) body.append(notice("Buying is switched off at the moment.", "warning"));
   } else if (missing() > 0) {
     body.append(h("p", { class: "mb-2" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents, wallet.currency))),
       h("div", { class: "alert alert-warning py-2", id: "missing" }, "You need ", h("strong", { class: "amount" }, money(missing(), wallet.currency)), " more."),
@@ -291,7 +291,7 @@ function buyBody() {
   } else {
     body.append(h("p", { class: "mb-3" }, "In your wallet: ", h("strong", { class: "amount" }, money(wallet.balance_cents, wallet.currency))), buyButton());
   }
-  if (methods().length) body.append(h("div", { class: "d-grid gap-2 mt-3" }, methods().map(providerButton)));
+  if (methods().length || onChain()) body.append(h("div", { class: "d-grid gap-2 mt-3" }, methods().map(providerButton), chainButton()));
   if (user.guest) body.append(h("p", { class: "small wrap mt-3 mb-0" }, `The receipt goes to ${user.email}.`));
   body.append(h("p", { class: "small text-body-secondary mt-3 mb-0" }, terms(o)));
   return body;
@@ -313,6 +313,19 @@ function providerButton({ provider, title, price_cents: charge, currency }) {
     if (error.code === "sale.already_owned") return bought();
     return failToast(error);
   }) }, other ? `${title}: ${money(left, currency)}` : title);
+  return button;
+}
+
+// From a wallet of the browser, on a page of its own.
+const onChain = () => !!(sale() && options?.x402?.available);
+function chainButton() {
+  if (!onChain()) return null;
+  const button = h("button", { type: "button", class: "btn btn-outline-secondary", id: "chain", onclick: () => busy(button, async () => {
+    const more = fields();
+    if (!more || !await identify() || !await agreed()) return;
+    sessionStorage.setItem("chainpay", JSON.stringify({ video: id, due: money(due(sale()), sale().currency), more: { ...asked(), ...more } }));
+    location.assign("/public/chainpay.html" + query({ video_id: id, ref }));
+  }, failToast) }, "Pay from a crypto wallet");
   return button;
 }
 
