@@ -109,6 +109,7 @@ struct http_server {
     struct peer_table *peers;
     struct linger_set *lingers;
     char *hosts, *policy;
+    char keep[24]; /* how long clients may use an idle connection: less than we wait */
     int listen_fd, port, nconns, active, sweeps;
     bool need_run, running, draining, started_now, stopped, hsts;
     unsigned char random[1024];

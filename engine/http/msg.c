@@ -242,6 +242,8 @@ void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h
         default_header(m, h, nh, "X-Request-Id", r->id);
     if (r->last || r->s->draining)
         default_header(m, h, nh, "Connection", "close");
+    else
+        default_header(m, h, nh, "Keep-Alive", r->s->keep);
 }
 
 /* ---- answers ---- */

@@ -532,6 +532,8 @@ int http_server_new(struct loop *l, const struct http_conf *c, const struct http
     s->hsts = c->base_url && strncasecmp(c->base_url, "https://", 8) == 0;
     s->hosts = hosts_list(c);
     s->policy = msg_policy(c->media_origin ? c->media_origin : "");
+    int keep = (int)(s->conf.idle_us * 2 / 3 / SECOND);
+    snprintf(s->keep, sizeof s->keep, "timeout=%d", keep > 0 ? keep : 1);
     s->files = files_new();
     s->ready = ready_set_new();
     s->peers = peer_table_new();

@@ -361,6 +361,8 @@ static void alike(void)
         CHECK(!take(fd, body, &b));
         CHECK(strstr(b.p, body) && strstr(b.p, kind));
         CHECK(strstr(b.p, "nosniff") && strstr(b.p, "Cache-Control: no-store\r\n"));
+        CHECK((strstr(b.p, "Keep-Alive: timeout=") != NULL) !=
+              (strstr(b.p, "Connection: close") != NULL));
         const char *id = strstr(b.p, "X-Request-Id: ");
         CHECK(id && strlen(id) > 46 && !strstr(id + 14, "X-Request-Id: "));
         snprintf(ids[i], sizeof ids[i], "%.32s", id + 14);

@@ -138,16 +138,16 @@ export class Gateway {
     this.deliveries.push({ event, ...message });
     return message;
   }
-  /** Sends a message to the shop, again (twice at most) when the connection breaks without an answer. -> status */
-  static post(url, { headers, body }, tries = 3) {
+  /** Sends a message to the shop. -> status */
+  static post(url, { headers, body }) {
     return new Promise((resolve, reject) => {
-      const broken = e => tries > 1 && ["ECONNRESET", "EPIPE"].includes(e.code) ? resolve(Gateway.post(url, { headers, body }, tries - 1)) : reject(e);
       const req = http.request(url, { method: "POST", agent: Gateway.agent,
         headers: { "content-type": "application/json", "content-length": Buffer.byteLength(body), ...headers } },
-        res => { res.resume(); res.on("end", () => resolve(res.statusCode)); res.on("error", broken); });
-      req.on("error", broken);
+        res => { res.resume(); res.on("end", () => resolve(res.statusCode)); res.on("error", reject); });
+      req.on("error", reject);
       req.end(body);
     });
   }
-  static agent = new http.Agent({ keepAlive: true, maxSockets: 32 });
+  // With a timeout of its own it also heeds the server's Keep-Alive, so that no message meets a connection that is just being ended.
+  static agent = new http.Agent({ keepAlive: true, maxSockets: 32, timeout: 60000 });
 }
