@@ -108,8 +108,8 @@ browser: all vendor
 	@BUILD=$(BUILD) spec/run.sh browser
 
 contracts:
-	@spec/run.sh chain spec/chain/splitter.mjs spec/chain/forge.mjs
-	$(if $(FULL),@for t in differential forge; do FULL=1 nice -n 10 node spec/chain/$$t.mjs || exit 1; done)
+	@$(if $(FULL),for t in splitter differential forge; do FULL=1 nice -n 10 node spec/chain/$$t.mjs || exit 1; done,\
+	  spec/run.sh chain spec/chain/splitter.mjs spec/chain/forge.mjs)
 
 check: all docs-fresh
 	@failed=0; export BUILD=$(BUILD); \
