@@ -234,9 +234,9 @@ function M.explain(r)
   if type(r.reading) == "table" then
     add("Read: %d segments, %d of them with a plain mark; %d of %d pictures; %d uninterrupted runs%s", #r.reading.segments, r.marked,
       r.reading.used, r.reading.pictures, #r.reading.runs, r.reading.mirrored and "; the picture is mirrored" or "")
-  end
-  if type(r.reading) == "table" and r.reading.registration < M.SURE then
-    add("The pictures agree only to %.2f: the clip may show another take or another title.", r.reading.registration)
+    if r.reading.registration and r.reading.registration < M.SURE then
+      add("The pictures agree only to %.2f: the clip may show another take or another title.", r.reading.registration)
+    end
   end
   if r.candidates then add("Candidates: %d accounts", r.candidates) end
   for _, s in ipairs(r.suspects) do
