@@ -119,6 +119,7 @@ int tool_run(const struct tool *t)
     memset(&x, 0, sizeof x);
     x.t = t;
     x.w = (struct worker){.kind = t->spec ? WORKER_SPEC : WORKER_TOOL,
+                          .patient = t->file && bundle_find(t->bundle, t->file),
                           .root = t->root,
                           .conninfo = t->conninfo,
                           .ctl_fd = -1,

@@ -34,7 +34,7 @@
 
 #define TRUSTED_BUDGET_US 2000000
 #define TOOL_BUDGET_US 3600000000LL
-#define TOOL_TIMEOUT_MS 1800000
+#define PATIENT_MS 1800000
 #define RETIRED_US 60000000
 #define HOST_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]"
 
@@ -296,9 +296,7 @@ static int open_db(struct worker *w, const char *role, struct err *e)
     struct db_cfg c = {.conninfo = w->conninfo, .name = name};
     const char *read = conf_str("database_read");
     c.read_conninfo = read[0] ? read : NULL;
-    /* A command in a terminal may look at the whole of the books. */
-    c.write_timeout_ms =
-        w->kind == WORKER_TOOL ? TOOL_TIMEOUT_MS : (int)conf_int("statement_timeout") * 1000;
+    c.write_timeout_ms = w->patient ? PATIENT_MS : (int)conf_int("statement_timeout") * 1000;
     if (w->kind != WORKER_WEB) {
         c.nwrite = 4;
         c.nplugin = 1;

@@ -20,7 +20,8 @@ struct worker {
     int slot;  /* board slot */
     const char *root;
     const char *conninfo;
-    int ctl_fd; /* socketpair to the master, -1 = none */
+    int ctl_fd;   /* socketpair to the master, -1 = none */
+    bool patient; /* our own commands in a terminal: they may look at the whole of the books */
     struct loop *loop;
     struct db *db;
     struct fetch *fetch;
