@@ -546,6 +546,7 @@ create function ppv_grant_name(p_source text, p_username text) returns text
 $$;
 
 grant select (id, order_id, video_id, code_sealed, email, message, state, redeemed_by, redeemed_at, created_at) on gifts to ppv_app, ppv_worker;
+grant update (code_sealed) on gifts to ppv_app; -- the same code under a new master key
 revoke all on gifts from ppv_ro;
 grant execute on function ppv_gift_look(bytea), ppv_gift_redeem(bigint, bytea), ppv_grant_mail(bigint, citext, uuid, timestamptz),
     ppv_ungrant_mail(bigint, citext, uuid), ppv_grant_name(text, text) to ppv_app;

@@ -18,6 +18,7 @@ M.PLACES = {
   { name = "mail password", from = "settings", id = "key", get = "value ->> 'password'",
     set = "value = jsonb_set(value, '{password}', to_jsonb($2::text))", where = "key = 'smtp'" },
   { name = "payees' accounts", from = "payout_destinations", id = "id::text", get = "sealed", set = "sealed = $2", purpose = "payout" },
+  { name = "gift codes", from = "gifts", id = "id::text", get = "code_sealed", set = "code_sealed = $2", purpose = "gift" },
 }
 
 -- A sealed text begins with the name of its key; a film without files has the word none.

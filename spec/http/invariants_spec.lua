@@ -52,7 +52,8 @@ local WAYS = {
   { "M15 clearing", "update payments set state = 'returned' where state = 'credited'" },
   { "M15 clearing", "update ledger_entries e set account_id = " .. any "ledger_accounts where kind = 'platform' and name = 'bank'"
     .. " from ledger_accounts a where a.id = e.account_id and a.kind = 'clearing' and a.name = 'stripe' and e.txn_id = "
-    .. any "ledger_txns where kind = 'refund'" },
+    .. any("ledger_txns t where kind = 'refund' and exists (select from ledger_entries x join ledger_accounts y on y.id = x.account_id "
+      .. "where x.txn_id = t.id and y.name = 'stripe' and y.kind = 'clearing')") },
   { "M16 holds", "update ledger_accounts set held = held + 1 where kind = 'user' and held < balance" },
   { "M16 holds", "update holds set state = 'released' where cause like 'payout:%'" },
   { "M17 payouts", "update payouts set amount = amount + 1 where state = 'paid'" },
