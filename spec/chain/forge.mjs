@@ -45,7 +45,7 @@ await main(async () => {
   const built = JSON.parse(readFileSync(join(ROOT, "build/contracts/out/PPVSplitter.sol/PPVSplitter.json")));
   check("what was tested is what is deployed", built.bytecode.object === artifacts().PPVSplitter.bytecode);
   for (const [name, k] of invariant) note(`${name}: ${k.Invariant.runs} sequences, ${k.Invariant.calls} calls`);
-  if (!full) return;
+  if (!full || !all.length) return; // a run that was cut off leaves the figures of the last whole one
   const [lines, statements, branches, functions] = coverage();
   check("each property has run 100,000 times", fuzz.every(([, k]) => k.Fuzz.runs >= 100000));
   check("1,000 sequences of 100 calls", invariant.every(([, k]) => k.Invariant.runs >= 1000 && k.Invariant.calls >= 100000));
