@@ -17,8 +17,8 @@ create table chains (
     treasury text check (treasury ~ '^0x[0-9a-f]{40}$'),
     finality text not null default 'finalized' check (finality in ('finalized', 'safe', 'count')),
     confirmations integer not null default 1 check (confirmations between 1 and 10000), -- least number of blocks, whatever the finality
-    rpc text not null default '',          -- sealed address of the node; rpc2: a second source
-    rpc2 text not null default '',
+    rpc_sealed text not null default '',   -- address of the node; rpc2: a second source
+    rpc2_sealed text not null default '',
     second_above bigint default 50000 check (second_above >= 0), -- minor units of the price from which both sources must agree; null = never
     range integer not null default 2000 check (range between 1 and 100000), -- most blocks asked for at a time
     poll_s integer not null default 12 check (poll_s between 1 and 3600),

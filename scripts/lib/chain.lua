@@ -2,22 +2,24 @@
 -- Chains and tokens that can be paid with, and what an order's payment on chain looks like.
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
+local evm = require "ppv.evm"
 local json = require "ppv.json"
 local errors = require "lib.errors"
 local rpc = require "lib.rpc"
 
 local M = { NATIVE = "0x" .. ("0"):rep(40) }
 
-M.PAID = "0x" .. crypto.keccak256("Paid(bytes32,address,address,uint256,bytes32)", "hex")
-M.SHARE = "0x" .. crypto.keccak256("Share(bytes32,address,uint256,bool)", "hex")
+M.PAID = evm.topic "Paid(bytes32,address,address,uint256,bytes32)"
+M.SHARE = evm.topic "Share(bytes32,address,uint256,bool)"
 
-local COLUMNS = [[c.chain_id, c.name, c.testnet, c.enabled, c.contract, c.code_hash, c.start_block, c.treasury, c.finality, c.confirmations, c.rpc,
-  c.rpc2, c.second_above, c.range, c.poll_s, c.explorer, c.head, c.head2, extract(epoch from c.head_at)::bigint as head_at, c.final,
+local COLUMNS = [[c.chain_id, c.name, c.testnet, c.enabled, c.contract, c.code_hash, c.start_block, c.treasury, c.finality, c.confirmations,
+  c.rpc_sealed as rpc, c.rpc2_sealed as rpc2, c.second_above, c.range, c.poll_s, c.explorer, c.head, c.head2,
+  extract(epoch from c.head_at)::bigint as head_at, c.final,
   extract(epoch from c.checked_at)::bigint as checked_at, c.problem, c.problem2, k.block_number as cursor, k.block_hash as cursor_hash]]
 local FROM = " from chains c left join chain_cursors k on k.chain_id = c.chain_id "
 
 -- A chain that lacks one of these cannot be paid on.
-M.READY = "c.enabled and c.contract is not null and c.treasury is not null and c.rpc <> ''"
+M.READY = "c.enabled and c.contract is not null and c.treasury is not null and c.rpc_sealed <> ''"
 
 --- Rows of chains; where: SQL after "where". Yields.
 function M.list(where, ...) return db.query("select " .. COLUMNS .. FROM .. "where " .. where .. " order by c.chain_id", ...) end

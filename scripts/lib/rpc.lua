@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- JSON-RPC to a node of an EVM chain. Quantities stay text: decimal digits where they may exceed 2^53, Lua numbers only for what
 -- cannot (blocks, times, indexes). A node may lag, lie and fail; nothing here concludes anything from silence.
+local evm = require "ppv.evm"
 local fetch = require "ppv.fetch"
 local json = require "ppv.json"
 local errors = require "lib.errors"
@@ -33,22 +34,10 @@ function M.quantity(n)
   return "0x" .. out
 end
 
---- Hex of any length (up to 32 bytes) -> decimal digits; nil for what is no hex. Exact: limbs of seven decimal digits.
+--- Hex of any length (up to 32 bytes) -> decimal digits; nil for what is no hex.
 function M.decimal(v)
   if type(v) ~= "string" or not v:find "^0x%x+$" or #v > 66 then return nil end
-  local limbs = { 0 }
-  for i = 3, #v do
-    local carry = tonumber(v:sub(i, i), 16)
-    for k = 1, #limbs do
-      local n = limbs[k] * 16 + carry
-      limbs[k] = n % 10000000
-      carry = (n - limbs[k]) / 10000000
-    end
-    if carry > 0 then limbs[#limbs + 1] = carry end
-  end
-  local out = { ("%d"):format(limbs[#limbs]) }
-  for k = #limbs - 1, 1, -1 do out[#out + 1] = ("%07d"):format(limbs[k]) end
-  return table.concat(out)
+  return evm.decode({ "uint256" }, evm.unhex("0x" .. ("0"):rep(66 - #v) .. v:sub(3)))[1]
 end
 
 --- 32 bytes as lower-case "0x" text, else nil.
@@ -99,11 +88,19 @@ function Node:call(method, params)
   return answer.result
 end
 
+--- As call, of a method whose answer is a quantity: decimal digits | nil, err (rpc.down also for what is none). Yields.
+function Node:quantity(method, params)
+  local v, err = self:call(method, params)
+  if v == nil then return nil, err end
+  local n = M.decimal(v)
+  if n then return n end
+  return down(self, "no readable answer to " .. method)
+end
+
 --- The chain's id as a number. Yields.
 function Node:chain_id()
-  local v, err = self:call "eth_chainId"
-  if v == nil then return nil, err end
-  return M.number(v) or down(self, "no readable chain id")
+  local n, err = self:quantity "eth_chainId"
+  return n and tonumber(n), err
 end
 
 --- {number, hash, time, parent} of a block (a number or a tag), false when the node does not have it. Yields.
@@ -154,7 +151,20 @@ end
 
 --- Answer data of a call that changes nothing, at a block (number or tag). Yields.
 function Node:view(to, data, at)
-  return self:call("eth_call", { { to = to, data = data }, type(at) == "number" and M.quantity(at) or at or "latest" })
+  local v, err = self:call("eth_call", { { to = to, data = data }, type(at) == "number" and M.quantity(at) or at or "latest" })
+  if v == nil then return nil, err end
+  if type(v) == "string" then return v end
+  return down(self, "no readable answer of the contract")
+end
+
+--- As view, of a function that answers one number or bool: decimal digits | nil, err. A contract that is not there answers nothing,
+--- which is none. Yields.
+function Node:read(to, data, at)
+  local v, err = self:view(to, data, at)
+  if not v then return nil, err end
+  local n = #v == 66 and M.decimal(v)
+  if n then return n end
+  return down(self, "no readable number of the contract")
 end
 
 return M

@@ -18,6 +18,8 @@ M.PLACES = {
   { name = "mail password", from = "settings", id = "key", get = "value ->> 'password'",
     set = "value = jsonb_set(value, '{password}', to_jsonb($2::text))", where = "key = 'smtp'" },
   { name = "payees' accounts", from = "payout_destinations", id = "id::text", get = "sealed", set = "sealed = $2", purpose = "payout" },
+  { name = "chains' nodes", from = "chains", id = "chain_id::text", get = "rpc_sealed", set = "rpc_sealed = $2" },
+  { name = "chains' second nodes", from = "chains", id = "chain_id::text", get = "rpc2_sealed", set = "rpc2_sealed = $2" },
   { name = "gift codes", from = "gifts", id = "id::text", get = "code_sealed", set = "code_sealed = $2", purpose = "gift" },
 }
 

@@ -2,14 +2,13 @@
 -- One look at a chain: what was paid, what vanished, what is final. Everything is read again from the last final block to the head
 -- each time, so a lost connection, a lagging node or a reorganisation needs no other path than the usual one. A node that is
 -- silent or behind proves nothing: only another block at the same height means that a block is gone.
-local crypto = require "ppv.crypto"
 local db = require "ppv.db"
+local evm = require "ppv.evm"
 local json = require "ppv.json"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
 local chain = require "lib.chain"
 local errors = require "lib.errors"
-local rpc = require "lib.rpc"
 local settle = require "lib.settle"
 
 local M = { RANGES = 200 } -- most ranges of a pass; a longer way back goes on in the next one
@@ -26,7 +25,7 @@ local function guard(c, node)
   code, err = node:call("eth_getCode", { c.contract, "latest" })
   if code == nil then return nil, err end
   if type(code) ~= "string" or #code <= 2 then return errors.fail("chain.contract", "there is no contract at " .. c.contract) end
-  if c.code_hash and "0x" .. crypto.keccak256(crypto.hex_decode(code:sub(3)), "hex") ~= c.code_hash then
+  if c.code_hash and evm.hex(evm.keccak256(evm.unhex(code) or "")) ~= c.code_hash then
     return errors.fail("chain.contract", "the contract's code is not what was deployed")
   end
   proved[key] = true
@@ -242,13 +241,10 @@ local function sweep(c, node, final)
   local rows, err = db.query([[select i.id, i.from_block from chain_invoices i where i.chain_id = $1 and not i.swept and i.deadline < to_timestamp($2)
     order by i.deadline limit 50]], c.chain_id, final.time)
   if not rows then return nil, err end
-  local selector = "0x" .. crypto.keccak256("used(bytes32)", "hex"):sub(1, 8)
   for _, i in ipairs(rows) do
-    local answer
-    answer, err = node:view(c.contract, selector .. i.id:sub(3), final.number)
-    if answer == nil then return nil, err end
-    local used = rpc.decimal(answer)
-    if not used then return errors.fail("rpc.down", node.name .. " gave no readable answer of the contract") end
+    local used
+    used, err = node:read(c.contract, evm.call("used(bytes32)", evm.unhex(i.id)), final.number)
+    if not used then return nil, err end
     local known = db.one("select 1 as yes from chain_payments where invoice_id = $1 and chain_id = $2 and state <> 'orphaned'", i.id, c.chain_id)
     if used == "0" then
       db.exec("update chain_invoices set swept = true where id = $1", i.id)

@@ -46,9 +46,9 @@ local function word(address) return "0x" .. ("0"):rep(24) .. address:sub(3):lowe
 
 -- Was the authorization used? true, false | nil, err
 local function is_used(cfg, x)
-  local data, err = cfg.node:view(x.asset, evm.call("authorizationState(address,bytes32)", evm.address(x.payer), evm.unhex(x.nonce)))
-  if not data then return nil, err or errors.new("rpc.down", "no answer") end
-  return rpc.decimal(data) ~= "0"
+  local n, err = cfg.node:read(x.asset, evm.call("authorizationState(address,bytes32)", evm.address(x.payer), evm.unhex(x.nonce)))
+  if not n then return nil, err end
+  return n ~= "0"
 end
 
 --- Would it go through now? true | nil, err: payment.x402 with .reason when the chain refuses it. from_block on success. Yields.
@@ -66,9 +66,9 @@ function M.precheck(cfg, p)
   if used == nil then return nil, err end
   if used then return no "invalid_exact_evm_nonce_already_used" end
   local has
-  has, err = cfg.node:view(cfg.asset, evm.call("balanceOf(address)", p.from))
+  has, err = cfg.node:read(cfg.asset, evm.call("balanceOf(address)", p.from))
   if not has then return nil, err end
-  if evm.cmp(rpc.decimal(has) or "0", p.value) < 0 then return no "insufficient_funds" end
+  if evm.cmp(has, p.value) < 0 then return no "insufficient_funds" end
   local fine
   fine, err = cfg.node:view(cfg.asset, x402.calldata(p))
   if fine == nil then
@@ -76,9 +76,8 @@ function M.precheck(cfg, p)
     return nil, err
   end
   local head
-  head, err = cfg.node:call "eth_blockNumber"
-  if not head then return nil, err end
-  return rpc.number(head)
+  head, err = cfg.node:quantity "eth_blockNumber"
+  return head and tonumber(head), err
 end
 
 --- Claims the authorization for an order. row | nil, err: request.conflict when it is claimed already, or the order has one under way. Yields.
@@ -119,9 +118,9 @@ end
 -- {tip, cap} in wei per gas; each try is a quarter dearer, as nodes replace a waiting transaction only then; six times at most.
 local function fees(cfg, tries)
   local head, err = cfg.node:call("eth_getBlockByNumber", { "latest", false })
-  if not head then return nil, err end
-  local base = rpc.decimal(head.baseFeePerGas or "0x0") or "0"
-  local tip = rpc.decimal(cfg.node:call "eth_maxPriorityFeePerGas" or nil) or "1000000"
+  if head == nil then return nil, err end
+  local base = type(head) == "table" and rpc.decimal(head.baseFeePerGas) or "0"
+  local tip = cfg.node:quantity "eth_maxPriorityFeePerGas" or "1000000"
   local factor = math.floor(100 * 1.25 ^ math.min(tries, 8))
   tip = evm.muldiv(tip, factor, 100, "up")
   return { tip = tip, cap = evm.add(evm.muldiv(base, 2 * factor, 100, "up"), tip) }
@@ -133,18 +132,18 @@ local function relay(cfg, x)
   if not from then return errors.fail("payment.not_configured", "the key `relayer` is missing: " .. tostring(err.message), { status = 503 }) end
   local data = x402.calldata(signed(x))
   local gas, count, fee
-  gas, err = cfg.node:call("eth_estimateGas", { { from = from, to = x.asset, data = data } })
+  gas, err = cfg.node:quantity("eth_estimateGas", { { from = from, to = x.asset, data = data } })
   if not gas then return nil, err end
-  count, err = cfg.node:call("eth_getTransactionCount", { from, "latest" })
+  count, err = cfg.node:quantity("eth_getTransactionCount", { from, "latest" })
   if not count then return nil, err end
   fee, err = fees(cfg, x.tries)
   if not fee then return nil, err end
   local row
-  row, err = db.one("select ppv_x402_number($1, $2, $3) as n", x.id, from:lower(), rpc.number(count))
+  row, err = db.one("select ppv_x402_number($1, $2, $3) as n", x.id, from:lower(), tonumber(count))
   if not row then return nil, err end
   if not row.n then return errors.fail("engine.busy", "too many payments are under way", { retry = true }) end
   local raw, hash = evm.raw_transaction({ chain_id = cfg.chain_id, nonce = row.n, tip = fee.tip, fee_cap = fee.cap, value = 0, to = evm.address(x.asset),
-    gas = evm.muldiv(rpc.decimal(gas), 13, 10, "up"), data = data }, M.RELAYER)
+    gas = evm.muldiv(gas, 13, 10, "up"), data = data }, M.RELAYER)
   if not raw then return nil, hash end
   local done
   done, err = db.exec("update x402_payments set tx_hash = $2 where id = $1 and state = 'sent'", x.id, hash)
@@ -198,8 +197,10 @@ local function search(cfg, x, head)
     local to = math.min(from + CHUNK - 1, head)
     local list, err = cfg.node:call("eth_getLogs", { { address = x.asset, topics = json.array { USED, word(x.payer), x.nonce },
       fromBlock = rpc.quantity(from), toBlock = rpc.quantity(to) } })
-    if not list then return nil, err end
-    for _, l in ipairs(list) do if rpc.hash(l.transactionHash) and l.removed ~= true then return rpc.hash(l.transactionHash) end end
+    if list == nil then return nil, err end
+    for _, l in ipairs(type(list) == "table" and list or {}) do
+      if rpc.hash(l.transactionHash) and l.removed ~= true then return rpc.hash(l.transactionHash) end
+    end
     from = to + 1
   end
   return false

@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Payments on chain where a real chain cannot misbehave on demand: nodes that lag, lie, forget, disagree and fall silent. The peer is
 -- scripted at the level of HTTP; spec/chain/watch.mjs does the rest on a real chain.
-local cache = require "ppv.cache"
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local evm = require "ppv.evm"
@@ -105,16 +104,13 @@ describe("payments on chain", function()
     end
     for key, value in pairs { ["splitter environment"] = '"live"', ["fixed_rate tokens"] = '"USDC/USD = 0.9998, COIN/USD = 2500.5"' } do
       local plugin, name = key:match "^(%S+) (%S+)$"
-      assert(db.exec([[insert into plugin_settings (plugin, key, value) values ($1, $2, $3::jsonb)
-        on conflict (plugin, key) do update set value = excluded.value]], plugin, name, value))
-      cache.del("plugset:" .. plugin)
+      h.plugin(plugin, name, value)
     end
   end)
   lazy_teardown(function()
     fetch.request = real
-    db.exec("delete from plugin_settings where plugin in ('splitter', 'fixed_rate')")
     db.exec("update chains set enabled = false where chain_id = $1", CHAIN)
-    for _, name in ipairs { "splitter", "fixed_rate" } do cache.del("plugset:" .. name) end
+    for _, name in ipairs { "splitter", "fixed_rate" } do h.plugin(name) end
   end)
   before_each(function()
     node, other = new_peer(), new_peer()
@@ -123,7 +119,7 @@ describe("payments on chain", function()
     -- every specification has a chain of its own
     db.exec("update chains set enabled = false where chain_id = $1", CHAIN)
     CHAIN = CHAIN + 1
-    assert(db.exec([[insert into chains (chain_id, name, testnet, enabled, contract, treasury, finality, confirmations, rpc, start_block, second_above)
+    assert(db.exec([[insert into chains (chain_id, name, testnet, enabled, contract, treasury, finality, confirmations, rpc_sealed, start_block, second_above)
       values ($1, 'Scripted', false, true, $2, $3, 'count', 12, $4, 2, null)]], CHAIN, CONTRACT, TREASURY, crypto.seal(NODE)))
     assert(db.exec([[insert into pay_tokens (chain, chain_id, symbol, decimals, token_kind, erc20_address, is_active)
       values ('Scripted', $1, 'USDC', 6, 'ERC20', $2, true), ('Scripted', $1, 'COIN', 18, 'NATIVE', null, true)]], CHAIN, USDC))
@@ -156,7 +152,9 @@ describe("payments on chain", function()
     return db.one([[select p.state, p.problem, p.sources from chain_payments p join orders o on o.id = p.order_id
       where o.uid = $1::uuid order by p.id desc limit 1]], o.uid)
   end
-  local function second(above) assert(db.exec("update chains set rpc2 = $2, second_above = $3 where chain_id = $1", CHAIN, crypto.seal(OTHER), above)) end
+  local function second(above)
+    assert(db.exec("update chains set rpc2_sealed = $2, second_above = $3 where chain_id = $1", CHAIN, crypto.seal(OTHER), above))
+  end
   local function mirror() other.blocks, other.receipts, other.used = node.blocks, node.receipts, node.used end
   local function problem() return db.one("select problem from chains where chain_id = $1", CHAIN).problem end
 
@@ -271,13 +269,20 @@ describe("payments on chain", function()
     assert(pass())
     assert.equal("provisional", payment(p).state)
     local function says(status, body) return function() return { status = status, headers = {}, body = body } end end
+    local function answers(result) -- to the very question
+      return function(req) return says(200, json.encode { jsonrpc = "2.0", id = json.decode(req.body).id, result = result })() end
+    end
     for _, broken in ipairs { function() return nil, { code = "net.failed", message = "x" } end, says(502, "<html>"), says(200, "{}"), says(200, "[1]"),
-      says(200, '{"jsonrpc":"2.0","id":999,"result":"0x1"}') } do
+      says(200, '{"jsonrpc":"2.0","id":999,"result":"0x1"}'), answers(nil), answers "soup", answers {}, answers "0x" } do
       wire.fault, node.wrong = broken, {}
       local ok, err = pass()
       assert.is_nil(ok)
       assert.equal("rpc.down", err.code)
       assert.is_nil(tostring(err.message):find("127.0.0.1", 1, true))
+      local n, why = rpc.node(NODE):quantity "eth_gasPrice"
+      assert.equal("nil rpc.down", tostring(n) .. " " .. why.code)
+      n, why = rpc.node(NODE):read("0x" .. ("1"):rep(40), "0x")
+      assert.equal("nil rpc.down", tostring(n) .. " " .. why.code)
     end
     wire.fault = nil
     assert.equal("provisional", payment(p).state)

@@ -118,6 +118,17 @@ function M.make.money(admin, who, amount)
   assert(r.status == 200, r.body)
 end
 
+--- Sets a setting of a plugin to JSON text; without key takes all of them back.
+function M.plugin(name, key, value)
+  if key then
+    assert(db.exec([[insert into plugin_settings (plugin, key, value) values ($1, $2, $3::jsonb)
+      on conflict (plugin, key) do update set value = excluded.value]], name, key, value))
+  else
+    assert(db.exec("delete from plugin_settings where plugin = $1", name))
+  end
+  cache.del("plugset:" .. name)
+end
+
 function M.balance(who) return who:get("/api/wallet/balance").json.balance_cents end
 
 --- Every breach of the ledger's invariants; a specification asserts that it is empty.

@@ -109,12 +109,13 @@ local function save(ctx, input)
   end
   local done
   done, err = db.tx(function(tx)
-    local n, e = tx.exec([[insert into chains (chain_id, name, testnet, enabled, contract, code_hash, start_block, treasury, finality, confirmations, rpc,
-      rpc2, second_above, range, poll_s, explorer) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+    local n, e = tx.exec([[insert into chains (chain_id, name, testnet, enabled, contract, code_hash, start_block, treasury, finality, confirmations,
+      rpc_sealed, rpc2_sealed, second_above, range, poll_s, explorer) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
       on conflict (chain_id) do update set name = excluded.name, enabled = excluded.enabled, contract = excluded.contract, code_hash = excluded.code_hash,
       start_block = excluded.start_block, treasury = excluded.treasury, finality = excluded.finality, confirmations = excluded.confirmations,
-      rpc = excluded.rpc, rpc2 = excluded.rpc2, second_above = excluded.second_above, range = excluded.range, poll_s = excluded.poll_s,
-      explorer = excluded.explorer, problem = '', checked_at = null, updated_at = now()]], c.chain_id, c.name, c.testnet, c.enabled, c.contract, c.code_hash,
+      rpc_sealed = excluded.rpc_sealed, rpc2_sealed = excluded.rpc2_sealed, second_above = excluded.second_above, range = excluded.range,
+      poll_s = excluded.poll_s, explorer = excluded.explorer, problem = '', checked_at = null, updated_at = now()]],
+      c.chain_id, c.name, c.testnet, c.enabled, c.contract, c.code_hash,
       c.start_block, c.treasury, c.finality, c.confirmations, c.rpc, c.rpc2, c.second_above, c.range, c.poll_s, c.explorer)
     if not n then return nil, e end
     return audit.write(tx, ctx, "chain.set", "chain:" .. ("%.0f"):format(c.chain_id), { enabled = c.enabled, contract = c.contract,
@@ -131,12 +132,10 @@ local function token(ctx, input)
   if input.erc20 then
     local node = chain.node(c, "rpc")
     if not node then return errors.fail("chain.not_set_up", "A node is needed first.") end
-    local word
-    word, err = node:view(input.erc20, evm.call "decimals()")
-    if word == nil then return nil, err end
-    if tonumber(rpc.decimal(word) or "-1") ~= input.decimals then
-      return errors.fail("chain.decimals", "The token's contract says " .. (rpc.decimal(word) or "nothing") .. " decimals.")
-    end
+    local n
+    n, err = node:read(input.erc20, evm.call "decimals()")
+    if not n then return nil, err end
+    if tonumber(n) ~= input.decimals then return errors.fail("chain.decimals", "The token's contract says " .. n .. " decimals.") end
   end
   local ok
   ok, err = db.tx(function(tx)
