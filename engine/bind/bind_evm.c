@@ -146,16 +146,24 @@ static int l_decode(lua_State *L)
     return 1;
 }
 
+/* The digest of the signature in argument 1; false with e set when it is none. */
+static bool signature_digest(lua_State *L, uint8_t md[32], struct err *e)
+{
+    struct str sig = lx_str(L, 1, 1, TYPE_MAX);
+    if (!abi_signature(bind_evmval_arena(), sig, e))
+        return false;
+    digest_keccak256(sig.p, sig.n, md);
+    return true;
+}
+
 /* ppv.evm.selector(signature: string) -> string | nil, err
  * The 4 bytes that choose a function: "transfer(address,uint256)". Phases: any. Errors: input.invalid. Since 1.0 */
 static int l_selector(lua_State *L)
 {
     struct err e = {0};
     uint8_t md[32];
-    struct str sig = lx_str(L, 1, 1, TYPE_MAX);
-    if (!abi_signature(bind_evmval_arena(), sig, &e))
+    if (!signature_digest(L, md, &e))
         return lx_fail(L, &e);
-    digest_keccak256(sig.p, sig.n, md);
     lua_pushlstring(L, (char *)md, 4);
     return 1;
 }
@@ -167,10 +175,8 @@ static int l_topic(lua_State *L)
 {
     struct err e = {0};
     uint8_t md[32];
-    struct str sig = lx_str(L, 1, 1, TYPE_MAX);
-    if (!abi_signature(bind_evmval_arena(), sig, &e))
+    if (!signature_digest(L, md, &e))
         return lx_fail(L, &e);
-    digest_keccak256(sig.p, sig.n, md);
     return bind_evmval_push_hex(L, md, sizeof md);
 }
 

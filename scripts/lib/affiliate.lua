@@ -54,7 +54,8 @@ local function wrong(lines, sale)
 end
 M.wrong = wrong
 
-local function refuse(rule, video, why)
+-- Says that a rule lost its commission: in the log, the figures and the audit. Returns no lines. Yields.
+function M.refuse(rule, video, why)
   log.error("affiliate.refused", { rule = rule, video = video.id, why = why })
   metrics.count("affiliate_refused_total", 1)
   db.exec("select ppv_audit(null, 'affiliate.refused', $1, jsonb_build_object('rule', $2::text, 'why', $3::text))",
@@ -78,12 +79,19 @@ end
 -- Runs the chosen rule on a sale table: lines as M.split gives them, none when it was wrong, and the rule's name. Yields.
 function M.lines(sale, video)
   local p, err = registry.chosen("affiliate", "percent")
-  if not p then return refuse(tostring(err.message), video, "no active rule"), nil end
+  if not p then return M.refuse(tostring(err.message), video, "no active rule"), nil end
   local c, cerr = registry.context(p)
-  if not c then return refuse(p.name, video, tostring(cerr.message)), p.name end
+  if not c then return M.refuse(p.name, video, tostring(cerr.message)), p.name end
   local lines, why = M.split(p, c.settings, sale)
-  if not lines then return refuse(p.name, video, why), p.name end
+  if not lines then return M.refuse(p.name, video, why), p.name end
   return lines, p.name
+end
+
+--- A sale as rules see it. s: the fields but referrers; direct, first: who may earn, nil for nobody.
+function M.sale(s)
+  s.referrers = { s.direct }
+  if s.first and s.first ~= s.direct then s.referrers[#s.referrers + 1] = s.first end
+  return s
 end
 
 -- A user who may earn on this sale, else false.
@@ -122,15 +130,12 @@ function M.quote(ctx, video, buyer_id, code, split)
   if first == nil then return nil, ferr end
   local bought, berr = db.read_one("select 1 as yes from orders where buyer_id = $1 and paid_at is not null limit 1", buyer_id)
   if bought == nil then return nil, berr end
-  local referrers = {}
-  if direct then referrers[1] = direct end
-  if first and first ~= direct then referrers[#referrers + 1] = first end
   -- Somebody who buys through their own link reads why it earns nothing.
   local own = who == buyer_id and { to = buyer_id, amount = 0, refused = "self" } or nil
-  if #referrers == 0 then return { own }, program.pct end
-  local sale = { video = video.id, amount = video.net or video.price, currency = video.currency, fee = split.platform,
+  if not direct and not first then return { own }, program.pct end
+  local sale = M.sale { video = video.id, amount = video.net or video.price, currency = video.currency, fee = split.platform,
     creator_share = split.creator, pct = program.pct, buyer = buyer_id, creator = video.owner_id,
-    direct = direct or nil, first = first or nil, referrers = referrers, new_buyer = bought == false }
+    direct = direct or nil, first = first or nil, new_buyer = bought == false }
   local lines, rule = M.lines(sale, video)
   lines[#lines + 1] = own
   return note_link(lines, direct), program.pct, rule

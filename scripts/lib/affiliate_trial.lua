@@ -24,13 +24,10 @@ local SALES = [[select o.id, o.uid::text as order_uid, o.video_id::text as video
 
 -- The sale as the rule sees it. pct: nil = as it was then.
 local function sale_of(row, pct)
-  local referrers = {}
   local direct = row.direct and row.direct ~= row.buyer and row.direct ~= row.creator and row.direct or nil
   local first = row.first and row.first ~= row.buyer and row.first ~= row.creator and row.first or nil
-  if direct then referrers[1] = direct end
-  if first and first ~= direct then referrers[#referrers + 1] = first end
-  return { video = row.video, amount = row.amount, currency = row.currency, fee = row.fee, creator_share = row.creator_share, pct = pct or row.pct,
-    buyer = row.buyer, creator = row.creator, direct = direct, first = first, referrers = referrers, new_buyer = row.new_buyer }
+  return affiliate.sale { video = row.video, amount = row.amount, currency = row.currency, fee = row.fee, creator_share = row.creator_share,
+    pct = pct or row.pct, buyer = row.buyer, creator = row.creator, direct = direct, first = first, new_buyer = row.new_buyer }
 end
 
 local function tally(out, row, lines, why)

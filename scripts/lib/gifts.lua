@@ -2,6 +2,7 @@
 -- Codes of gifts: 100 random bits in letters that are not mistaken for others, hashed to be found, sealed to be read by who paid.
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
+local errors = require "lib.errors"
 
 local M = { PURPOSE = "gift" }
 local LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ" -- 32
@@ -28,10 +29,15 @@ function M.hash(text)
   return s and db.bytes(crypto.sha256(s))
 end
 
--- What the ledger keeps of a new gift. input: gift_email?, gift_message?
-function M.make(input)
+-- Notes in v.what, for the ledger, that the purchase is a gift, when it is to be one; a gift is a title for good. input: gift, offer?,
+-- gift_email?, gift_message?. true | nil, err
+function M.take(v, input)
+  if not input.gift then return true end
+  if (input.offer or "purchase") ~= "purchase" then return errors.fail("gift.offer", "Only a title for good can be given to somebody.") end
   local code = M.new()
-  return { hash = crypto.sha256(M.clean(code), "hex"), sealed = crypto.seal(code, M.PURPOSE), email = input.gift_email, message = input.gift_message }
+  v.what.gift = { hash = crypto.sha256(M.clean(code), "hex"), sealed = crypto.seal(code, M.PURPOSE), email = input.gift_email,
+    message = input.gift_message }
+  return true
 end
 
 function M.read(sealed) return crypto.open(sealed, M.PURPOSE) end

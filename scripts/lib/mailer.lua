@@ -5,6 +5,7 @@ local db = require "ppv.db"
 local json = require "ppv.json"
 local mail = require "ppv.mail"
 local config = require "lib.config"
+local display = require "lib.display"
 local html = require "lib.html"
 local settings = require "lib.settings"
 
@@ -93,6 +94,14 @@ function M.defang(text) return (text:gsub("%a[%w+.-]*://", ""):gsub("[wW][wW][wW
 function M.queue(tx, to, template, values)
   return (tx or db).exec("select ppv_job_add('mail', $1::jsonb, null, null, now(), 5, 6, null)",
     json.encode { to = to, template = template, values = values })
+end
+
+-- Tells a creator of a paid order (its uid). Yields.
+function M.sold(order)
+  local o = db.one([[select u.email::text as email, ppv_order_title(o, v.title) as title, o.price, o.creator, o.currency::text as currency
+    from orders o join users u on u.id = o.creator_id join videos v on v.id = o.video_id where o.uid = $1::uuid]], order)
+  if not o then return end
+  M.queue(nil, o.email, "sale", { title = o.title, amount = display.money(o.price, o.currency), share = display.money(o.creator, o.currency) })
 end
 
 return M

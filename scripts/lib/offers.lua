@@ -98,12 +98,6 @@ function M.charge(t, price)
   return row.n
 end
 
--- A gift is a title for good. true | nil, err
-function M.giveable(input)
-  if (input.offer or "purchase") == "purchase" then return true end
-  return errors.fail("gift.offer", "Only a title for good can be given to somebody.")
-end
-
 -- What can be spent, by currency. Yields.
 function M.balances(user)
   local rows, err = db.read([[select currency::text as currency, balance - held as free from ledger_accounts
@@ -121,6 +115,21 @@ function M.by_wallet(o, wished, balances)
   return { price = price, currency = c, charge = price, charge_currency = c }
 end
 
+-- How an offer is paid for: with a provider, or from the wallet (p = nil). Most have one price, and nothing is to choose. Yields.
+local function terms(ctx, o, p)
+  local one = next(o.prices, next(o.prices)) == nil
+  if one and (not p or payments.takes(p, o.currency)) then
+    return { price = o.price, currency = o.currency, charge = o.price, charge_currency = o.currency }
+  end
+  local wished, err = M.currency(ctx)
+  if err then return nil, err end
+  if p then return M.with(o, wished, p) end
+  local have
+  have, err = M.balances(ctx.user.id)
+  if not have then return nil, err end
+  return M.by_wallet(o, wished, have)
+end
+
 -- The offer that is bought. v: row of the title; gets price and currency of the sale, `what` for the ledger, and `asked`, the price that
 -- the ledger compares: 0 (= refused there, after the replay of a known request) when the buyer saw another one. input: offer, price_cents?,
 -- currency? (of that price). p: the provider, or nil = the wallet. -> terms | nil, err. Yields.
@@ -131,17 +140,8 @@ function M.pick(ctx, v, input, p)
   for _, x in ipairs(list) do if x.offer == wanted then o = x end end
   if not o and wanted ~= "purchase" then return errors.fail("offer.gone", "This offer is not available any more.") end
   o = o or { price = v.price, currency = v.currency, prices = { [v.currency] = v.price } } -- free: refused by the ledger
-  local wished
-  wished, err = M.currency(ctx)
-  if err then return nil, err end
   local t
-  if p then
-    t, err = M.with(o, wished, p)
-  else
-    local have
-    have, err = M.balances(ctx.user.id)
-    t = have and M.by_wallet(o, wished, have)
-  end
+  t, err = terms(ctx, o, p)
   if not t then return nil, err end
   v.price, v.currency, v.what = t.price, t.currency, { offer = wanted, currency = t.currency }
   v.asked = input.price_cents and input.price_cents ~= o.prices[input.currency or o.currency] and 0 or t.price

@@ -10,7 +10,6 @@ local chain = require "lib.chain"
 local context = require "lib.ctx"
 local crash = require "lib.crash"
 local desk = require "lib.desk"
-local display = require "lib.display"
 local errors = require "lib.errors"
 local invoice = require "lib.invoice"
 local mailer = require "lib.mailer"
@@ -92,11 +91,7 @@ local function announce(o, r)
   log.info("order." .. r.state, { order = o.uid, provider = o.method, why = r.why })
   if r.state ~= "paid" then return end
   metrics.count("sales_total", 1)
-  local seller = db.one([[select u.email::text as email, o.creator from orders o join users u on u.id = o.creator_id where o.id = $1]], o.id)
-  if seller then
-    mailer.queue(nil, seller.email, "sale", { title = o.title, amount = display.money(o.price, o.currency),
-      share = display.money(seller.creator, o.currency) })
-  end
+  mailer.sold(o.uid)
 end
 
 -- Gives facts to the ledger. {state, why, changed} | nil, err. Yields.

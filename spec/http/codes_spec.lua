@@ -52,14 +52,11 @@ end
 
 setup(function()
   admin, creator = h.make.admin(), h.make.user()
-  assert(db.exec [[insert into plugin_settings (plugin, key, value) values ('sandbox', 'on', 'true')
-    on conflict (plugin, key) do update set value = excluded.value]])
-  cache.del "plugset:sandbox"
+  h.plugin("sandbox", "on", "true")
   mail.run_jobs()
 end)
 teardown(function()
-  db.exec "delete from plugin_settings where plugin = 'sandbox'"
-  cache.del "plugset:sandbox"
+  h.plugin "sandbox"
 end)
 after_each(function() assert.same({}, h.breaches()) end)
 

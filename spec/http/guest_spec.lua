@@ -1,6 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Buying with an address and no password: the link of the mail, whose goods it opens, and what it must never open.
-local cache = require "ppv.cache"
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local h = require "spec.support"
@@ -16,14 +15,11 @@ describe("a guest", function()
   local admin, creator
   lazy_setup(function()
     admin, creator = h.make.admin(), h.make.user()
-    assert(db.exec [[insert into plugin_settings (plugin, key, value) values ('sandbox', 'on', 'true')
-      on conflict (plugin, key) do update set value = excluded.value]])
-    cache.del "plugset:sandbox"
+    h.plugin("sandbox", "on", "true")
     mail.run_jobs()
   end)
   lazy_teardown(function()
-    db.exec "delete from plugin_settings where plugin = 'sandbox'"
-    cache.del "plugset:sandbox"
+    h.plugin "sandbox"
   end)
   after_each(function() assert.same({}, h.breaches()) end)
 

@@ -161,13 +161,11 @@ describe("a price list", function()
   local admin, creator
   lazy_setup(function()
     admin, creator = h.make.admin(), h.make.user()
-    assert(db.exec [[insert into plugin_settings (plugin, key, value) values ('sandbox', 'on', 'true') on conflict (plugin, key) do update set value = 'true']])
-    cache.del "plugset:sandbox"
+    h.plugin("sandbox", "on", "true")
   end)
   lazy_teardown(function()
     registry.by_name.sandbox.manifest.currencies = nil
-    db.exec "delete from plugin_settings where plugin = 'sandbox'"
-    cache.del "plugset:sandbox"
+    h.plugin "sandbox"
   end)
   before_each(function() registry.by_name.sandbox.manifest.currencies = nil end)
   after_each(function() assert.same({}, h.breaches()) end)

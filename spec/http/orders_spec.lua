@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 local db = require "ppv.db"
 local jobs = require "ppv.jobs"
-local cache = require "ppv.cache"
 local jobloop = require "lib.jobloop"
 local h = require "spec.support"
 
@@ -12,22 +11,15 @@ local function work()
   jobs.set_timeout(0)
 end
 
-local function switch(plugin, key, value)
-  assert(db.exec([[insert into plugin_settings (plugin, key, value) values ($1, $2, $3::jsonb)
-    on conflict (plugin, key) do update set value = excluded.value]], plugin, key, value))
-  cache.del("plugset:" .. plugin)
-end
-
 describe("an order through a provider", function()
   local admin, creator
   lazy_setup(function()
     admin, creator = h.make.admin(), h.make.user()
-    switch("sandbox", "on", "true")
-    switch("manual", "account", '"Bank 123"')
+    h.plugin("sandbox", "on", "true")
+    h.plugin("manual", "account", '"Bank 123"')
   end)
   lazy_teardown(function()
-    db.exec "delete from plugin_settings where plugin in ('sandbox', 'manual')"
-    for _, name in ipairs { "sandbox", "manual" } do cache.del("plugset:" .. name) end
+    for _, name in ipairs { "sandbox", "manual" } do h.plugin(name) end
   end)
   after_each(function() assert.same({}, h.breaches()) end)
 

@@ -48,11 +48,8 @@ local function terms(ctx, v, input, p, info)
   local charge
   charge, err = offers.charge(t, v.price)
   if not charge then return nil, err end
-  if input.gift then
-    ok, err = offers.giveable(input)
-    if not ok then return nil, err end
-    v.what.gift = gifts.make(input)
-  end
+  ok, err = gifts.take(v, input)
+  if not ok then return nil, err end
   local q
   q, err = quote.of(ctx, v, p.name, input.affiliate_ref)
   if not q then return nil, err end

@@ -4,8 +4,8 @@
 local db = require "ppv.db"
 local json = require "ppv.json"
 local ledger = require "ppv.ledger"
-local log = require "ppv.log"
 local metrics = require "ppv.metrics"
+local affiliate = require "lib.affiliate"
 local coupons = require "lib.coupons"
 local crash = require "lib.crash"
 local display = require "lib.display"
@@ -88,19 +88,9 @@ local function sell(ctx, v, q, key, hash)
   if r or not q.lines[1] then return r, err end
   local code = errors.from(err).code
   if not code:find("^affiliate%.") then return nil, err end
-  log.error("affiliate.refused", { rule = q.rule, video = v.id, why = err.message })
-  metrics.count("affiliate_refused_total", 1)
-  db.exec("select ppv_audit(null, 'affiliate.refused', $1, jsonb_build_object('rule', $2::text, 'why', $3::text))", v.id,
-    q.rule or "", tostring(err.message))
+  affiliate.refuse(q.rule or "", v, tostring(err.message))
   sale.payees = nil
   return ledger.sale(key, sale)
-end
-
-local function tell_creator(v, r)
-  local owner = db.read_one("select email::text as email from users where id = $1", v.owner_id)
-  if not owner then return end
-  mailer.queue(nil, owner.email, "sale", { title = v.title, amount = display.money(r.price, r.currency),
-    share = display.money(r.creator, r.currency) })
 end
 
 local function pay(ctx, input)
@@ -108,7 +98,8 @@ local function pay(ctx, input)
     where id = $1::uuid and state <> 'deleted']], input.video_id)
   if v == nil then return nil, err end
   if not v then return errors.not_found("video") end
-  local key, hash = idempotency.read(ctx, { input.video_id, input.offer, input.price_cents or "", input.coupon or "", input.gift, input.gift_email or "" })
+  local key, hash = idempotency.read(ctx, { input.video_id, input.offer, input.price_cents or "", input.coupon or "", input.gift, input.gift_email or "",
+    input.gift_message })
   if not key then return nil, hash end
   local t, problem, q, r, ok, _
   t, err = offers.pick(ctx, v, input)
@@ -116,11 +107,8 @@ local function pay(ctx, input)
   -- A coupon that is refused is refused by the ledger, after the replay of a known request.
   _, problem = coupons.apply(ctx, v, input.coupon)
   if problem then v.price, v.what.coupon = t.price, 0 end
-  if input.gift then
-    ok, err = offers.giveable(input)
-    if not ok then return nil, err end
-    v.what.gift = gifts.make(input)
-  end
+  ok, err = gifts.take(v, input)
+  if not ok then return nil, err end
   q, err = quote.of(ctx, v, "wallet", input.ref_code)
   if not q then return nil, err end
   crash.at "purchase.before_commit"
@@ -128,7 +116,7 @@ local function pay(ctx, input)
   if not r then return nil, problem or err end
   crash.at "purchase.after_commit"
   metrics.count("sales_total", 1)
-  tell_creator(v, r)
+  mailer.sold(r.order_uid)
   return ctx:ok { balance_cents = r.balance, balance_display = display.money(r.balance, r.currency),
     creator_received_display = display.money(r.creator, r.currency), paid_display = display.money(r.price, r.currency),
     order_id = r.order_uid, commission_cents = r.commission, message = "Enjoy the video." }
