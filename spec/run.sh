@@ -39,7 +39,7 @@ run_task() {
   spent=$( { time case $kind in
     c) run_c "$@" ;;
     lua) run_lua "$@" ;;
-    *) timeout 420 node "$1" ;;
+    *) timeout 600 node "$1" ;;
   esac >"$log" 2>&1; } 2>&1)
   result=$(count "$log" "$*")
   {

@@ -102,13 +102,13 @@ make bad_long.mp4 -f lavfi -i "color=blue:size=32x32:rate=1:duration=3600" $x264
 : >bad_empty.mp4
 [ -e bad_random.mp4 ] || dd if=/dev/urandom of=bad_random.mp4 bs=1024 count=200 2>/dev/null
 [ -e bad_moov.mp4 ] || head -c 300000 landscape.mp4 >bad_moov.mp4
-make faststart.mp4 -i landscape.mp4 -c copy -movflags +faststart
+make faststart.mp4 -i landscape.mp4 -t 4 -c copy -movflags +faststart
 [ -e bad_cut.mp4 ] || head -c $(($(wc -c <faststart.mp4) / 2)) faststart.mp4 >bad_cut.mp4
 [ -e bad_playlist.mp4 ] || printf '#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n' >bad_playlist.mp4
 [ -e bad_concat.mp4 ] || printf "ffconcat version 1.0\nfile '/etc/passwd'\n" >bad_concat.mp4
 # Every 4 KiB some bytes are noise: the decoder must survive, whatever the verdict.
 [ -e damaged.mp4 ] || {
-    cp landscape.mp4 part.damaged.mp4
+    cp faststart.mp4 part.damaged.mp4
     size=$(wc -c <part.damaged.mp4)
     at=200000
     while [ $at -lt $((size - 200000)) ]; do
