@@ -63,12 +63,13 @@ function draw() {
 }
 
 async function show() {
+  if (!video) return fill(box, empty("Which film?", "Choose the film first; its page leads here.", h("a", { class: "btn btn-brand", href: "/public/browse.html" }, "Browse")));
   try {
     [options, found] = await Promise.all([get("/api/pay/all_options", { video_id: video }), wallets()]);
     tokens = options.x402?.tokens || [];
-    draw();
+    return draw();
   } catch (error) {
-    fill(box, problem(error, show));
+    return fill(box, problem(error, show));
   }
 }
 await nav();

@@ -5,10 +5,10 @@ import { $, busy, fill, h, icon } from "./ui.js";
 
 const LINKS = [["Browse", "browse.html"], ["Library", "library.html"], ["My videos", "dashboard.html"], ["Wallet", "wallet.html"],
   ["Affiliate", "affiliate.html"]];
-const ADMIN = [["Overview", "admin/dashboard.html"], ["Deposits", "admin/wallet.html"], ["Payments", "admin/payments.html"], ["Chains", "admin/chains.html"], ["Books", "admin/ledger.html"], ["Affiliates", "admin/affiliates.html"], ["Users", "admin/users.html"],
-  ["Videos", "admin/videos.html"], ["Analytics", "admin/analytics.html"], ["Trace", "admin/trace.html"], ["Jobs", "admin/jobs.html"], ["Plugins", "admin/plugins.html"], ["Messages", "admin/messages.html"],
-  ["Audit", "admin/audit.html"],
-  ["Payouts", "admin/payouts.html"], ["Coupons", "admin/coupons.html"], ["Settings", "admin/settings.html"]];
+const ADMIN = [["Overview", "admin/dashboard.html"], ["Deposits", "admin/wallet.html"], ["Payments", "admin/payments.html"], ["Payouts", "admin/payouts.html"], ["Books", "admin/ledger.html"],
+  ["Chains", "admin/chains.html"], ["Affiliates", "admin/affiliates.html"], ["Coupons", "admin/coupons.html"], ["Users", "admin/users.html"], ["Videos", "admin/videos.html"],
+  ["Analytics", "admin/analytics.html"], ["Trace", "admin/trace.html"], ["Messages", "admin/messages.html"], ["Jobs", "admin/jobs.html"], ["Plugins", "admin/plugins.html"],
+  ["Audit", "admin/audit.html"], ["Settings", "admin/settings.html"]];
 
 function here(page) { return location.pathname === "/public/" + page; }
 

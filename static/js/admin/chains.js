@@ -132,7 +132,7 @@ async function load() {
     fill($("#chains"), h("section", { class: "mb-4" }, h("div", { class: "card" }, t.el), h("div", { class: "mt-2" }, small("New chain", () => edit(null), { id: "new-chain" }))));
     const full = LISTS.filter(([name]) => r[name].length), clear = LISTS.filter(([name]) => !r[name].length);
     fill($("#payments"), full.map(([name, title, columns]) => section("list-" + name, title, columns, r[name])),
-      clear.length ? h("p", { class: "small text-body-secondary" }, "Empty: ", clear.map(([, title]) => title.toLowerCase()).join("; "), ".") : "");
+      clear.length ? h("p", { class: "small text-body-secondary" }, "No payments under: ", clear.map(([, title]) => title.toLowerCase()).join("; "), ".") : "");
     fill($("#tokens"), section("list-tokens", "Tokens", [{ head: "Chain", cell: (x) => [x.chain, " ", x.testnet && badge("test", "info")] }, { head: "Symbol", cell: (x) => h("strong", {}, x.symbol) },
       { head: "Contract", class: "wrap", cell: (x) => code(x.erc20) || "the chain's own coin" }, { head: "Decimals", end: true, cell: (x) => x.decimals },
       { head: `Price in ${r.currency}`, end: true, class: "wrap", cell: (x) => x.rate ?? h("span", { class: "small text-body-secondary" }, x.rate_problem ?? "") },
