@@ -11,7 +11,7 @@ create table orders (
     uid uuid not null unique default ppv_uuid7(),
     buyer_id bigint not null references users,
     video_id uuid not null references videos, -- for a bundle: the title on whose page it was bought
-    offer text not null default 'purchase' check (offer in ('purchase', 'rental', 'bundle')), -- 028_offers.sql
+    offer text not null default 'purchase' check (offer in ('purchase', 'rental', 'bundle', 'excerpt')), -- 028_offers.sql
     offer_id bigint,
     terms jsonb not null default '{}',     -- {window_h, play_h} of a rental, {title, videos} of a bundle
     creator_id bigint not null references users,
@@ -66,7 +66,8 @@ create index orders_open on orders (asked_at nulls first) where state = 'pending
 create function ppv_order_title(o orders, p_video text) returns text
     language sql immutable set search_path = public, pg_temp as $$
     select case o.offer when 'bundle' then left('Bundle: ' || (o.terms ->> 'title'), 300)
-        when 'rental' then left(p_video, 280) || ', rental' else p_video end
+        when 'rental' then left(p_video, 280) || ', rental'
+        when 'excerpt' then left(p_video, 280) || ', excerpt' else p_video end
 $$;
 
 -- States only move forward; what was frozen stays. A payment may come after we gave it up, never the other way round.

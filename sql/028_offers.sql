@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Offers: what an order buys. A title for good (videos.price), a rental of it, or a bundle of several titles of one creator; each with a
+-- Offers: what an order buys. A title for good (videos.price), a rental of it, an excerpt (its first minutes, for programs; every further
+-- one adds as much), or a bundle of several titles of one creator; each with a
 -- price list. An order freezes its offer: kind, terms and the part of every title. Prices of other currencies are the creator's own
 -- numbers, not conversions; a charge in a currency that is on no list is converted when the order starts (orders.fx).
 set local role ppv_owner;
@@ -8,19 +9,22 @@ create table offers (
     id bigint generated always as identity primary key,
     uid uuid not null unique default ppv_uuid7(),
     creator_id bigint not null references users,
-    kind text not null check (kind in ('rental', 'bundle')),
-    video_id uuid references videos,       -- of a rental
+    kind text not null check (kind in ('rental', 'bundle', 'excerpt')),
+    video_id uuid references videos,       -- of a rental or an excerpt
     title text not null default '' check (length(title) <= 200),
     price bigint not null check (price between 1 and 1000000000000), -- minor units
     currency char(3) not null check (currency ~ '^[A-Z]{3}$'),
     window_h integer check (window_h between 1 and 8760), -- hours in which a rental must be started
     play_h integer check (play_h between 1 and 720),      -- hours it lasts from then on
+    excerpt_s integer check (excerpt_s between 5 and 86400), -- seconds of film that an excerpt adds
     active boolean not null default true,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
-    check (case kind when 'rental' then num_nulls(video_id, window_h, play_h) = 0 else title <> '' end)
+    check (case kind when 'rental' then num_nulls(video_id, window_h, play_h) = 0 when 'excerpt' then num_nulls(video_id, excerpt_s) = 0
+        else title <> '' end)
 );
 create unique index offers_rental on offers (video_id) where kind = 'rental';
+create unique index offers_excerpt on offers (video_id) where kind = 'excerpt';
 create index offers_creator on offers (creator_id, id);
 create trigger offers_touch before update on offers for each row execute function ppv_touch();
 
@@ -80,7 +84,7 @@ create function ppv_parts(p_total bigint, p_weights bigint[]) returns bigint[]
     select array_agg((whole + case when place <= missing then 1 else 0 end)::bigint order by o) from r
 $$;
 
--- Everything a title can be bought as now: offer ('purchase', 'rental' or a bundle's uid), its own price, the list of the others, the
+-- Everything people can buy a title as now (excerpts are for programs): offer ('purchase', 'rental' or a bundle's uid), its own price, the list of the others, the
 -- titles of a bundle, and whether p_user would gain nothing by it.
 create function ppv_offers(p_video uuid, p_user bigint) returns table (offer text, kind text, title text, price bigint, currency text,
         window_h integer, play_h integer, prices jsonb, videos jsonb, owned boolean)
@@ -100,7 +104,7 @@ create function ppv_offers(p_video uuid, p_user bigint) returns table (offer tex
             as videos, bool_and(coalesce(h.kind in ('purchase', 'bundle'), false)) as owned,
             bool_and(x.state = 'ready' and x.visibility = 'published' and x.owner_id = f.creator_id) as whole
         from offer_videos m join videos x on x.id = m.video_id left join have h on h.video_id = x.id where m.offer_id = f.id) i on true
-    where f.active and f.creator_id = v.owner_id and (f.video_id = v.id or f.id in (select m.offer_id from offer_videos m where m.video_id = v.id))
+    where f.active and f.kind <> 'excerpt' and f.creator_id = v.owner_id and (f.video_id = v.id or f.id in (select m.offer_id from offer_videos m where m.video_id = v.id))
         and i.whole is not false
     order by f.kind desc, f.id) o
 $$;
@@ -128,8 +132,8 @@ begin
         f.kind := 'purchase';
         f.price := v.price;
         f.currency := v.currency;
-    elsif v_offer = 'rental' then
-        select * into f from offers where video_id = v.id and kind = 'rental' and active;
+    elsif v_offer in ('rental', 'excerpt') then
+        select * into f from offers where video_id = v.id and kind = v_offer and active;
     elsif v_offer ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
         select * into f from offers where uid = v_offer::uuid and kind = 'bundle' and active and creator_id = v.owner_id
             and id in (select offer_id from offer_videos where video_id = v.id);
@@ -151,6 +155,7 @@ begin
     end if;
     return (f.kind, f.id, f.price, f.currency::text, case f.kind
         when 'rental' then jsonb_build_object('window_h', f.window_h, 'play_h', f.play_h)
+        when 'excerpt' then jsonb_build_object('excerpt_s', f.excerpt_s)
         when 'bundle' then jsonb_build_object('title', f.title, 'videos',
             (select jsonb_agg(video_id order by pos) from offer_videos where offer_id = f.id))
         else '{}'::jsonb end)::ppv_picked;
@@ -163,9 +168,11 @@ begin
     if p_kind = 'bundle' then
         return not exists (select from jsonb_array_elements_text(p_terms -> 'videos') i where not exists (select from entitlements
             where user_id = p_buyer and video_id = i::uuid and revoked_at is null and kind in ('purchase', 'bundle') and expires_at is null));
+    elsif p_kind = 'excerpt' and ppv_excerpt_s(p_buyer, p_video) * 1000::bigint >= (select duration_ms from videos where id = p_video) then
+        return true;
     end if;
     return exists (select from entitlements where user_id = p_buyer and video_id = p_video and revoked_at is null
-        and (p_kind = 'rental' or kind <> 'rental') and (expires_at is null or expires_at > now()));
+        and (p_kind in ('rental', 'excerpt') or kind <> 'rental') and (expires_at is null or expires_at > now()));
 end $$;
 
 -- Internal: the titles of a bundle and their parts, frozen with the order.
@@ -205,6 +212,12 @@ declare
 begin
     if o.gift then
         return null; -- whoever redeems it gets it
+    elsif o.offer = 'excerpt' then
+        perform pg_advisory_xact_lock(hashtextextended(o.buyer_id || ':' || o.video_id, 0));
+        if ppv_offer_owned(o.buyer_id, o.video_id, o.offer, o.terms) then
+            perform ppv_refuse('sale.already_owned', 'You already have access to this video.');
+        end if;
+        return null; -- the paid order is the access
     end if;
     foreach v_video in array case o.offer when 'bundle'
             then (select array_agg(i::uuid order by i) from jsonb_array_elements_text(o.terms -> 'videos') i) else array[o.video_id] end loop

@@ -80,7 +80,28 @@ begin
     return v_number;
 end $$;
 
+-- Excerpts (028_offers.sql): the paid orders are the access to them. ----------------------------------------------------------------
+
+-- Seconds of the title, from its beginning, that the user has bought as excerpts (also as a guest whose goods are now the user's). What was
+-- sent back or is disputed does not count; nor does anything for whom ppv_access would not let in either.
+create function ppv_excerpt_s(p_user bigint, p_video uuid) returns integer
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(sum((o.terms ->> 'excerpt_s')::integer), 0)::integer from orders o
+        join videos v on v.id = o.video_id join users u on u.id = p_user
+    where o.buyer_id = any (ppv_buyers(p_user)) and o.video_id = p_video and o.offer = 'excerpt' and o.state in ('paid', 'partially_refunded')
+        and v.state <> 'deleted' and u.disabled_at is null
+        and not exists (select from creator_blocks b where b.creator_id = v.owner_id and b.user_id = p_user
+            and b.ban_type = 'hard' and (b.expires_at is null or b.expires_at > now()))
+$$;
+
+-- Why a playback may go on that began with an access of p_began: as ppv_access says, or 'excerpt' for one that began with it.
+create function ppv_play_access(p_user bigint, p_video uuid, p_began text) returns text
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(ppv_access(p_user, p_video), case when p_began = 'excerpt' and ppv_excerpt_s(p_user, p_video) > 0 then 'excerpt' end)
+$$;
+
 grant select, insert, update on x402_payments to ppv_app, ppv_worker;
 grant select on x402_payers to ppv_app, ppv_worker;
 grant execute on function ppv_x402_payer(text) to ppv_app;
 grant execute on function ppv_x402_number(bigint, text, bigint) to ppv_app, ppv_worker;
+grant execute on function ppv_excerpt_s(bigint, uuid), ppv_play_access(bigint, uuid, text) to ppv_app, ppv_worker;

@@ -14,7 +14,7 @@ import { privateKeyToAccount } from "viem/accounts";
 import { baseSepolia } from "viem/chains";
 import { createSiweMessage } from "viem/siwe";
 import { wrapFetchWithPayment as wrap1 } from "x402-fetch";
-import { check, main, Server, show, until } from "../live/lib.mjs";
+import { check, fresh_ip, main, Server, show, until } from "../live/lib.mjs";
 import { chain, deployToken, ethers, key } from "./lib.mjs";
 
 const CHAIN = 84532, PRICE = 50, ATOMS = 500000n;
@@ -57,11 +57,11 @@ await main(async () => {
   const settings = { enabled: true, environment: "sandbox", chain_id: CHAIN, rpc_url: `http://127.0.0.1:${line.address().port}`, pay_to: treasury.address,
     asset, symbol: "USDC", decimals: 6, token_name: "USD Coin", token_version: "2", rate: "1", facilitator_url: "", confirmations: 1 };
   const clip = join(s.dir, "a.mp4");
-  execFileSync("ffmpeg", ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=426x240:rate=25:duration=4", "-pix_fmt", "yuv420p", clip]);
+  execFileSync("ffmpeg", ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=426x240:rate=25:duration=12", "-pix_fmt", "yuv420p", clip]);
   const film = await s.film(maker, clip, { price_cents: PRICE });
   const [second, third, fourth, fifth, sixth] = await s.films(maker, PRICE, 5);
   const url = id => `${s.url}/api/v1/videos/${id}/access`;
-  const ask = (id, headers = {}, who = fetch) => who(url(id), { headers: { accept: "application/json", ...headers }, redirect: "manual" });
+  const ask = (id, headers = {}, who = fetch) => who(url(id), { headers: { accept: "application/json", "x-forwarded-for": fresh_ip(), ...headers }, redirect: "manual" });
   const off = await ask(film);
   check("nothing is sold this way before it is set up", off.status === 404, String(off.status));
   await set(settings);
@@ -195,6 +195,45 @@ await main(async () => {
   const owned = await pay(sixth, of(await authorize(tenant)));
   check("who rents may buy", owned.status === 200 && owned.json.access === "purchase", show(owned));
   same("each was charged", await spent(tenant), 700000n);
+
+  // ---- excerpts: the first seconds, then more ----
+  same("an excerpt is at most half of the film", (await maker.post("/api/offers/excerpt", { video_id: film, price_cents: 5, seconds: 7 })).status, 422);
+  same("the creator sells excerpts", (await maker.post("/api/offers/excerpt", { video_id: film, price_cents: 5, seconds: 5 })).status, 200);
+  const small = await (await ask(film)).json(), taster = await payer(), bit = { value: "50000" };
+  same("the small offer is among the others", small.offers.map(o => [o.offer, o.amount, o.seconds]), [["purchase", "500000", undefined], ["excerpt", "50000", 5]]);
+  same("its price is not a client's to choose", (await pay(film, of(await authorize(taster, { value: "49999" })))).why, "invalid_exact_evm_payload_authorization_value_mismatch");
+  // Names of the segments of the picture, and the status of every key of the film's six, asked by number.
+  let picture;
+  const reach = async t => {
+    const get = async path => fetch(new URL(path, s.url));
+    const base = t.playlist.replace("master.m3u8", ""), master = await (await get(t.playlist)).text(), name = master.match(/^([^#\n]+)\.m3u8$/m)?.[1] ?? picture;
+    picture = name;
+    const list = await (await get(`${base}${name}.m3u8`)).text(), keys = [];
+    for (let n = 0; n < 6; n++) keys.push((await get(`${base}k-${name}-${n}.key`)).status);
+    return [(list.match(/^[^#\n]+\.m4s$/mg) ?? []).length, keys.map(x => x === 200 ? 1 : 0).join("")];
+  };
+  const clients = [[v2(taster), x => x], [v1(taster), x => x]];
+  const buy = async client => { const got = await client(url(film) + "?offer=excerpt", { headers: { accept: "application/json", "x-forwarded-for": fresh_ip() } }); return { status: got.status, json: await got.json() }; };
+  const bits = [await buy(clients[0][0]), await buy(clients[1][0])];
+  same("both clients buy a piece, the second adds to the first", bits.map(x => [x.status, x.json.access, x.json.seconds]), [[200, "excerpt", 5], [200, "excerpt", 10]]);
+  same("never more of the film than is paid", await reach(bits[1].json), [5, "111110"]);
+  check("an older address reaches as far, not further", (await reach(bits[0].json))[1] === "111110" && !(await (await fetch(new URL(bits[0].json.playlist, s.url))).text()).includes("SUBTITLES"));
+  const nibbler = await payer(), one = await pay(film, of(await authorize(nibbler, bit)));
+  same("one piece by its sum alone: two segments", [one.json.seconds, await reach(one.json)], [5, [2, "110000"]]);
+  const [dear] = await s.sql(`select o.creator, o.commission, o.platform, o.taxes, o.price from orders o where o.offer = 'excerpt' order by o.id limit 1`);
+  same("its split is the film's rule", dear.map(Number).slice(0, 4).reduce((x, y) => x + y), Number(dear[4]));
+  check("the receipt says what it was", (await s.sql("select ppv_order_title(o, v.title) from orders o join videos v on v.id = o.video_id where o.offer = 'excerpt' limit 1"))[0][0].endsWith(", excerpt"));
+  const later = await ask(film, { "sign-in-with-x": await sign(nibbler) }), anew = await later.json();
+  same("the address signs in and has its piece again", [later.status, anew.access, await reach(anew)], [200, "excerpt", [2, "110000"]]);
+  const whole = [await pay(film, of(await authorize(taster, bit))), await pay(film, of(await authorize(taster, bit)))];
+  same("a third piece reaches the end, a fourth is not taken", [await reach(whole[0].json), whole[1].why, await spent(taster)], [[6, "111111"], "already_paid", 150000n]);
+  const upgrade = await pay(film, of(await authorize(nibbler)));
+  same("who has a piece may buy the film", [upgrade.json.access, await reach(upgrade.json)], ["purchase", [6, "111111"]]);
+  same("and then no piece", (await pay(film, of(await authorize(nibbler, bit)))).why, "already_paid");
+  const sorry = await payer(), back = await pay(film, of(await authorize(sorry, bit)));
+  const refund = await admin.post("/admin/orders/" + back.json.order_id + "/refund", { reason: "did not like it" });
+  same("a piece that is refunded is gone at once", [refund.status, await reach(back.json), (await ask(film, { "sign-in-with-x": await sign(sorry) })).status],
+    [200, [0, "000000"], 402]);
 
   // ---- a lost answer ----
   const y = await payer();

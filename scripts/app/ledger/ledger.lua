@@ -85,6 +85,7 @@ local function revenue(ctx, input)
   local titles
   titles, err = db.read([[select o.video_id::text as video_id, max(v.title) as title, o.currency, count(*) as sales,
     count(*) filter (where o.offer = 'rental') as rentals, count(*) filter (where o.offer = 'bundle') as bundles,
+    count(*) filter (where o.offer = 'excerpt') as excerpts,
     count(*) filter (where o.state = 'refunded') as refunded, sum(o.price)::bigint as gross, sum(o.platform)::bigint as platform,
     sum(o.commission)::bigint as commission, sum(o.net)::bigint as net from title_sales o join videos v on v.id = o.video_id
     where o.creator_id = $1 and o.paid_at > now() - make_interval(days => $2::int) group by 1, 3 order by net desc limit 200]],

@@ -10,6 +10,7 @@ local rules = require "app.playback.rules"
 local settings = require "lib.settings"
 local titles = require "lib.titles"
 local burst = require "app.playback.burst"
+local excerpt = require "app.playback.excerpt"
 
 local M = { LIFE_S = 3600, MAX_S = 12 * 3600 }
 local TOUCH_S, QUIET_S = 20, 60
@@ -48,7 +49,7 @@ end
 local function look(ctx, id)
   local row, err = db.read_one([[select p.user_id, p.video_id::text as video_id, coalesce(p.session_id, 0) as login_id, p.state,
     extract(epoch from p.expires_at)::bigint as expires, extract(epoch from p.last_seen_at)::bigint as seen,
-    ppv_access(p.user_id, p.video_id) as access, (select extract(epoch from e.expires_at)::bigint from entitlements e
+    ppv_play_access(p.user_id, p.video_id, p.access) as access, (select extract(epoch from e.expires_at)::bigint from entitlements e
       where e.user_id = p.user_id and e.video_id = p.video_id and e.revoked_at is null) as access_until,
     coalesce((select least(s.idle_expires_at, s.expires_at) > now() from sessions s where s.id = p.session_id), false) as login
     from playback_sessions p where p.id = $1::uuid]], id)
@@ -87,6 +88,7 @@ function M.of(ctx, id)
       s.id, s.version = id, t.version
       map, err = burst.map(t, s)
       if err then return nil, err end
+      if s.access == "excerpt" then map = excerpt.ALL end
     end
     -- Expiry moves with use: the lease bounds what it says by its own ten seconds.
     s.expires = math.floor(ctx.now) + 60

@@ -14,6 +14,7 @@ local titles = require "lib.titles"
 local tracks = require "app.playback.tracks"
 local config = require "lib.config"
 local burst = require "app.playback.burst"
+local excerpt = require "app.playback.excerpt"
 local lease = require "app.playback.lease"
 
 -- Players of other pages and of televisions fetch these addresses too; no cookie is ever involved.
@@ -83,7 +84,10 @@ local function text(ext, body, err)
 end
 
 local function playlist(s, t, name)
-  if name == "master" then return text("m3u8", tracks.master(t.id, t.master)) end
+  if name == "master" then
+    if s.access == "excerpt" then return answer("m3u8", t.master) end -- without subtitles: their one file has the whole text
+    return text("m3u8", tracks.master(t.id, t.master))
+  end
   local r = t.renditions[name]
   if not r then return errors.not_found("playlist") end
   local list, err = titles.segments(t, name)
@@ -91,8 +95,11 @@ local function playlist(s, t, name)
   local map
   map, err = burst.map(t, s)
   if err then return nil, err end
+  local count
+  count, err = excerpt.count(s, list.a)
+  if not count then return nil, err end
   local mine, word, near = {}, titles.word(t, name, s.user_id, 0, r.count), {}
-  for i = 1, r.count do
+  for i = 1, count do
     mine[i] = word:byte(i) == 98 and list.b[i] or list.a[i]
     if is_mapped(map, i - 1) then near[i - 1] = true end
   end
@@ -104,6 +111,14 @@ local function key(ctx, s, t, file)
   local name, n = hls.key_name(file)
   local r = name and t.renditions[name]
   if not r or n >= r.count then return errors.not_found("key") end
+  if s.access == "excerpt" then
+    local list, err = titles.segments(t, name)
+    if not list then return nil, err end
+    local count
+    count, err = excerpt.count(s, list.a)
+    if not count then return nil, err end
+    if n >= count then return errors.not_found("key") end
+  end
   local wait = playback.pace(s.user_id, s.video_id, r.audio, t.segment_ms, s)
   if wait > 0 then
     metrics.count("hls_paced_total", 1)
@@ -155,6 +170,7 @@ local function file(ctx)
   local t
   t, err = titles.get(s.video_id)
   if not t then return masked(nil, err) end
+  if s.access == "excerpt" and (tracks.is_mine(name) or ext == "jpg") then return gone() end
   if tracks.is_mine(name) then return masked(text(ext, tracks.file(t.id, name))) end
   if ext == "jpg" then return masked(sheet(ctx, t, name)) end
   if ext == "m3u8" then return masked(playlist(s, t, name:match("^(.*)%.m3u8$"))) end
@@ -185,7 +201,7 @@ local WHY = { limit = "You started watching in another place, so it stopped here
 local function state(ctx, input)
   local id = session_id(input.session)
   if not id then return errors.not_found("playback session") end
-  local row, err = db.read_one([[select p.state, p.end_reason, ppv_access(p.user_id, p.video_id) as access, p.expires_at <= now() as late,
+  local row, err = db.read_one([[select p.state, p.end_reason, ppv_play_access(p.user_id, p.video_id, p.access) as access, p.expires_at <= now() as late,
     p.access as began from playback_sessions p where p.id = $1::uuid and p.user_id = $2]], id, ctx.user.id)
   if row == nil then return nil, err end
   if not row then return errors.not_found("playback session") end

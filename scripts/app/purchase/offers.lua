@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- What a creator sells: rentals, bundles, price lists; and the currency a buyer wants to see.
+-- What a creator sells: rentals, excerpts for programs, bundles, price lists; and the currency a buyer wants to see.
 local db = require "ppv.db"
 local json = require "ppv.json"
 local money = require "ppv.money"
@@ -73,18 +73,21 @@ local function mine(ctx, input)
     from videos v where id = $1::uuid and owner_id = $2 and state <> 'deleted']], input.id, ctx.user.id)
   if v == nil then return nil, err end
   if not v then return errors.not_found("video") end
-  local r, list, titles
+  local r, e, list, titles
   r, err = db.one([[select f.price as price_cents, f.currency::text as currency, f.window_h as window_hours, f.play_h as play_hours, f.active, ]] .. LISTED
     .. " from offers f where f.video_id = $1::uuid and f.kind = 'rental'", v.id)
   if r == nil then return nil, err end
   if r then r.prices = json.decode(r.prices) end
+  e, err = db.one([[select price as price_cents, currency::text as currency, excerpt_s as seconds, active from offers
+    where video_id = $1::uuid and kind = 'excerpt']], v.id)
+  if e == nil then return nil, err end
   list, err = bundles(ctx)
   if not list then return nil, err end
   titles, err = db.query([[select id::text as id, title, price as price_cents from videos where owner_id = $1 and state = 'ready' and currency = $2
     and price > 0 order by id desc limit 500]], ctx.user.id, v.currency)
   if not titles then return nil, err end
   return ctx:ok { currency = v.currency, price_cents = v.price_cents, prices = json.decode(v.prices), rental = r or json.null,
-    bundles = json.array(list), titles = json.array(titles) }
+    excerpt = e or json.null,     bundles = json.array(list), titles = json.array(titles) }
 end
 
 local function set_prices(ctx, input)
@@ -121,6 +124,25 @@ local function set_rental(ctx, input)
     if not ok then return nil, e end
     return audit.write(tx, ctx, "offer.rental", "video:" .. v.id, { price = input.price_cents, window_h = input.window_hours,
       play_h = input.play_hours, active = input.active })
+  end)
+  if not done then return nil, err end
+  return ctx:ok { active = input.active }
+end
+
+-- The first minutes of a title, for programs that pay with x402; every further one adds as much. At most half of the film.
+local function set_excerpt(ctx, input)
+  local done, err = db.tx(function(tx)
+    local v, e = own(tx, ctx, input.video_id)
+    if not v then return nil, e end
+    local f
+    f, e = tx.one([[insert into offers (creator_id, kind, video_id, price, currency, excerpt_s, active)
+      select $1, 'excerpt', id, $3, currency, $4, $5 from videos where id = $2::uuid and (not $5 or $4 * 2000 <= coalesce(duration_ms, 0))
+      on conflict (video_id) where kind = 'excerpt' do update set creator_id = excluded.creator_id, price = excluded.price,
+      currency = excluded.currency, excerpt_s = excluded.excerpt_s, active = excluded.active returning id]],
+      ctx.user.id, v.id, input.price_cents, input.seconds, input.active)
+    if f == nil then return nil, e end
+    if not f then return errors.invalid("An excerpt is at most half of the film.", { field = "seconds" }) end
+    return audit.write(tx, ctx, "offer.excerpt", "video:" .. v.id, { price = input.price_cents, seconds = input.seconds, active = input.active })
   end)
   if not done then return nil, err end
   return ctx:ok { active = input.active }
@@ -207,6 +229,9 @@ return { routes = {
   { method = "POST", path = "/api/offers/rental", auth = "user", rate = "60/m", summary = "Rent out an own title",
     input = { video_id = ID, price_cents = PRICE, window_hours = { type = "int", min = 1, max = 8760, default = 720 },
       play_hours = { type = "int", min = 1, max = 720, default = 48 }, active = ACTIVE, prices = PRICES }, handler = set_rental },
+  { method = "POST", path = "/api/offers/excerpt", auth = "user", rate = "60/m", summary = "Sell the first minutes of an own title to programs",
+    input = { video_id = ID, price_cents = PRICE, seconds = { type = "int", min = 5, max = 86400, required = true }, active = ACTIVE },
+    handler = set_excerpt },
   { method = "POST", path = "/api/offers/bundle", auth = "user", rate = "60/m", summary = "Sell several own titles together",
     input = { offer = { type = "uuid" }, title = { type = "string", min = 1, max = 200, required = true }, price_cents = PRICE,
       videos = { type = "object", required = true }, active = ACTIVE, prices = PRICES }, handler = set_bundle },

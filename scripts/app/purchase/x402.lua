@@ -49,11 +49,19 @@ local function amount_of(cfg, o)
   return x402.atoms(o.price, money.exponent(o.currency), cfg.decimals, rate)
 end
 
--- What the film can be had as, each with its `amount`; the title for good first. only: the name of one of them. Yields.
+-- What the film can be had as, each with its `amount`; the title for good first, an excerpt last. only: the name of one of them. Yields.
 local function offers_of(cfg, v, only)
   local list, err = offers.of(v.id)
   if not list then return nil, err end
   local out = {}
+  local e
+  e, err = db.read_one([[select 'excerpt' as offer, 'excerpt' as kind, price, currency::text as currency, excerpt_s from offers
+    where video_id = $1::uuid and kind = 'excerpt' and active]], v.id)
+  if e == nil then return nil, err end
+  if e then
+    e.title = v.title
+    list[#list + 1] = e
+  end
   for _, o in ipairs(list) do
     if not only or o.offer == only then
       o.amount, err = amount_of(cfg, o)
@@ -81,7 +89,7 @@ local function required(ctx, cfg, v, list, reason, failed)
   for i, o in ipairs(list) do
     v2[i], v1[i] = x402.requirement(cfg, o.amount), x402.requirement_v1(cfg, o.amount, resource)
     shown[i] = { offer = o.offer, title = o.title, price_cents = o.price, currency = o.currency, price_display = display.money(o.price, o.currency),
-      amount = o.amount, window_hours = o.window_h, play_hours = o.play_h }
+      amount = o.amount, window_hours = o.window_h, play_hours = o.play_h, seconds = o.excerpt_s }
   end
   local headers = { ["payment-required"] = x402.pack { x402Version = 2, error = why, resource = resource,
     accepts = json.array(v2), extensions = {
@@ -118,10 +126,17 @@ local function play(ctx, v, access)
   end
   local token, err = lease.start(ctx, { id = v.id, access = access })
   if not token then return nil, err end
+  local seconds
+  if access == "excerpt" then
+    local row
+    row, err = db.one("select ppv_excerpt_s($1, $2::uuid) as n", ctx.user.id, v.id)
+    if not row then return nil, err end
+    seconds = row.n
+  end
   metrics.count("plays_total", 1)
   return { ok = true, video_id = v.id, title = v.title, access = access, session = token, playlist = "/hls/" .. token .. "/master.m3u8",
     playlist_url = ctx.base_url .. "/hls/" .. token .. "/master.m3u8", mime_type = TYPE, expires_in_seconds = lease.LIFE_S,
-    duration = v.duration_ms and v.duration_ms / 1000 or nil }
+    duration = v.duration_ms and v.duration_ms / 1000 or nil, seconds = seconds }
 end
 
 local function person(id)
@@ -131,10 +146,16 @@ local function person(id)
   return { id = u.id, username = u.username, guest = u.guest, is_admin = u.is_admin, email = "" }
 end
 
+-- Why the user may watch, excerpts included.
 local function access_of(user_id, v)
-  local row, err = db.one("select ppv_access($1, $2::uuid) as why", user_id, v.id)
+  local row, err = db.one("select ppv_play_access($1, $2::uuid, 'excerpt') as why", user_id, v.id)
   if not row then return nil, err end
   return row.why or false
+end
+
+-- Whether an offer would add something to an access: who rents may buy, and a further excerpt adds to those before.
+local function adds(why, kind)
+  return not why or why == "excerpt" or (why == "rental" and kind ~= "rental" and kind ~= "excerpt")
 end
 
 -- Paying ------------------------------------------------------------------------------------------------------------------
@@ -276,8 +297,8 @@ local function pay(ctx, input, cfg, v, list, p)
   local why
   why, err = access_of(u.id, v)
   if why == nil then return nil, err end
-  -- Nothing is taken for what is there already; who rents may still buy.
-  if why and not (why == "rental" and o.kind ~= "rental") then return refused(ctx, cfg, v, list, p, "already_paid") end
+  -- Nothing is taken for what is there already.
+  if not adds(why, o.kind) then return refused(ctx, cfg, v, list, p, "already_paid") end
   ctx.user = u
   if input.agree then
     local ok
@@ -286,7 +307,10 @@ local function pay(ctx, input, cfg, v, list, p)
   end
   local order
   order, err = order_of(ctx, v, cfg, o)
-  if not order then return nil, err end
+  if not order then
+    if errors.is(err, "sale.already_owned") then return refused(ctx, cfg, v, list, p, "already_paid") end -- all of it, by excerpts
+    return nil, err
+  end
   x, err = x402pay.claim(cfg, p, order.id, digest, head)
   if not x then
     if err.code == "request.conflict" then return refused(ctx, cfg, v, list, p, "settlement_pending") end
@@ -306,9 +330,11 @@ local function again(ctx, cfg, v, text)
   if not address or not cache.add("x402:" .. nonce, "1", 600) then
     return errors.fail("auth.siwx", "The sign-in is not valid: " .. (address and "it was used" or nonce) .. ".", { status = 401 })
   end
-  local row, err = db.one([[select c.id, ppv_access(c.id, o.video_id) as why from x402_payments x join orders o on o.id = x.order_id
+  local row, err = db.one([[select c.id, ppv_play_access(c.id, o.video_id, 'excerpt') as why from x402_payments x
+    join orders o on o.id = x.order_id
     join users b on b.id = o.buyer_id join users c on c.id in (b.id, b.claimed_by) and c.disabled_at is null
-    where x.payer = $1 and x.state = 'settled' and o.video_id = $2::uuid and ppv_access(c.id, o.video_id) is not null order by x.id desc limit 1]],
+    where x.payer = $1 and x.state = 'settled' and o.video_id = $2::uuid and ppv_play_access(c.id, o.video_id, 'excerpt') is not null
+    order by x.id desc limit 1]],
     address:lower(), v.id)
   if row == nil then return nil, err end
   if not row then return false end
@@ -328,7 +354,8 @@ local function access(ctx, input)
     local why
     why, err = access_of(ctx.user.id, v)
     if why == nil then return nil, err end
-    if why and not (why == "rental" and (ctx:header "payment-signature" or ctx:header "x-payment")) then
+    local more = ctx:header "payment-signature" or ctx:header "x-payment" or input.offer -- asks to buy what adds to it
+    if why and not (more and adds(why, "purchase")) then
       local t
       t, err = play(ctx, v, why)
       return t and ctx:json(200, t), err

@@ -62,6 +62,24 @@ function rentalForm(v, data) {
   return form;
 }
 
+function excerptForm(v, data) {
+  const e = data.excerpt || { seconds: 300, active: false };
+  const price = input("price", e.price_cents ? plainMoney(e.price_cents, data.currency) : "");
+  const form = h("form", { novalidate: true, id: "excerpt", class: "mt-4" }, h("h3", { class: "h6" }, "Excerpts for programs"),
+    h("p", { class: "form-text" }, "A program that pays with x402 can buy the film bit by bit: each excerpt adds as much, from the beginning."),
+    field("Sell excerpts", checkbox("active", e.active)),
+    h("div", { class: "row g-2" }, h("div", { class: "col-6" }, field(`Price of one in ${data.currency}`, price)),
+      h("div", { class: "col-6" }, field("Seconds of film in one", h("input", { type: "number", name: "seconds", value: e.seconds, min: 5, max: 86400, required: true })))),
+    h("div", { class: "form-actions" }, h("button", { type: "submit", class: "btn btn-brand" }, "Save excerpts")));
+  onSubmit(form, async (x) => {
+    const cents = amount(price, data.currency);
+    if (!cents) return;
+    await post("/api/offers/excerpt", { video_id: v.id, price_cents: cents, seconds: Number(x.seconds), active: !!x.active });
+    toast(x.active ? `Saved. Programs pay ${money(cents, data.currency)} for each ${x.seconds} seconds.` : "Saved. No excerpts are sold.");
+  });
+  return form;
+}
+
 // One bundle; b = null makes a new one, in which this title is.
 function bundleForm(v, data, b, changed) {
   const price = input("price", b ? plainMoney(b.price_cents, data.currency) : ""), more = list(b?.prices || {}, data.currency);
@@ -105,7 +123,7 @@ function draw(v) {
   if (v.state === "deleted") return null;
   const box = h("div", {});
   const show = () => load(box, () => get(`/api/my_videos/${v.id}/offers`), (data) => (data.price_cents > 0
-    ? [pricesForm(v, data), rentalForm(v, data), bundlesPart(v, data, show)] : h("p", { class: "mb-0" }, "This title is free. Give it a price first.")));
+    ? [pricesForm(v, data), rentalForm(v, data), excerptForm(v, data), bundlesPart(v, data, show)] : h("p", { class: "mb-0" }, "This title is free. Give it a price first.")));
   show();
   return box;
 }
