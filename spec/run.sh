@@ -34,7 +34,7 @@ run_lua() {
 run_task() {
   local kind=$1 result spent
   shift
-  log=$(mktemp "$OUT/XXXXXX")
+  log=$(mktemp "$RESULTS/log.XXXXXX")
   TIMEFORMAT='%0R s, CPU %0U + %0S s'
   spent=$( { time case $kind in
     c) run_c "$@" ;;
@@ -49,15 +49,15 @@ run_task() {
     echo "== $name: $result ($spent)"
     grep -E '^not ok' "$log"
     [[ $result == *" 0 failed" ]] || tail -150 "$log" | grep -vE '^(not )?ok '
-    echo "$result" >>"$OUT/results"
-  } 9>"$OUT/lock"
+    echo "$result" >>"$RESULTS/results"
+  } 9>"$RESULTS/lock"
 }
 
 if [ "${1:-}" = --task ]; then shift; run_task "$@"; exit 0; fi
 
-OUT=$(mktemp -d)
-export OUT
-trap 'rm -rf "$OUT"' EXIT
+export RESULTS=$(mktemp -d)
+unset OUT # of a browser test it is the place of the screenshots, which nobody would look at
+trap 'rm -rf "$RESULTS"' EXIT
 LANES=${LANES:-$(nproc 2>/dev/null || echo 1)}
 [ "$LANES" -le 4 ] || LANES=4
 
@@ -80,20 +80,20 @@ tasks() {
 }
 
 if [ "${1:-}" = lua ] && [ $# -gt 1 ]; then
-  echo "$@" >"$OUT/tasks"
+  echo "$@" >"$RESULTS/tasks"
 elif [ $# -gt 1 ] && [ -f "$2" ]; then
-  printf "$1 %s\n" "${@:2}" >"$OUT/tasks"
+  printf "$1 %s\n" "${@:2}" >"$RESULTS/tasks"
 else
   [ $# -gt 0 ] || set -- browser live media chain lua c
-  for part in "$@"; do tasks "$part"; done >"$OUT/tasks"
+  for part in "$@"; do tasks "$part"; done >"$RESULTS/tasks"
 fi
-for kind in live browser media chain; do ! grep -q "^$kind " "$OUT/tasks" || packages "spec/$kind"; done
-! grep -q "^chain .*pages" "$OUT/tasks" || packages spec/browser # it opens the pages in Chromium
+for kind in live browser media chain; do ! grep -q "^$kind " "$RESULTS/tasks" || packages "spec/$kind"; done
+! grep -q "^chain .*pages" "$RESULTS/tasks" || packages spec/browser # it opens the pages in Chromium
 # The longest first, so that no lane waits for one at the end; sources.mjs looks at what ingest.mjs has made by then; what
 # measures time has the machine for itself.
-export MADE=$OUT/made
+export MADE=$RESULTS/made
 mkdir "$MADE"
 long='/(ingest|sidedoor|media|journey_site|crash)\.mjs' late='/sources\.mjs' alone='/reload\.mjs'
-{ grep -E "$long" "$OUT/tasks"; grep -vE "$long|$late|$alone" "$OUT/tasks"; grep -E "$late" "$OUT/tasks"; } | xargs -r -P "$LANES" -L1 "$self" --task
-grep -E "$alone" "$OUT/tasks" | xargs -r -L1 "$self" --task
-awk '{ p += $1; f += $3 } END { print p + 0 " passed, " f + 0 " failed"; exit f > 0 || p == 0 }' "$OUT/results"
+{ grep -E "$long" "$RESULTS/tasks"; grep -vE "$long|$late|$alone" "$RESULTS/tasks"; grep -E "$late" "$RESULTS/tasks"; } | xargs -r -P "$LANES" -L1 "$self" --task
+grep -E "$alone" "$RESULTS/tasks" | xargs -r -L1 "$self" --task
+awk '{ p += $1; f += $3 } END { print p + 0 " passed, " f + 0 " failed"; exit f > 0 || p == 0 }' "$RESULTS/results"

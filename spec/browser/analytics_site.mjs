@@ -2,8 +2,8 @@
 // A creator looks at who watched what, wide and on a phone, light and dark. OUT=dir keeps screenshots.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { Server, check, main } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 const OUT = process.env.OUT;
 if (OUT) mkdirSync(OUT, { recursive: true });
@@ -20,8 +20,7 @@ await main(async () => {
     insert into key_log (playback_id, user_id, video_id, rendition, variant, seq) select md5('x')::uuid, 7, '${other}', '480', 'a', n from generate_series(0, 9) n;
     update analytics_state set rolled_to = '-infinity';
     select ppv_analytics_roll()`); // the site's own job may have been there before these rows of the past
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const browser = await launch();
   const noise = [];
   try {
     for (const [name, options] of Object.entries({ wide: { viewport: { width: 1280, height: 900 } }, phone: { viewport: { width: 360, height: 740 }, colorScheme: "dark" } })) {

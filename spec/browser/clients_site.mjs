@@ -62,7 +62,7 @@ async function other_site() {
 async function to_the_end(page) {
   await page.waitForFunction(() => document.querySelector("video")?.currentTime > 0.5);
   await page.evaluate(() => { const v = document.querySelector("video"); v.muted = true; v.playbackRate = 2; });
-  await page.waitForFunction(() => document.querySelector("video").ended, null, { timeout: 60000 });
+  await page.waitForFunction(() => document.querySelector("video").ended);
   return page.evaluate(() => { const v = document.querySelector("video"), q = v.getVideoPlaybackQuality();
     return { at: v.currentTime, error: v.error?.message ?? null, corrupted: q.corruptedVideoFrames, frames: q.totalVideoFrames, size: v.videoHeight }; });
 }
@@ -109,7 +109,7 @@ async function native(browser, s, maker, viewer, id, noise) {
     return page;
   };
   const guest = await open(null);
-  await guest.waitForSelector("#offer", { timeout: 30000 });
+  await guest.waitForSelector("#offer");
   const r = await guest.evaluate(() => { const v = window.player.video; return { hls: window.player.hls, src: v.currentSrc, at: v.currentTime, frames: v.getVideoPlaybackQuality().totalVideoFrames }; });
   check("the browser's own HLS plays the preview in our player", r.hls === null && r.src.endsWith(".m3u8") && Math.abs(r.at - 4) < 0.3 && r.frames > 80, show(r));
   const owner = await open(maker);

@@ -4,8 +4,8 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { Server, check, main, until } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 const OUT = process.env.OUT;
 if (OUT) mkdirSync(OUT, { recursive: true });
@@ -19,15 +19,14 @@ await main(async () => {
   const r = await maker.request("POST", "/api/upload", { body: Buffer.concat([Buffer.from(head), readFileSync(clip), Buffer.from("\r\n--mark--\r\n")]),
     headers: { "content-type": "multipart/form-data; boundary=mark" } });
   const id = r.json.video_id;
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const browser = await launch();
   try {
     const noise = [], context = await browser.newContext({ viewport: { width: 360, height: 740 } });
     await context.addCookies(Object.entries(maker.jar).map(([name, value]) => ({ name, value, url: s.url })));
     const page = await context.newPage();
     page.on("pageerror", e => noise.push(e.message));
     await page.goto(`${s.url}/public/watch.html?video_id=${id}`);
-    await page.waitForSelector('.preview-badge:has-text("Still being prepared")', { timeout: 90000 });
+    await page.waitForSelector('.preview-badge:has-text("Still being prepared")');
     await page.waitForFunction(() => document.querySelector("video")?.readyState >= 2);
     const film = () => page.evaluate(() => { const v = document.querySelector("video"); return { at: v.currentTime, length: v.duration, error: v.error?.message }; });
     const early = await film();
@@ -38,10 +37,10 @@ await main(async () => {
     const wide = await page.evaluate(() => [document.documentElement.scrollWidth, document.querySelector(".player .row1").scrollWidth - document.querySelector(".player .row1").clientWidth]);
     check("page and controls fit the phone", wide[0] <= 360 && wide[1] <= 0, wide.join());
     await until("the film is ready", async () => (await s.sql(`select state from videos where id = '${id}'`))[0][0] === "ready", 200);
-    await page.waitForFunction(() => Math.abs(document.querySelector("video").duration - 24) < 0.1, null, { timeout: 60000 });
+    await page.waitForFunction(() => Math.abs(document.querySelector("video").duration - 24) < 0.1);
     await page.waitForSelector(".preview-badge", { state: "detached" });
     await page.evaluate(() => { document.querySelector("video").currentTime = 22; });
-    await page.waitForFunction(() => document.querySelector("video").ended, null, { timeout: 30000 });
+    await page.waitForFunction(() => document.querySelector("video").ended);
     check("it grows to the whole film and plays to its end", !(await film()).error, JSON.stringify(await film()));
     await page.reload();
     await page.waitForSelector("#play");

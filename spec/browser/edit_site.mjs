@@ -4,8 +4,8 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { Server, check, main } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -16,8 +16,7 @@ await main(async () => {
   await s.sql(`update videos set state = 'queued', ready_at = null where id = '${waiting}'`);
   await maker.post("/api/allow", { video_id: film, username: viewer.username });
   const column = async (name, id = film) => (await s.sql(`select ${name} from videos where id = '${id}'`))[0].join("");
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const browser = await launch();
   try {
     const noise = [];
     const person = async who => {

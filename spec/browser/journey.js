@@ -18,7 +18,7 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 const RUN = Date.now().toString(36);
 const TITLE = `Journey ${RUN}`;
 const PRICE = 499;
-const STEP = 30000;
+const STEP = 90000;
 mkdirSync(OUT, { recursive: true });
 
 let passed = 0, failed = 0;
@@ -301,7 +301,7 @@ async function journey() {
     const place = () => viewer.page.evaluate(() => { const m = document.querySelector(".player .viewer-mark"); return [m.textContent, m.style.left + m.style.top]; });
     const [text, first] = await place();
     that(text.includes(viewer.username), `it says ${text}`);
-    await viewer.page.waitForFunction((was) => { const m = document.querySelector(".player .viewer-mark"); return m.style.left + m.style.top !== was; }, first, { timeout: 15000 });
+    await viewer.page.waitForFunction((was) => { const m = document.querySelector(".player .viewer-mark"); return m.style.left + m.style.top !== was; }, first, { timeout: 90000 });
   }, { page: viewer.page });
 
   const { levels } = await state(viewer.page);

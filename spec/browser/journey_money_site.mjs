@@ -20,7 +20,7 @@ function mails(s, to) {
     .map((p) => readFileSync(p, "latin1").replace(/=\r?\n/g, "").replace(/=([0-9A-F]{2})/g, (_, x) => String.fromCharCode(parseInt(x, 16))))
     .filter((text) => text.includes(`To: ${to}`) || text.includes(`To: <${to}`));
 }
-const mail = (s, to, n) => until(`mail ${n} to ${to}`, async () => mails(s, to)[n - 1], 30);
+const mail = (s, to, n) => until(`mail ${n} to ${to}`, async () => mails(s, to)[n - 1]);
 const link_of = (text) => new URL(text.match(/https?:\/\/\S*guest\.html#token=[\w-]+/)[0]).hash;
 const narrow = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
@@ -34,7 +34,7 @@ async function guest(s, browser, noise, film) {
   check("nothing of the guest's panel is wider than the phone", await narrow(page) <= 0);
   await page.click("[data-provider=sandbox]");
   await page.click("#pay");
-  await page.waitForSelector("[data-state=paid]", { timeout: 60000 });
+  await page.waitForSelector("[data-state=paid]");
   check("the page tells where the receipt goes", (await page.textContent("#order")).includes(email));
   await shot(page, "guest-paid-phone");
   await page.click("#watch");
@@ -133,7 +133,7 @@ async function refund_and_proofs(s, browser, noise, film, p) {
   await desk.click("#refund button");
   await desk.fill(".modal.show textarea", "journey");
   await desk.click(".modal.show button[type=submit]");
-  await until("the order is refunded", async () => (await p.buyer.get("/api/orders")).json.items[0].state === "refunded", 30);
+  await until("the order is refunded", async () => (await p.buyer.get("/api/orders")).json.items[0].state === "refunded");
   check("access ended with the refund", (await p.buyer.get(`/api/request_play?video_id=${film}`)).status === 403);
   await s.ppv("ledger", "seal");
   const key = (await (await fetch(s.url + "/api/ledger/key")).json()).key;

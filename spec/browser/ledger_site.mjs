@@ -4,8 +4,8 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { Server, check, main } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 const OUT = process.env.OUT;
 if (OUT) mkdirSync(OUT, { recursive: true });
@@ -27,8 +27,7 @@ await main(async () => {
   await double.login();
   await guest.post("/api/affiliate/click", { video_id: linked[0], ref: aff.username });
   for (const [who, film] of [[guest, linked[0]], [double, linked[1]], [double, linked[2]]]) await who.post("/api/wallet/pay", { video_id: film, ref_code: who === double ? aff.username : undefined });
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const browser = await launch();
   const noise = [];
   try {
     for (const [name, options] of Object.entries({ wide: { viewport: { width: 1280, height: 900 } }, phone: { viewport: { width: 360, height: 740 }, colorScheme: "dark" } })) {

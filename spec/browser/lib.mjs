@@ -9,9 +9,20 @@ import { fresh_ip, until } from "../live/lib.mjs";
 const OUT = process.env.OUT;
 if (OUT) mkdirSync(OUT, { recursive: true });
 
-export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage",
-    "--autoplay-policy=no-user-gesture-required"] });
+const PATIENCE = 90000; // ms for one step: when to give up on a slow machine
+
+export async function launch() {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage",
+      "--autoplay-policy=no-user-gesture-required"] });
+  const context = browser.newContext.bind(browser);
+  browser.newContext = async options => {
+    const made = await context(options);
+    made.setDefaultTimeout(PATIENCE);
+    return made;
+  };
+  return browser;
+}
 
 /** Uploads a file as a film of who and waits until it is ready; its id. fields: of the upload. */
 export async function upload_film(who, path, fields = {}) {
@@ -42,7 +53,6 @@ export async function open_page(browser, s, who, noise, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 800 }, locale: "en-US", ...options });
   if (who) await context.addCookies(Object.entries(who.jar).map(([name, value]) => ({ name, value, url: s.url })));
   const page = await context.newPage();
-  page.setDefaultTimeout(30000);
   page.on("pageerror", e => noise.push(e.message));
   page.on("console", m => { if (/Uncaught|Content Security/.test(m.text())) noise.push(m.text()); });
   return page;

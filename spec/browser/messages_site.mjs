@@ -3,8 +3,8 @@
 // without a reload. OUT=dir keeps screenshots.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { Server, check, main } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 const OUT = process.env.OUT;
 if (OUT) mkdirSync(OUT, { recursive: true });
@@ -12,8 +12,7 @@ if (OUT) mkdirSync(OUT, { recursive: true });
 await main(async () => {
   const s = await new Server({ web_workers: 2 }).start();
   const admin = await s.admin(), ann = await s.user("ann"), bob = await s.user("bob");
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const browser = await launch();
   const noise = [];
   const open = async (who, path, viewport = { width: 1280, height: 800 }) => {
     const context = await browser.newContext({ viewport });

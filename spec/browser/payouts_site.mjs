@@ -3,15 +3,14 @@
 // something waits. On a phone and on a desktop. SHOTS=directory keeps pictures.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { Server, check, main, until } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 await main(async () => {
   const site = await new Server().start();
   const [admin, payee] = [await site.admin(), await site.user("payee")];
   await site.fund(admin, payee, 50000);
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const browser = await launch();
   const errors = [];
   async function open(who, size) {
     const context = await browser.newContext({ viewport: size, acceptDownloads: true });
@@ -61,7 +60,7 @@ await main(async () => {
     await phone.waitForSelector("text=Reference: BANK-77");
     check("the wallet has what is left", await payee.balance() === 44000);
     check("paid out is shown", (await phone.textContent("#tab-payouts")).includes("Paid"));
-    await until("the payee gets mails", async () => (await site.sql("select payload->>'template' from jobs where kind = 'mail'")).flat().includes("payout_paid"), 10);
+    await until("the payee gets mails", async () => (await site.sql("select payload->>'template' from jobs where kind = 'mail'")).flat().includes("payout_paid"));
     const small = await open(admin, { width: 360, height: 740 });
     await small.goto(site.url + "/public/admin/payouts.html?state=");
     await small.waitForSelector("text=BANK-77");
@@ -71,7 +70,7 @@ await main(async () => {
     await desk.waitForSelector("[name=payout_schedule]");
     await desk.selectOption("[name=payout_schedule]", "monthly");
     await desk.click("#site [type=submit]");
-    await until("the schedule is stored", async () => (await site.sql("select value from settings where key = 'payout.schedule'"))[0]?.[0] === '"monthly"', 10);
+    await until("the schedule is stored", async () => (await site.sql("select value from settings where key = 'payout.schedule'"))[0]?.[0] === '"monthly"');
     await site.check_books("payouts by hand");
     check("no error in the pages", errors.length === 0, errors.join("; "));
   } finally {

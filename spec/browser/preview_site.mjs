@@ -6,8 +6,8 @@ import { mkdirSync, readFileSync } from "node:fs";
 import http from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { Server, check, main, until } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const OUT = process.env.OUT;
@@ -35,8 +35,7 @@ await main(async () => {
   const id = await encoded(s, maker), watch = `${s.url}/public/watch.html?video_id=${id}`;
   const blog = await other_site(`${s.url}/embed/${id}`), stranger = await other_site(`${s.url}/embed/${id}`);
   const blog_url = `http://localhost:${blog.address().port}`, stranger_url = `http://localhost:${stranger.address().port}`;
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const browser = await launch();
   const noise = [];
   const open = async (who, options = {}) => {
     const context = await browser.newContext(options);
@@ -57,7 +56,7 @@ await main(async () => {
   };
   const phone = { viewport: { width: 360, height: 740 }, colorScheme: "dark" };
   const place = where => where.evaluate(() => document.querySelector("video")?.currentTime ?? -1);
-  const moves = where => where.waitForFunction(() => document.querySelector("video")?.currentTime > 0.3, null, { timeout: 30000 });
+  const moves = where => where.waitForFunction(() => document.querySelector("video")?.currentTime > 0.3);
   const film_of = asked => asked.filter(u => /\.key$|request_play/.test(u));
   try {
     const creator = await open(maker);
@@ -84,7 +83,7 @@ await main(async () => {
     await moves(guest.page);
     check("a guest sees the preview play beside the price", await guest.page.isVisible("#sign-in") && await guest.page.isVisible("#price"));
     await shot(guest.page, "guest-360-dark");
-    await guest.page.waitForSelector("#offer", { timeout: 30000 });
+    await guest.page.waitForSelector("#offer");
     check("it ends after four seconds with a card", Math.abs(await place(guest.page) - 4) < 0.3, String(await place(guest.page)));
     check("the card leads to signing in", (await guest.page.getAttribute("#offer a", "href")).includes("/public/auth/"));
     check("360 px: nothing is wider than the page", await guest.page.evaluate(() => document.documentElement.scrollWidth) <= 360);
@@ -99,7 +98,7 @@ await main(async () => {
     let loads = 0;
     buyer.page.on("load", () => loads++);
     await buyer.page.goto(watch);
-    await buyer.page.waitForSelector("#offer", { timeout: 30000 });
+    await buyer.page.waitForSelector("#offer");
     await buyer.page.click("#offer .btn-brand");
     await buyer.page.waitForSelector("#confirm");
     await buyer.page.evaluate(() => {
@@ -108,7 +107,7 @@ await main(async () => {
     });
     await shot(buyer.page, "buy-360-dark");
     await buyer.page.click("#confirm");
-    await buyer.page.waitForFunction(() => document.querySelector("video")?.currentTime > 5.5, null, { timeout: 30000 });
+    await buyer.page.waitForFunction(() => document.querySelector("video")?.currentTime > 5.5);
     const places = await buyer.page.evaluate(() => window.places);
     const after = places.filter(t => t > 4.3);
     check("the film goes on where the preview ended", after.length > 0 && after[0] < 5 && places.every(t => t > 3.5), places.slice(0, 5).join(" "));
@@ -120,12 +119,12 @@ await main(async () => {
     await s.fund(admin, second, 2000);
     const early = await open(second);
     await early.page.goto(watch);
-    await early.page.waitForFunction(() => document.querySelector("video")?.currentTime > 1.5, null, { timeout: 30000 });
+    await early.page.waitForFunction(() => document.querySelector("video")?.currentTime > 1.5);
     await early.page.evaluate(() => document.querySelector("video").pause());
     const at = await place(early.page);
     await early.page.click("#buy");
     await early.page.click("#confirm");
-    await early.page.waitForFunction(t => document.querySelector(".viewer-mark") && document.querySelector("video")?.currentTime > t + 0.3, at, { timeout: 30000 });
+    await early.page.waitForFunction(t => document.querySelector(".viewer-mark") && document.querySelector("video")?.currentTime > t + 0.3, at);
     check("bought in the middle it goes on there", await place(early.page) < at + 4, `${at} then ${await place(early.page)}`);
 
     const reader = await open(member, phone);
@@ -136,7 +135,7 @@ await main(async () => {
     await shot(reader.page, "embed-cover");
     await frame.click("#play");
     await moves(frame);
-    await frame.waitForSelector(".offer", { timeout: 30000 });
+    await frame.waitForSelector(".offer");
     await shot(reader.page, "embed-end");
     check("it plays to its end there, though its viewer owns the film", Math.abs(await place(frame) - 4) < 0.3, String(await place(frame)));
     check("the frame asks for no key and no session", film_of(reader.asked).length === 0, film_of(reader.asked).join(" "));

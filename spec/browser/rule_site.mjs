@@ -3,8 +3,8 @@
 // changes nothing, and the film does not notice.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { Server, check, main, until } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 // What a rule may do wrong, by the price of the sale; a fine answer for any other. $OK: the answer, $LIST: lines that are too many or too much.
 const WRONG = {
@@ -58,9 +58,7 @@ await main(async () => {
   await site.fund(admin, watcher, 2000);
   await watcher.buy(film);
 
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage",
-      "--autoplay-policy=no-user-gesture-required"] });
+  const browser = await launch();
   try {
     const context = await browser.newContext();
     await context.addCookies(Object.entries(watcher.jar).map(([name, value]) => ({ name, value, url: site.url })));

@@ -4,8 +4,8 @@
 import { createHmac } from "node:crypto";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { ROOT, Server, check, main, pause, until } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 function totp(key, shift = 0) {
@@ -53,8 +53,7 @@ async function new_address(s, page, u) {
 await main(async () => {
   const s = await new Server().start();
   const u = await s.user("viewer");
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const browser = await launch();
   try {
     const page = await (await browser.newContext()).newPage();
     const noise = [];

@@ -4,8 +4,8 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { Server, check, main } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 const OUT = process.env.OUT;
 if (OUT) mkdirSync(OUT, { recursive: true });
@@ -26,8 +26,7 @@ await main(async () => {
   check("a leak is on record", signed.code === 0, signed.out + signed.err);
   const clip = join(s.dir, "clip.mp4");
   execFileSync("ffmpeg", ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=4", "-pix_fmt", "yuv420p", clip]);
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const browser = await launch();
   const noise = [];
   try {
     for (const [name, options] of Object.entries({ wide: { viewport: { width: 1280, height: 900 } }, phone: { viewport: { width: 360, height: 740 }, colorScheme: "dark" } })) {
@@ -53,7 +52,7 @@ await main(async () => {
       await page.setInputFiles("#clip [name=file]", clip);
       await page.click("#clip [type=submit]");
       await page.waitForSelector("#running [role=progressbar]");
-      await page.waitForSelector("#verdict >> text=none of the titles", { timeout: 60000 });
+      await page.waitForSelector("#verdict >> text=none of the titles");
       check("a clip of no title is told", true);
     }
     check("no error in the pages", noise.length === 0, noise.join("; "));

@@ -5,8 +5,8 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { ROOT, Server, check, main, show, until } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 const OUT = process.env.OUT, samples = process.env.SAMPLES ?? join(tmpdir(), "ppv-samples");
 if (OUT) mkdirSync(OUT, { recursive: true });
@@ -15,8 +15,7 @@ execFileSync("sh", [join(ROOT, "spec/support/samples.sh"), samples], { stdio: ["
 await main(async () => {
   const s = await new Server({ web_workers: 1, job_workers: 1 }).start();
   const maker = await s.user("maker"), id = await s.film(maker, join(samples, "subs.mkv"));
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const browser = await launch();
   const noise = [];
   const open = async (path, viewport = { width: 1280, height: 800 }) => {
     const context = await browser.newContext({ viewport, locale: "en-US" });

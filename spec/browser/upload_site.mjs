@@ -5,8 +5,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { Server, check, main, until } from "../live/lib.mjs";
+import { launch } from "./lib.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SLOW = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 3e6 };
@@ -20,8 +20,7 @@ await main(async () => {
     writeFileSync(path, bytes);
     return { path, name, sha256: createHash("sha256").update(bytes).digest("hex") };
   };
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"] });
+  const browser = await launch();
   try {
     const context = await browser.newContext({ reducedMotion: "reduce" });
     await context.addCookies(Object.entries(u.jar).map(([name, value]) => ({ name, value, url: s.url })));
@@ -51,7 +50,7 @@ await main(async () => {
       await page.waitForSelector("#pause");
     };
     const arrived = async (name, f, title) => {
-      await page.waitForSelector("#prepare", { timeout: 60000 });
+      await page.waitForSelector("#prepare");
       const id = await page.getAttribute("#prepare", "data-video");
       const [row] = await s.sql(`select upload_sha256, title from videos where id = '${id}'`);
       check(name, row[0] === f.sha256 && row[1] === title, row.join(" "));
@@ -61,7 +60,7 @@ await main(async () => {
     await open();
     await net(SLOW);
     await begin(first, "A long film");
-    await until("some has gone", async () => await bar() > 5, 30);
+    await until("some has gone", async () => await bar() > 5);
     check("speed and time left are shown", /of 24 MB · .*\/s · about .* left/.test(await page.textContent("#speed")), await page.textContent("#speed"));
     check("the keyboard is at the buttons", await page.evaluate(() => document.activeElement.id) === "pause");
     await page.keyboard.press("Enter");
@@ -71,16 +70,16 @@ await main(async () => {
     await shot("paused");
     await page.keyboard.press("Enter");
     await page.waitForSelector("#pause:has-text('Pause')");
-    await until("it goes on after the pause", async () => await bar() > held, 30);
+    await until("it goes on after the pause", async () => await bar() > held);
     await net({ ...SLOW, offline: true });
     await page.waitForSelector("#speed:has-text('connection is lost')");
     await shot("lost");
     await net(SLOW);
     const lost = await bar();
-    await until("it goes on by itself when the connection is back", async () => await bar() > lost && /left/.test(await page.textContent("#speed")), 40);
+    await until("it goes on by itself when the connection is back", async () => await bar() > lost && /left/.test(await page.textContent("#speed")));
     check("it goes on by itself when the connection is back", true);
 
-    await until("a reload finds something to keep", async () => Number((await s.sql("select max(received) from uploads"))[0][0]) > 4e6, 40);
+    await until("a reload finds something to keep", async () => Number((await s.sql("select max(received) from uploads"))[0][0]) > 4e6);
     await page.reload();
     await page.waitForSelector("#unfinished:has-text('a long film.mp4')");
     check("after a reload the page knows the unfinished upload", true);
@@ -108,7 +107,7 @@ await main(async () => {
     const second = film("other.mp4", 9e6);
     await net(SLOW);
     await begin(second, "Other");
-    await until("some has gone", async () => await bar() > 5, 30);
+    await until("some has gone", async () => await bar() > 5);
     await page.click("#work .btn-outline-danger");
     await page.click("#work .btn-danger");
     await page.waitForSelector(".form-problem:has-text('stopped')");
@@ -117,7 +116,7 @@ await main(async () => {
     check("a stopped upload leaves nothing", true);
 
     await begin(second, "Other");
-    await until("some is kept", async () => Number((await s.sql("select max(received) from uploads where state = 'open'"))[0][0]) > 0, 20);
+    await until("some is kept", async () => Number((await s.sql("select max(received) from uploads where state = 'open'"))[0][0]) > 0);
     await page.reload();
     await page.waitForSelector("#unfinished:has-text('other.mp4')");
     await page.click("#unfinished .btn-outline-danger");

@@ -64,7 +64,7 @@ await main(async () => {
   const { message } = must(await maker.post("/api/chain/address/challenge", { address: home.address }), "challenge");
   must(await maker.post("/api/chain/address/prove", { signature: await home.signMessage(message) }), "proof");
   const films = await s.films(maker, PRICE, 2);
-  await until("tokens are offered", async () => (await viewer.get("/api/pay/all_options?video_id=" + films[0])).json.x402.tokens.length === 2, 20);
+  await until("tokens are offered", async () => (await viewer.get("/api/pay/all_options?video_id=" + films[0])).json.x402.tokens.length === 2);
 
   const browser = await launch(), noise = [];
   const at = id => `${s.url}/public/chainpay.html?video_id=${id}`;
@@ -111,7 +111,7 @@ await main(async () => {
       check("the order's page counts confirmations", /confirming 1 of 3/.test(await page.textContent("#confirming")), await page.textContent("#confirming"));
       await shot(page, "confirming-phone");
       await c.mine(CONFIRMATIONS);
-      await page.waitForSelector("[data-state=paid]", { timeout: 60000 });
+      await page.waitForSelector("[data-state=paid]");
       return String(await held() - before);
     }
     w.reject = null;

@@ -56,7 +56,7 @@ await main(async () => {
     const must = (r, what) => { if (r.status !== 200) throw new Error(`${what}: ${r.status} ${r.text}`); return r.json; };
     must(await admin.post("/admin/plugins/fixed_rate/settings", { settings: { tokens: "ETH/USD = 2500.5" } }), "rates");
     must(await admin.post("/admin/plugins/splitter/settings", { settings: { environment: "live" } }), "environment");
-    await until("the settings are in force", async () => (await maker.get("/api/pay/providers")).json.providers.some(p => p.provider === "splitter" && p.enabled && p.environment === "live"), 20);
+    await until("the settings are in force", async () => (await maker.get("/api/pay/providers")).json.providers.some(p => p.provider === "splitter" && p.enabled && p.environment === "live"));
 
     const phone = await open_page(browser, s, maker, noise, { viewport: { width: 360, height: 740 } });
     await wallet_in(phone, home);

@@ -50,7 +50,7 @@ await main(async () => {
   must(await admin.post("/admin/chains/token", { chain_id: CHAIN, symbol: "ETH", decimals: 18 }), "coin");
   must(await admin.post("/admin/plugins/fixed_rate/settings", { settings: { tokens: "USDC/USD = 0.9998, ETH/USD = 2500.5" } }), "rates");
   must(await admin.post("/admin/plugins/splitter/settings", { settings: { environment: "live", deadline_s: 7200 } }), "environment");
-  await until("the settings are in force", async () => (await maker.get("/api/pay/providers")).json.providers.some(p => p.provider === "splitter" && p.enabled && p.environment === "live"), 20);
+  await until("the settings are in force", async () => (await maker.get("/api/pay/providers")).json.providers.some(p => p.provider === "splitter" && p.enabled && p.environment === "live"));
 
   // ---- addresses ----
   async function prove(who, wallet, by = wallet) {
@@ -77,8 +77,8 @@ await main(async () => {
   const pay = (o, more = {}) => o.token_address ? till.payToken(o.invoice, o.signature, more) : till.payNative(o.invoice, o.signature, { value: o.amount_wei, ...more });
   const order = async o => (await o.buyer.get("/api/pay/order?id=" + o.invoice_uid)).json.order;
   const confirm = (o, tx) => o.buyer.post("/api/pay/x402/confirm", { invoice_uid: o.invoice_uid, tx_hash: tx }, { ip: fresh_ip() });
-  const becomes = (o, state, seconds = 25) => until(`the order is ${state}`, async () => (await order(o)).state === state, seconds);
-  const sees = o => until("the payment is seen", async () => (await order(o)).confirming, 25);
+  const becomes = (o, state) => until(`the order is ${state}`, async () => (await order(o)).state === state);
+  const sees = o => until("the payment is seen", async () => (await order(o)).confirming);
   const plays = async o => (await o.buyer.get("/api/request_play?video_id=" + o.film)).status !== 403;
   const held = who => dollar.balanceOf(who.address);
   const clearing = async () => Number((await s.sql("select coalesce(-sum(e.amount), 0) from ledger_entries e join ledger_accounts a on a.id = e.account_id where a.kind = 'clearing' and a.name = 'splitter'"))[0][0]);
@@ -133,7 +133,7 @@ await main(async () => {
     for (const o of all) if (deep) await becomes(o, "paid"); else await sees(o);
     const earned = await clearing();
     await c.reorg(depth);
-    for (const o of all) await until("the payment is orphaned", async () => (await payment(o)).every(r => r[0] === "orphaned"), 25);
+    for (const o of all) await until("the payment is orphaned", async () => (await payment(o)).every(r => r[0] === "orphaned"));
     const now = await Promise.all(all.map(order)), open = await Promise.all(all.map(plays));
     check(`${depth} deep: three payments vanished, and access with them`, now.every(x => x.state === (deep ? "disputed" : "pending") && !x.confirming) && !open.includes(true), show(now));
     await c.rpc("eth_sendRawTransaction", raw);
@@ -187,14 +187,14 @@ await main(async () => {
     await (await pay(two)).wait();
     await final();
     await becomes(o, "paid");
-    await until("the second one waits for a person", async () => (await admin.get("/admin/payments/queue")).json.review.some(x => x.order_id === o.invoice_uid && x.why === "duplicate"), 20);
+    await until("the second one waits for a person", async () => (await admin.get("/admin/payments/queue")).json.review.some(x => x.order_id === o.invoice_uid && x.why === "duplicate"));
   }
 
   // ---- the node is gone for an hour ----
   {
     const o = await start();
     line.cut();
-    await until("the administrator is told", async () => (await admin.get("/admin/chains")).json.chains.find(x => x.chain_id === CHAIN).problem.includes("did not answer"), 20);
+    await until("the administrator is told", async () => (await admin.get("/admin/chains")).json.chains.find(x => x.chain_id === CHAIN).problem.includes("did not answer"));
     await (await pay(o)).wait();
     await c.mine(300);
     same("nothing is concluded from silence", (await order(o)).state, "pending");
@@ -217,7 +217,7 @@ await main(async () => {
     await c.warp(8000);
     same("after the deadline nobody can pay", await refused(pay(o)), "Expired");
     await final();
-    await until("the contract was asked whether it was paid", async () => (await s.sql(`select swept from chain_invoices where id = '${o.invoice_uid_bytes32}'`))[0][0] === "t", 20);
+    await until("the contract was asked whether it was paid", async () => (await s.sql(`select swept from chain_invoices where id = '${o.invoice_uid_bytes32}'`))[0][0] === "t");
     same("and nothing came", (await order(o)).state, "pending");
   }
   await s.check_books("at the end");

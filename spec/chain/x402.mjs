@@ -65,7 +65,7 @@ await main(async () => {
   const off = await ask(film);
   check("nothing is sold this way before it is set up", off.status === 404, String(off.status));
   await set(settings);
-  await until("x402 is on", async () => (await ask(film)).status === 402, 20);
+  await until("x402 is on", async () => (await ask(film)).status === 402);
   const payers = [];
   async function payer() {
     const w = ethers.Wallet.createRandom();
@@ -272,7 +272,7 @@ await main(async () => {
     says = "success";
     const p = await payer();
     return (await pay(fourth, of(await authorize(p)))).status === 200 && asks > 0;
-  }, 20);
+  });
   says = "lost";
   const silent = await pay(fourth, of(await authorize(z)));
   check("a facilitator's lost answer is resolved from the chain", silent.status === 200, show(silent));

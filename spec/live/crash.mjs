@@ -12,7 +12,7 @@ const alive = pid => { try { process.kill(pid, 0); return !/^State:\s+Z/m.test(r
 const worker = (s, kind, i = 0) => until(`${kind} worker ${i} runs`, async () => {
   const w = (await s.status()).workers.filter(x => x.kind === kind)[i];
   return w.ready && w.pid > 1 && w;
-}, 20);
+});
 const postmaster = s => Number(readFileSync(join(s.var, "pg/postmaster.pid"), "utf8").split("\n")[0]);
 
 /** Processes whose working directory or arguments name our scratch directory. */
@@ -42,7 +42,7 @@ class Shoppers {
       if (r.status === 200) this.told.push({ p, film, order: r.json.order_id });
       else {
         this.unsure.push({ p, film, key });
-        await until("the server answers", async () => (await call(this.s.port, "GET", "/health", { timeout: 1000 })).status === 200 || !this.on, 60);
+        await until("the server answers", async () => (await call(this.s.port, "GET", "/health", { timeout: 1000 })).status === 200 || !this.on);
       }
     }
   }
@@ -71,7 +71,7 @@ async function all_there(name, shop) {
   // The same key again after a lost answer: done once, whatever had become of the first attempt.
   const again = [];
   for (const u of shop.unsure.slice(-60)) {
-    const r = await until("an answer other than try again", async () => { const a = await u.p.buy(u.film, u.key); return a.status !== 503 && a; }, 20);
+    const r = await until("an answer other than try again", async () => { const a = await u.p.buy(u.film, u.key); return a.status !== 503 && a; });
     if (r.status !== 200 && r.status !== 409 || await owned(u.p, u.film) !== true) again.push(`${r.status} ${r.text}`);
   }
   check(`${name}: an unanswered purchase can be repeated with its key`, again.length === 0, again.slice(0, 3).join("; "));
@@ -86,7 +86,7 @@ async function round(s, people, films, name, kill, seconds) {
   try {
     for (let i = 0; i < KILLS; i++) {
       const pid = await kill(i);
-      await until("the process is gone", () => !alive(pid), 5);
+      await until("the process is gone", () => !alive(pid));
       took.push(Math.round(await shop.flowing(seconds)));
       await until("the site is ready", async () => (await call(s.port, "GET", "/ready")).status === 200, seconds);
     }
@@ -115,7 +115,7 @@ await main(async () => {
   await round(s, people, lists[0], "web worker hangs", async i => {
     const { pid } = await worker(s, "web", i % 2);
     process.kill(pid, "SIGSTOP");
-    await until("the hanging worker is removed", () => !alive(pid), 15);
+    await until("the hanging worker is removed", () => !alive(pid));
     return pid;
   }, 15);
   await round(s, people, lists[1], "job worker killed", async () => kill9((await worker(s, "job")).pid), 15);
@@ -131,7 +131,7 @@ await main(async () => {
   await s.exited;
   shop.on = false;
   let left = true;
-  await until("all children of a killed master end", () => before.every(pid => !alive(pid)), 40).catch(e => { left = e.message; });
+  await until("all children of a killed master end", () => before.every(pid => !alive(pid))).catch(e => { left = e.message; });
   check("all processes of a killed master end", left === true, `${left}: ${before.filter(alive)}`);
   const t = performance.now();
   await s.start();

@@ -180,10 +180,10 @@ async function scheduled(key) {
   await account(who, serial);
   await again("a sale", () => keyed(buyer, "/api/wallet/pay", { video_id: film }, key));
   spent.buyer += EARNS;
-  await setting("payout.schedule", '"monthly"');
+  await s.set(admin, { payout_schedule: "monthly" });
   await restart();
   const id = await until("the schedule has made the payout", async () => (await pause(300), (await one(`select id from payouts where user_id = ${who.id}`))?.[0]), 90);
-  await setting("payout.schedule", '"off"');
+  await s.set(admin, { payout_schedule: "off" });
   await paid_out(id, key);
   check("the period is paid out once", (await one(`select count(*) from payouts where user_id = ${who.id}`))[0] === "1");
 }
@@ -191,7 +191,6 @@ async function scheduled(key) {
 const SCENES = [[/^purchase\./, purchase], [/^(order|webhook|event)\./, key => order(key)], [/^settle\./, (key, n) => order(key, n % 2 === 0)], [/^refund\./, refund],
   [/^payout\.schedule\./, scheduled], [/^(withdraw|payout)\./, withdrawal]];
 
-const setting = (key, value) => s.sql(`insert into settings (key, value) values ('${key}', '${value}') on conflict (key) do update set value = excluded.value`);
 const account = async (who, n) => {
   const r = await who.post("/api/payout/destination", { method: "bank", channel_code: "X", account_number: `1234-${n}`, account_holder_name: "P" }, { ip: fresh_ip() });
   if (r.status !== 200) throw new Error(r.text);
@@ -267,8 +266,7 @@ await main(async () => {
   await s.start();
   wire = new Wire(join(s.var, "pgrun"));
   [admin, buyer, maker] = [await s.admin(), await s.user("buyer"), await s.user("maker")];
-  for (const [key, value] of [["payout.destination_hold_hours", 0], ["payout.new_payee_days", 0], ["payout.provider", '"spec_payer"'], ["wallet.withdraw_day", 1e12]])
-    await setting(key, value);
+  await s.set(admin, { payout_destination_hold_hours: 0, payout_new_payee_days: 0, payout_provider: "spec_payer", wallet_withdraw_day: 1e11 });
   await s.fund(admin, buyer, FUNDS);
   await account(buyer, "00");
   const r = await admin.post("/admin/plugins/stripe/settings", { settings: { secret_key: stripe.key, webhook_secret: stripe.secret, base_url: stripe.url } });

@@ -30,7 +30,7 @@ await main(async () => {
   const get = (file, who = maker) => who.get(at + file, { ip: fresh_ip() });
   const state = async () => (await s.sql(`select state from videos where id = '${id}'`))[0][0];
 
-  const master = await until("the first segments can be watched", async () => { const r = await get("master.m3u8"); return r.status === 200 && r; }, 60);
+  const master = await until("the first segments can be watched", async () => { const r = await get("master.m3u8"); return r.status === 200 && r; });
   check("that is before the film is ready", await state() === "processing", await state());
   const names = media_lines(master.text);
   check("the master names every size and the sound", names.join() === "360.m3u8,240.m3u8" && /TYPE=AUDIO/.test(master.text) && !master.text.includes("ref"), master.text);
@@ -59,10 +59,10 @@ await main(async () => {
 
   // kill -9 of the job worker; its child dies with it.
   const finished = () => readFileSync(join(part, "journal"), "utf8").split("\n").filter(l => l.startsWith("seg ")).map(l => l.split(" "));
-  await until("some more is finished", () => finished().length > 16, 60);
+  await until("some more is finished", () => finished().length > 16);
   const worker = (await s.status()).workers.find(w => w.kind === "job");
   process.kill(worker.pid, "SIGKILL");
-  await until("another worker is there", async () => { const w = (await s.status()).workers.find(x => x.kind === "job"); return w.ready && w.pid !== worker.pid; }, 30);
+  await until("another worker is there", async () => { const w = (await s.status()).workers.find(x => x.kind === "job"); return w.ready && w.pid !== worker.pid; });
   const kept = finished(), pair = l => !/^\d/.test(l[1]) || kept.some(m => m[1] === l[1] && m[3] === l[3] && m[2] !== l[2]);
   const between = media_lines((await get("240.m3u8")).text);
   check("the creator still has what was there", between.slice(0, seen.length).join() === seen.join() && await state() === "processing", show(between));

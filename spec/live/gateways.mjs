@@ -41,7 +41,7 @@ const back = (name, uid) => call(s.port, "POST", `/api/pay/${name}/confirm`, { j
 const hook = name => `${s.url}/api/pay/${name}/webhook`;
 const deliver = (name, message) => Gateway.post(hook(name), message);
 const order = async uid => { const [[state, why, paid]] = await s.sql(`select state, why, paid_at is not null from orders where uid = '${uid}'`); return { state, why, paid: paid === "t" }; };
-const becomes = (uid, state, seconds = 20) => until(`order ${uid} is ${state}`, async () => (await order(uid)).state === state, seconds);
+const becomes = (uid, state) => until(`order ${uid} is ${state}`, async () => (await order(uid)).state === state);
 /** An order that waits for its payment. -> {uid, ref, film} */
 async function waiting(name, film) {
   const r = await start(name, film);
@@ -166,9 +166,9 @@ async function out_of_order(name, g, f) {
     f.faults = [];
     f.fault(g.read(o.ref), kind, { times: 6 });
     await deliver(name, g.pay(f, o.ref));
-    await until("the job has met the failure", () => f.faults[0].times < 6, 30);
+    await until("the job has met the failure", () => f.faults[0].times < 6);
     f.faults = [];
-    await until(`${name}: paid after ${kind}`, async () => (await hurry(), (await order(o.uid)).state === "paid"), 30);
+    await until(`${name}: paid after ${kind}`, async () => (await hurry(), (await order(o.uid)).state === "paid"));
   }
   check(`${name}: what failed was asked again until it was paid`, true);
 }

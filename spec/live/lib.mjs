@@ -27,9 +27,11 @@ export const note = text => console.log(`# ${text}`);
 
 export const pause = ms => new Promise(r => setTimeout(r, ms));
 
-/** Waits until fn() is truthy and answers it; fails after `seconds`. Errors of fn count as "not yet". */
-export async function until(what, fn, seconds = 10) {
-  const end = Date.now() + seconds * 1000;
+/** Waits until fn() is truthy and answers it; fails after `seconds`, which say when to give up on a slow machine and never what is
+ *  fast enough. Errors of fn count as "not yet". Asks ever more seldom, at most 120 times in the first minute: no rate limit of a
+ *  route that is waited for is reached. */
+export async function until(what, fn, seconds = 90) {
+  const started = Date.now();
   let last;
   for (;;) {
     try {
@@ -39,8 +41,9 @@ export async function until(what, fn, seconds = 10) {
       if (e.fatal) throw e;
       last = e.message;
     }
-    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}; last: ${last}`);
-    await pause(20);
+    const waited = Date.now() - started;
+    if (waited > seconds * 1000) throw new Error(`not within ${seconds} s: ${what}; last: ${show(last)}`);
+    await pause(Math.min(20 + waited / 20, 1000));
   }
 }
 
@@ -70,7 +73,7 @@ export function call(port, method, path, o = {}) {
         resolve(r);
       });
     });
-    req.setTimeout(o.timeout ?? 20000, () => req.destroy(new Error("no answer in time")));
+    req.setTimeout(o.timeout ?? 60000, () => req.destroy(new Error("no answer in time")));
     req.on("error", reject);
     req.end(body);
   });
@@ -146,7 +149,7 @@ export class Server {
     this.root = join(this.dir, "root");
     this.var = join(this.dir, "v");
     this.bin = join(this.dir, "ppv");
-    for (const d of ["scripts", "plugins", "sql", "static"]) cpSync(join(process.env.CODE ?? ROOT, d), join(this.root, d), { recursive: true });
+    for (const d of ["scripts", "plugins", "sql", "static"]) cpSync(join(process.env.CODE ?? ROOT, d), join(this.root, d), { recursive: true, filter: f => basename(f) !== "node_modules" });
     this.sets = { web_workers: 2, development: "false", admin_totp: "false", trusted_proxies: "127.0.0.1", log_format: "json", ...sets };
   }
   args(...rest) {
@@ -230,6 +233,12 @@ export class Server {
     const r = await c.post("/admin/login", { email: c.email, password: c.password });
     if (r.status !== 200) throw new Error(`admin login: ${r.status} ${r.text}`);
     return c;
+  }
+  /** Site settings as their page sends them, {consent_required: true}: in force for every worker when this returns, which a row that is
+   *  put into the table is not (workers believe their copy for some seconds). */
+  async set(admin, values) {
+    const r = await admin.post("/admin/settings", values);
+    if (r.status !== 200) throw new Error(`settings: ${r.status} ${r.text}`);
   }
   async fund(admin, who, amount) {
     // More at once would need a second administrator.

@@ -100,7 +100,7 @@ async function bad_files(s, mallory) {
     const v = await settled(mallory, r.json.video_id, 120);
     check(`${name}: ends as failed`, v.processing_state === "failed", show(v));
     check(`${name}: says why in a sentence`, /^[A-Z].{8,}[.!]$/.test(v.error ?? "") && !/\/|\.c:|errno|ffmpeg|AVERROR/i.test(v.error), show([v.error_code, v.error]));
-    await until(`${name} is gone from the disk`, () => left_of(s, v.id).length === 0, 10).catch(() => null);
+    await until(`${name} is gone from the disk`, () => left_of(s, v.id).length === 0).catch(() => null);
     check(`${name}: leaves nothing on the disk`, left_of(s, v.id).length === 0, show(left_of(s, v.id)));
     note(`${name}: ${v.error} (${Date.now() - started} ms)`);
   }

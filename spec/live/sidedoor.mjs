@@ -211,7 +211,7 @@ await main(async () => {
   const fresh = await addresses(buyer, again), cookie = buyer.cookie();
   await buyer.post("/auth/logout");
   const after = [];
-  await until("the session ends with the log-in", async () => (await call(s.port, "GET", again, { ip: fresh_ip() })).status === 404, 11);
+  await until("the session ends with the log-in", async () => (await call(s.port, "GET", again, { ip: fresh_ip() })).status === 404);
   for (const path of fresh.keys()) {
     const r = await call(s.port, "GET", path, { ip: fresh_ip(), headers: { cookie } });
     if (r.status < 400) after.push(`${r.status} ${path}`);
