@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what building, running and testing needs (Debian 12). Does nothing when all of it is there.
+#   deploy/install-deps.sh [s3]      s3: the Ceph gateway that spec/live/storage.mjs runs (280 MB), which installs it when it needs it
 set -euo pipefail
 
 # libnginx-mod-http-lua must never join this list: its LuaJIT fork removes luajit and libluajit-5.1-dev.
@@ -12,6 +13,7 @@ packages=(
     lua-busted lua-check clang-format-14 clang-14 libclang-rt-14-dev strace
     chromium nginx-light wrk ffmpeg curl jq forensics-samples-files fonts-dejavu-core
 )
+[ "${1:-}" != s3 ] || packages=(radosgw ceph-mon ceph-osd ceph-common)
 # A Node.js from elsewhere is as good as Debian's, and the two do not mix.
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
     packages+=(nodejs npm)

@@ -87,6 +87,14 @@ function blob.merge(root, from, into, last) end
 ---@return ppv.err? err
 function blob.verify(dir) end
 
+---Of a file of any size.
+---Phases: request webhook job tick. Yields. Errors: request.not_found auth.forbidden io.failed
+---@param root string
+---@param path string
+---@return string|nil hex
+---@return ppv.err? err
+function blob.sha256(root, path) end
+
 ---Space left on the root's file system.
 ---Phases: any. Errors: request.not_found io.failed
 ---@param root string
@@ -656,7 +664,7 @@ function evm.raw_transaction(tx, key) end
 ---@class ppv.fetch
 local fetch = {}
 
----One HTTP request. req: url, method (GET, or POST with a body), headers {name = value}, and one of body (string), form {name = value}, json (any); user and password (Basic), timeout (seconds, 15), max_body (bytes, 1 MiB), allow_private. Any status is a result; redirects are not followed; private addresses are refused. Answer headers have lower-case names. Plugins reach only the hosts in their caps.
+---One HTTP request. req: url, method (GET, or POST with a body), headers {name = value}, and one of body (string), form {name = value}, json (any); user and password (Basic), timeout (seconds, 15), max_body (bytes, 1 MiB), allow_private. upload = {root, path} sends a file instead of a body (PUT), download = {root, path} writes a 2xx answer to a file instead of body; neither is read into memory, and plugins have neither. Any status is a result; redirects are not followed; private addresses are refused. Answer headers have lower-case names. Plugins reach only the hosts in their caps.
 ---Phases: request webhook job tick. Yields. Errors: net.failed net.refused engine.timeout request.too_large input.invalid engine.busy
 ---@param req table
 ---@return table|nil

@@ -10,6 +10,7 @@
 #include "bind/bind_json.h"
 #include "bind/bind_work.h"
 #include "blob/blob.h"
+#include "crypto/digest.h"
 #include "domain/mediasums.h"
 #include "lua/lx.h"
 
@@ -318,6 +319,37 @@ static int l_verify(lua_State *L)
     return bind_work_run(L, &s->w);
 }
 
+static void hash_work(struct bind_work *w)
+{
+    struct blob_work *b = (struct blob_work *)w;
+    int fd;
+    if (blob_open(b->root, b->path, O_RDONLY | O_CLOEXEC, 0, &fd, &w->err) < 0)
+        return;
+    struct digest *d = digest_new();
+    char tmp[65536];
+    ssize_t n;
+    while ((n = read(fd, tmp, sizeof tmp)) > 0)
+        digest_update(d, tmp, (size_t)n);
+    if (n < 0)
+        err_errno(&w->err, "read");
+    uint8_t sum[32];
+    digest_final(d, sum);
+    digest_free(d);
+    close(fd);
+    buf_put_hex(&b->out, sum, sizeof sum);
+}
+
+/* ppv.blob.sha256(root: string, path: string) -> hex: string | nil, err
+ * Of a file of any size. Phases: request webhook job tick. Yields. Errors: request.not_found
+ * auth.forbidden io.failed. Since 1.0 */
+static int l_sha256(lua_State *L)
+{
+    struct task *t = lx_task(L, PHASE_IO);
+    path_arg(L, 1);
+    path_arg(L, 2);
+    return bind_work_run(L, &new_work(L, t, hash_work, push_bytes)->w);
+}
+
 /* ppv.blob.free(root: string) -> bytes: integer | nil, err
  * Space left on the root's file system. Phases: any. Errors: request.not_found io.failed. Since
  * 1.0 */
@@ -334,9 +366,9 @@ static int l_free(lua_State *L)
 int bind_media_blob(lua_State *L)
 {
     static const luaL_Reg reg[] = {
-        {"exists", l_exists}, {"size", l_size}, {"remove_tree", l_remove_tree},
-        {"rename", l_rename}, {"read", l_read}, {"write", l_write},
-        {"free", l_free},     {"list", l_list}, {"merge", l_merge},
-        {"verify", l_verify}, {NULL, NULL}};
+        {"exists", l_exists}, {"size", l_size},     {"remove_tree", l_remove_tree},
+        {"rename", l_rename}, {"read", l_read},     {"write", l_write},
+        {"free", l_free},     {"list", l_list},     {"merge", l_merge},
+        {"verify", l_verify}, {"sha256", l_sha256}, {NULL, NULL}};
     return lx_module(L, reg);
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bind/bind_net.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "base/arena.h"
 #include "base/str.h"
 #include "bind/bind.h"
 #include "bind/bind_json.h"
+#include "blob/blob.h"
 #include "lua/lx.h"
 #include "net/fetch.h"
 #include "net/mail.h"
@@ -18,6 +22,8 @@ struct fetch_op {
     struct task *task;
     void *token;
     struct buf body;
+    struct fetch_file upload, download;
+    bool has_upload, has_download;
     const char *headers[HEADERS_MAX + 1];
     int nheaders;
 };
@@ -27,6 +33,10 @@ static void fetch_op_free(void *p)
     struct fetch_op *op = p;
     fetch_req_fini(&op->r);
     buf_fini(&op->body);
+    if (op->has_upload)
+        close(op->upload.fd);
+    if (op->has_download)
+        close(op->download.fd);
     struct arena *a = op->arena;
     arena_free(a);
 }
@@ -195,6 +205,46 @@ static void read_body(lua_State *L, struct fetch_op *op)
     op->r.body = (struct str){op->body.p, op->body.n};
 }
 
+/* {root, path} of a field; false: there is no such field. */
+static bool file_field(lua_State *L, const char *field, struct str *root, struct str *path)
+{
+    lua_getfield(L, 1, field);
+    bool given = lua_istable(L, -1);
+    if (given) {
+        int t = lua_gettop(L);
+        *root = lx_field_str(L, t, "root", 16, true);
+        *path = lx_field_str(L, t, "path", 1024, true);
+    } else if (!lua_isnil(L, -1)) {
+        luaL_error(L, "field '%s': {root, path} expected", field);
+    }
+    lua_pop(L, 1); /* the strings stay reachable from the table */
+    return given;
+}
+
+/* Opens the file that is sent and the one that is made for the answer. The disk is waited for; that is short. */
+static int open_files(lua_State *L, struct fetch_op *op, struct err *e)
+{
+    struct str root, path;
+    struct stat st;
+    if (file_field(L, "upload", &root, &path)) {
+        if (blob_open(root.p, path.p, O_RDONLY | O_CLOEXEC, 0, &op->upload.fd, e))
+            return -1;
+        op->has_upload = true;
+        if (fstat(op->upload.fd, &st))
+            return err_errno(e, "fstat");
+        op->upload.size = st.st_size;
+        op->r.upload = &op->upload;
+    }
+    if (file_field(L, "download", &root, &path)) {
+        if (blob_open(root.p, path.p, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640,
+                      &op->download.fd, e))
+            return -1;
+        op->has_download = true;
+        op->r.download = &op->download;
+    }
+    return 0;
+}
+
 static void read_user(lua_State *L, struct fetch_op *op)
 {
     struct str user = lx_field_str(L, 1, "user", 1024, false),
@@ -254,7 +304,7 @@ static int request(lua_State *L, const char *method)
     op->r.done = fetch_done;
     op->r.arg = op;
     struct err e = {0};
-    if (fetch_start(bind_env()->fetch, &op->r, &e) < 0)
+    if (open_files(L, op, &e) < 0 || fetch_start(bind_env()->fetch, &op->r, &e) < 0)
         return lx_fail(L, &e);
     return sched_await(L, t, fetch_push, fetch_stop, op);
 }
@@ -262,7 +312,9 @@ static int request(lua_State *L, const char *method)
 /* ppv.fetch.request(req: table) -> {status, headers, body} | nil, err
  * One HTTP request. req: url, method (GET, or POST with a body), headers {name = value}, and one
  * of body (string), form {name = value}, json (any); user and password (Basic), timeout (seconds,
- * 15), max_body (bytes, 1 MiB), allow_private. Any status is a result; redirects are not followed;
+ * 15), max_body (bytes, 1 MiB), allow_private. upload = {root, path} sends a file instead of a
+ * body (PUT), download = {root, path} writes a 2xx answer to a file instead of body; neither is
+ * read into memory, and plugins have neither. Any status is a result; redirects are not followed;
  * private addresses are refused. Answer headers have lower-case names. Plugins reach only the
  * hosts in their caps. Phases: request webhook job tick. Yields. Errors: net.failed net.refused
  * engine.timeout request.too_large input.invalid engine.busy. Since 1.0 */

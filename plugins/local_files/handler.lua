@@ -24,6 +24,16 @@ end
 
 M.put, M.get, M.delete, M.stat = plan "put", plan "get", plan "delete", plan "stat"
 
+function M.list(ctx, obj)
+  local place, err = locate(ctx, { key = tostring(obj.prefix) .. "x" })
+  if not place then return nil, err end
+  return { transport = "file", action = "list", root = place.root, path = (place.path:gsub("/?x$", "")) }
+end
+
 function M.link(ctx) return nil, ctx:err("storage.no_link", "served through the engine") end
+
+function M.where() return { place = "local" } end
+
+function M.read(ctx) return nil, ctx:err("storage.no_answer", "nobody answers for a file of ours") end
 
 return M

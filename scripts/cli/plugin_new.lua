@@ -141,15 +141,33 @@ describe("payment plugin NAME", function()
 end)
 ]=] }
 
-T.storage = { settings = [[ { key = "base_url", type = "url", required = true } ]], handler = [=[
+T.storage = { settings = [[ { key = "base_url", type = "url", required = true, title = "Address" } ]], handler = [=[
 local M = {}
 
--- Each function plans a request; the engine moves the bytes. obj: key, size, type, range.
-local function plan(method)
-  return function(ctx, obj) return { transport = "http", method = method, url = ctx.settings.base_url .. "/" .. obj.key } end
+-- Each function plans a request; the engine moves the bytes. obj: key, size, sha256, type.
+local function plan(action, method)
+  return function(ctx, obj)
+    if not obj.key:find "^media/[%w/_.-]+$" or obj.key:find("..", 1, true) then return nil, ctx:err("storage.key", "not a plain key") end
+    return { transport = "http", action = action, method = method, url = ctx.settings.base_url .. "/" .. obj.key, headers = {} }
+  end
 end
 
-M.put, M.get, M.delete, M.stat = plan "PUT", plan "GET", plan "DELETE", plan "HEAD"
+M.put, M.get, M.delete, M.stat = plan("put", "PUT"), plan("get", "GET"), plan("delete", "DELETE"), plan("stat", "HEAD")
+
+function M.list(ctx) return nil, ctx:err("storage.no_list", "this service has no lists yet") end -- {objects = {{key, size, modified}}, next}
+function M.link(ctx) return nil, ctx:err("storage.no_link", "players fetch through the site") end -- {urls} of obj.keys
+
+-- The same text for the same objects.
+function M.where(ctx) return { place = ctx.settings.base_url } end
+
+-- What an answer means.
+function M.read(ctx, action, r)
+  if r.status >= 200 and r.status < 300 then return action == "stat" and { size = tonumber(r.headers["content-length"]) } or true end
+  if r.status == 404 and action == "stat" then return false end
+  if r.status == 404 and action == "delete" then return true end
+  if r.status == 404 and action == "get" then return nil, ctx:err("storage.missing", "The object is not there.") end
+  return nil, ctx:err("storage.refused", "The service answered " .. r.status, r.status >= 500)
+end
 
 return M
 ]=], spec = [=[
@@ -157,7 +175,7 @@ local storage = dofile("plugins/NAME/handler.lua")
 
 describe("storage NAME", function()
   it("plans a request for the key", function()
-    assert.equal("http://x/a", storage.get({ settings = { base_url = "http://x" } }, { key = "a" }).url)
+    assert.equal("http://x/media/a", storage.get({ settings = { base_url = "http://x" } }, { key = "media/a" }).url)
   end)
 end)
 ]=] }

@@ -23,12 +23,14 @@ local STATUS = {
   ["payout.not_found"] = 404, ["idempotency.required"] = 400, ["plugin.missing"] = 503,
   ["payment.not_configured"] = 409, ["payment.gateway_down"] = 503, ["payment.gateway_refused"] = 502, ["payment.currency"] = 422,
   ["coupon.unknown"] = 404, ["gift.unknown"] = 404, ["payment.bad_signature"] = 401, ["payment.bad_event"] = 400,
+  ["storage.settings"] = 422, ["storage.missing_fields"] = 422, ["storage.scope"] = 422, ["storage.local"] = 409, ["storage.running"] = 409,
+  ["storage.state"] = 409, ["storage.only_copy"] = 409, ["storage.not_found"] = 404,
 }
 
 -- Families: the part before the dot decides when the code itself is not listed.
 local FAMILY = { input = 422, amount = 422, media = 422, upload = 422, auth = 403, access = 403, approval = 403, user = 404,
   wallet = 409, sale = 409, video = 409, ledger = 409, job = 409, idempotency = 409, order = 409, refund = 409, tax = 409, deposit = 409,
-  transfer = 409, payout = 409, coupon = 409, gift = 409, offer = 409, rate = 503,
+  transfer = 409, payout = 409, coupon = 409, gift = 409, offer = 409, rate = 503, storage = 502,
   affiliate = 409, chain = 409, rpc = 502, request = 400, payment = 502, net = 502, engine = 500, db = 500, io = 500, plugin = 500 }
 
 -- What strangers may read of a failure inside the engine.

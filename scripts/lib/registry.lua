@@ -13,7 +13,7 @@ local API_MAJOR, API_MINOR = 1, 0
 
 -- What a handler of each kind must offer.
 local REQUIRED = {
-  affiliate = { "split" }, rate = { "quote" }, payment = { "start" }, storage = { "put", "get", "delete", "stat" },
+  affiliate = { "split" }, rate = { "quote" }, payment = { "start" }, storage = { "put", "get", "delete", "stat", "list", "link", "where", "read" },
   route = {}, tax = { "lines" },
 }
 local SETTING = { string = true, secret = true, int = true, bps = true, bool = true, url = true, enum = true, list = true,

@@ -133,6 +133,7 @@ adapt["ppv.fetch"] = function(mod, ctx)
       for i = 1, #ctx.caps do
         if ctx.caps[i] == "fetch:private" then mine.allow_private = true end
       end
+      mine.upload, mine.download = nil, nil -- files are the engine's
       mine.follow, mine.redirects = nil, nil
       return fn(mine)
     end

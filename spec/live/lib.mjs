@@ -126,7 +126,7 @@ export async function package_of(name) {
 
 // ---- a server ----
 
-function free_port() {
+export function free_port() {
   return new Promise(resolve => {
     const s = net.createServer().listen(0, "127.0.0.1", () => {
       const { port } = s.address();

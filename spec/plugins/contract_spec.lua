@@ -5,7 +5,7 @@ local registry = require "lib.registry"
 local settings = require "lib.settings"
 
 local REQUIRED = { affiliate = { "split" }, rate = { "quote" }, payment = { "start" },
-  storage = { "put", "get", "delete", "stat" }, route = {}, tax = { "lines" } }
+  storage = { "put", "get", "delete", "stat", "list", "link", "where", "read" }, route = {}, tax = { "lines" } }
 
 -- A default that the settings page would accept.
 local VALID = {
@@ -177,10 +177,84 @@ local BAD_KEYS = { "", "x", "media", "media/", "/media/x", "media//x", "media/..
 
 for _, p in ipairs(of_kind "storage") do
   describe("storage " .. p.name, function()
+    local SET = { bucket = "films", access_key = "AKTEST", secret_key = "never to be seen", endpoint = "https://s3.example.org" }
+    -- The plugin's context with the settings that it needs.
+    local function context() -- luacheck: ignore 431
+      local values = assert(settings.plugin(p.manifest))
+      for _, s in ipairs(p.manifest.settings) do values[s.key] = SET[s.key] or values[s.key] end
+      return { settings = host.readonly(values), err = function(_, code, message) return { code = code, message = message } end }
+    end
+
+    it("says where it is, and the same place for the same settings", function()
+      local a, b = assert(registry.call(p.handler.where, context())), registry.call(p.handler.where, context())
+      assert.same(a, b)
+      assert.is_true(#a.place > 0)
+      if a.origin then assert.truthy(a.origin:find "^https?://[%w.:-]+$") end
+    end)
+
+    it("plans lists, and requests that do not hold the secret", function()
+      for _, prefix in ipairs { "media/", "media/0190-a/" } do
+        local plan = assert(registry.call(p.handler.list, context(), { prefix = prefix }))
+        assert.equal("list", plan.action)
+      end
+      for _, bad in ipairs { "", "/", "etc/", "media/../", "media/a/../", "media//" } do
+        assert.is_nil((registry.call(p.handler.list, context(), { prefix = bad })), bad)
+      end
+      for _, fn in ipairs { "put", "get", "delete", "stat" } do
+        local plan = assert(registry.call(p.handler[fn], context(), { key = "media/a/b.m4s", size = 3 }))
+        assert.is_true(plan.transport == "http" or plan.transport == "file")
+        if plan.transport == "http" then
+          assert.truthy(plan.url:find "^https?://", plan.url)
+          assert.is_table(plan.headers)
+          local all = plan.url
+          for k, v in pairs(plan.headers) do all = all .. "\n" .. k .. ": " .. v end
+          assert.is_nil(all:find(SET.secret_key, 1, true))
+        end
+      end
+    end)
+
+    it("tells what is there, what is missing, what is refused and what is worth another try", function()
+      local plan = registry.call(p.handler.get, context(), { key = "media/a/b.m4s" })
+      if plan.transport == "file" then return end
+      local function read(action, status, body)
+        return registry.call(p.handler.read, context(), action, { status = status, headers = {}, body = body or "" })
+      end
+      for _, action in ipairs { "put", "get", "delete" } do assert.is_true(read(action, 200), action) end
+      assert.is_table(read("stat", 200))
+      assert.is_false(read("stat", 404))
+      assert.is_true(read("delete", 404))
+      for _, action in ipairs { "put", "get", "delete", "stat", "list" } do
+        for _, status in ipairs { 301, 400, 403, 500, 503 } do
+          local got, err = read(action, status, "<html>no xml at all")
+          assert.is_nil(got, action .. status)
+          assert.truthy(err.code:find "^storage%.")
+          assert.is_true(#err.message > 10)
+        end
+      end
+      local _, err = read("get", 404)
+      assert.equal("storage.missing", err.code)
+    end)
+
+    it("links many objects at once, or says that it does not", function()
+      local keys = { "media/a/b.m4s", "media/a/c.m4s" }
+      local got, err = registry.call(p.handler.link, context(), { keys = keys, now = 1800000000, expires = 3600 })
+      if not got then
+        assert.equal("storage.no_link", err.code)
+        return
+      end
+      assert.equal(2, #got.urls)
+      for i, url in ipairs(got.urls) do
+        assert.truthy(url:find "^https?://[^%s]+$")
+        assert.truthy(url:find(keys[i]:match "[^/]+$", 1, true))
+        assert.is_nil(url:find(SET.secret_key, 1, true))
+      end
+      assert.same(got, registry.call(p.handler.link, context(), { keys = keys, now = 1800000000, expires = 3600 }))
+    end)
+
     it("plans a path beneath a root of the engine", function()
       for _, fn in ipairs { "put", "get", "delete", "stat" } do
         for _, key in ipairs { "media/0190-a/seg_1.m4s", "upload/0190.mp4", "media/a/b/c/d.m4s" } do
-          local plan = assert(registry.call(p.handler[fn], context(p), { key = key, size = 10 }))
+          local plan = assert(registry.call(p.handler[fn], context(), { key = key, size = 10 }))
           assert.is_string(plan.transport)
           assert.equal(fn, plan.action)
           if plan.transport == "file" then
@@ -194,7 +268,7 @@ for _, p in ipairs(of_kind "storage") do
     it("never leaves it, whatever the key", function()
       for _, fn in ipairs { "put", "get", "delete", "stat" } do
         for _, key in ipairs(BAD_KEYS) do
-          local plan, err = registry.call(p.handler[fn], context(p), { key = key })
+          local plan, err = registry.call(p.handler[fn], context(), { key = key })
           assert.is_nil(plan, fn .. " of " .. key)
           assert.truthy(err.code:find "^storage%.", key)
         end
@@ -203,7 +277,7 @@ for _, p in ipairs(of_kind "storage") do
       for _ = 1, 2000 do
         local parts = {}
         for i = 1, pick(1, 7) do parts[i] = alphabet[pick(1, #alphabet)] end
-        local plan = registry.call(p.handler.get, context(p), { key = table.concat(parts) })
+        local plan = registry.call(p.handler.get, context(), { key = table.concat(parts) })
         if plan and plan.transport == "file" then
           assert.is_nil(("/" .. plan.path .. "/"):find "/%.?%.?/", plan.path)
           assert.is_nil(plan.path:find "[%z%c\\]", plan.path)
