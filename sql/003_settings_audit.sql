@@ -22,14 +22,17 @@ create table plugin_settings (
 );
 create trigger plugin_settings_touch before update on plugin_settings for each row execute function ppv_touch();
 
+-- plpgsql, because it keeps its plan; a function of language sql that cannot be inlined is planned at every call.
 create function ppv_setting_bool(name text, dflt boolean) returns boolean
-    language sql stable set search_path = public, pg_temp as $$
-    select coalesce((select value::text = 'true' from settings where key = name), dflt)
-$$;
+    language plpgsql stable as $$
+begin
+    return coalesce((select value::text = 'true' from public.settings where key = name), dflt);
+end $$;
 create function ppv_setting_int(name text, dflt bigint) returns bigint
-    language sql stable set search_path = public, pg_temp as $$
-    select coalesce((select value::text::bigint from settings where key = name and jsonb_typeof(value) = 'number'), dflt)
-$$;
+    language plpgsql stable as $$
+begin
+    return coalesce((select value::text::bigint from public.settings where key = name and jsonb_typeof(value) = 'number'), dflt);
+end $$;
 
 create table audit_log (
     id bigint generated always as identity primary key,

@@ -2,11 +2,13 @@
 -- The only writers of the ledger. Every public function is one transaction with an idempotency key: the same key and body hash answer
 -- the stored reply, the same key with another hash is refused (idempotency.mismatch). Refusals are 'code|sentence' (P0001).
 -- Locks: idempotency key, then entitlement, then wallets in id order.
+-- Functions marked internal are reached through those only (nobody else may execute them): they run with the rights and the search path
+-- of their caller, because changing both costs more than most of them do. And they are plpgsql, which keeps its plans.
 set local role ppv_owner;
 
--- Null = new key, go on; else the stored reply.
+-- Internal: null = new key, go on; else the stored reply.
 create function ppv_idem_begin(p_scope text, p_key text, p_hash text) returns jsonb
-    language plpgsql security definer set search_path = public, pg_temp as $$
+    language plpgsql as $$
 declare r idempotency;
 begin
     if p_key is null or length(p_key) not between 1 and 200 then
@@ -25,7 +27,7 @@ begin
 end $$;
 
 create function ppv_idem_end(p_scope text, p_key text, p_reply jsonb) returns jsonb
-    language plpgsql security definer set search_path = public, pg_temp as $$
+    language plpgsql as $$
 begin
     update idempotency set reply = p_reply where scope = p_scope and key = p_key and reply is null;
     if not found then
@@ -34,9 +36,9 @@ begin
     return p_reply;
 end $$;
 
--- Get or create. System accounts: ppv_account('platform', null, 'revenue', 'USD').
+-- Internal: get or create. System accounts: ppv_account('platform', null, 'revenue', 'USD').
 create function ppv_account(p_kind text, p_owner bigint, p_name text, p_currency text) returns bigint
-    language plpgsql security definer set search_path = public, pg_temp as $$
+    language plpgsql as $$
 declare v_id bigint;
 begin
     -- Two queries, because `is not distinct from` cannot use the index.
@@ -59,41 +61,46 @@ begin
 end $$;
 
 -- Internal: one balanced transaction. p_lines: [[account, amount, note], ...]; zero amounts are left out, several lines of one
--- account are added up. Locks the wallets in id order, refuses to spend what is not there or on hold.
+-- account are added up. Changes the wallets in id order, refuses to spend what is not there or on hold. Call it late: from here on the
+-- sales of one creator wait for each other.
 create function ppv_post(p_kind text, p_order bigint, p_actor bigint, p_memo text, p_meta jsonb, p_lines jsonb)
-    returns bigint language plpgsql security definer set search_path = public, pg_temp as $$
+    returns bigint language plpgsql as $$
 declare
     v_txn bigint;
+    v_ids bigint[];
+    v_amounts bigint[];
+    v_notes text[];
+    v_wallet boolean[];
+    v_after bigint[];
+    v_balance bigint;
     v_total numeric;
-    v_n integer;
-    r record;
+    a ledger_accounts;
 begin
-    perform id from ledger_accounts where kind = 'user'
-        and id in (select (l->>0)::bigint from jsonb_array_elements(p_lines) l where (l->>1)::bigint <> 0)
-        order by id for no key update;
-    for r in select a.id, a.balance, a.held, a.currency, sum((l->>1)::bigint) as amount
-             from jsonb_array_elements(p_lines) l join ledger_accounts a on a.id = (l->>0)::bigint
-             where a.kind = 'user' group by a.id loop
-        if r.amount < 0 and r.balance - r.held + r.amount < 0 then
+    select array_agg(s.account), array_agg(s.amount), array_agg(s.note), sum(s.amount),
+            array_agg((select x.kind = 'user' from ledger_accounts x where x.id = s.account))
+        into v_ids, v_amounts, v_notes, v_total, v_wallet
+        from (select (l->>0)::bigint as account, sum((l->>1)::bigint)::bigint as amount, max(l->>2) as note
+              from jsonb_array_elements(p_lines) l group by 1 having sum((l->>1)::bigint) <> 0 order by 1) s;
+    if coalesce(cardinality(v_ids), 0) < 2 or v_total <> 0 then
+        raise exception 'unbalanced posting: % entries, sum %', coalesce(cardinality(v_ids), 0), v_total using errcode = '23514';
+    end if;
+    v_after := array_fill(null::bigint, array[cardinality(v_ids)]);
+    for i in 1 .. cardinality(v_ids) loop
+        continue when not v_wallet[i];
+        update ledger_accounts set balance = balance + v_amounts[i]
+            where id = v_ids[i] and (v_amounts[i] > 0 or balance - held + v_amounts[i] >= 0) returning balance into v_balance;
+        v_after[i] := v_balance;
+        if not found then
+            select * into a from ledger_accounts where id = v_ids[i];
             perform ppv_refuse('wallet.insufficient', format('Your wallet has %s %s available, %s are needed.',
-                ppv_money_text(r.balance - r.held, r.currency), r.currency, ppv_money_text(-r.amount::bigint, r.currency)));
+                ppv_money_text(a.balance - a.held, a.currency), a.currency, ppv_money_text(-v_amounts[i], a.currency)));
         end if;
     end loop;
+    -- Numbers are given while the wallets are locked: those of a wallet's lines are in the order of its balances.
     insert into ledger_txns (kind, order_id, actor_id, memo, meta)
         values (p_kind, p_order, p_actor, coalesce(p_memo, ''), coalesce(p_meta, '{}')) returning id into v_txn;
     insert into ledger_entries (txn_id, account_id, amount, balance_after, note)
-        select v_txn, a.id, s.amount, a.balance + s.amount, s.note
-        from (select (l->>0)::bigint as account, sum((l->>1)::bigint)::bigint as amount, max(l->>2) as note
-              from jsonb_array_elements(p_lines) l group by 1) s
-        join ledger_accounts a on a.id = s.account
-        where s.amount <> 0 order by a.id;
-    get diagnostics v_n = row_count;
-    update ledger_accounts a set balance = a.balance + e.amount
-        from ledger_entries e where e.txn_id = v_txn and e.account_id = a.id and a.kind = 'user';
-    select sum(e.amount) into v_total from ledger_entries e where e.txn_id = v_txn;
-    if v_n < 2 or v_total <> 0 then
-        raise exception 'unbalanced posting: % entries, sum %', v_n, v_total using errcode = '23514';
-    end if;
+        select v_txn, l.account, l.amount, l.after, l.note from unnest(v_ids, v_amounts, v_after, v_notes) l(account, amount, after, note);
     return v_txn;
 end $$;
 
@@ -108,14 +115,19 @@ $$;
 
 -- Balance and what can be spent: {balance, held, available, currency}. A user without a wallet has zeros.
 create function ppv_balance(p_user bigint, p_currency text default 'USD') returns jsonb
-    language sql stable security definer set search_path = public, pg_temp as $$
-    select jsonb_build_object('balance', coalesce(max(balance), 0), 'held', coalesce(max(held), 0),
-        'available', coalesce(max(balance - held), 0), 'currency', p_currency)
-    from ledger_accounts where kind = 'user' and owner_id = p_user and name = 'wallet' and currency = p_currency
-$$;
+    language plpgsql stable security definer set search_path = public, pg_temp as $$
+declare
+    v_balance bigint;
+    v_held bigint;
+begin
+    select balance, held into v_balance, v_held from ledger_accounts where kind = 'user' and owner_id = p_user and name = 'wallet'
+        and currency = p_currency;
+    return jsonb_build_object('balance', coalesce(v_balance, 0), 'held', coalesce(v_held, 0),
+        'available', coalesce(v_balance - v_held, 0), 'currency', p_currency);
+end $$;
 
 create function ppv_amount_check(p_amount bigint, p_min bigint) returns void
-    language plpgsql stable set search_path = public, pg_temp as $$
+    language plpgsql stable as $$
 begin
     if p_amount is null or p_amount <= 0 then
         perform ppv_refuse('amount.invalid', 'The amount must be a positive number.');
@@ -127,7 +139,7 @@ begin
 end $$;
 
 create function ppv_active_user(p_user bigint) returns users
-    language plpgsql stable security definer set search_path = public, pg_temp as $$
+    language plpgsql stable as $$
 declare u users;
 begin
     select * into u from users where id = p_user and disabled_at is null;
@@ -137,10 +149,10 @@ begin
     return u;
 end $$;
 
--- Everything that can be refused before money is looked at. p_what: the offer that is bought (028_offers.sql) and with which codes
+-- Internal: everything that can be refused before money is looked at. p_what: the offer that is bought (028_offers.sql) and with which codes
 -- (029_codes.sql); price and currency of the answer are the offer's.
 create function ppv_sale_check(p_buyer bigint, p_video uuid, p_price bigint, p_what jsonb default '{}') returns videos
-    language plpgsql stable security definer set search_path = public, pg_temp as $$
+    language plpgsql stable as $$
 declare
     v videos;
     f record;
@@ -172,7 +184,7 @@ end $$;
 
 -- Sum of tax lines; refuses what is not a list of known-looking codes with whole amounts that leave something of the price.
 create function ppv_tax_total(p_tax jsonb, p_price bigint) returns bigint
-    language plpgsql stable security definer set search_path = public, pg_temp as $$
+    language plpgsql stable as $$
 declare
     l jsonb;
     v_total numeric := 0;
@@ -182,7 +194,10 @@ begin
     elsif jsonb_array_length(coalesce(p_tax, '[]')) > 10 then
         perform ppv_refuse('tax.refused', 'The tax rule gave no usable lines.');
     end if;
-    for l in select * from jsonb_array_elements(coalesce(p_tax, '[]')) loop
+    if coalesce(p_tax, '[]') = '[]' then
+        return 0;
+    end if;
+    for l in select * from jsonb_array_elements(p_tax) loop
         if coalesce(l ->> 'code', '') !~ '^[a-z0-9_]{1,20}$' or jsonb_typeof(l -> 'amount') is distinct from 'number'
            or (l ->> 'amount') !~ '^[0-9]{1,18}$' then
             perform ppv_refuse('tax.refused', 'The tax rule gave no usable lines.');
@@ -194,23 +209,30 @@ begin
     end if;
     return v_total::bigint;
 end $$;
--- As they are frozen on an order; zero amounts are left out.
-create function ppv_tax_lines(p_tax jsonb) returns jsonb language sql immutable set search_path = public, pg_temp as $$
-    select coalesce(jsonb_agg(jsonb_build_object('code', l ->> 'code', 'amount', (l ->> 'amount')::bigint, 'included', true,
+-- Internal: as they are frozen on an order; zero amounts are left out.
+create function ppv_tax_lines(p_tax jsonb) returns jsonb language plpgsql immutable as $$
+begin
+    if coalesce(p_tax, '[]') = '[]' then
+        return '[]';
+    end if;
+    return (select coalesce(jsonb_agg(jsonb_build_object('code', l ->> 'code', 'amount', (l ->> 'amount')::bigint, 'included', true,
         'title', left(coalesce(l ->> 'title', l ->> 'code'), 80)) order by o), '[]')
-    from jsonb_array_elements(coalesce(p_tax, '[]')) with ordinality e(l, o) where (l ->> 'amount')::bigint > 0
-$$;
--- Lines for ppv_post: every tax to its account tax/<code>.
-create function ppv_tax_postings(p_tax jsonb, p_currency text) returns jsonb
-    language sql volatile security definer set search_path = public, pg_temp as $$
-    select coalesce(jsonb_agg(jsonb_build_array(ppv_account('tax', null, l ->> 'code', p_currency), (l ->> 'amount')::bigint,
-        l ->> 'title')), '[]') from jsonb_array_elements(p_tax) l
-$$;
--- Who shares a commission, as it is frozen on an order: [{to, amount, memo}] without the lines of nothing. Whoever is tied to buyer or
+        from jsonb_array_elements(p_tax) with ordinality e(l, o) where (l ->> 'amount')::bigint > 0);
+end $$;
+-- Internal: lines for ppv_post: every tax to its account tax/<code>.
+create function ppv_tax_postings(p_tax jsonb, p_currency text) returns jsonb language plpgsql as $$
+begin
+    if p_tax = '[]' then
+        return p_tax;
+    end if;
+    return (select jsonb_agg(jsonb_build_array(ppv_account('tax', null, l ->> 'code', p_currency), (l ->> 'amount')::bigint,
+        l ->> 'title')) from jsonb_array_elements(p_tax) l);
+end $$;
+-- Internal: who shares a commission, as it is frozen on an order: [{to, amount, memo}] without the lines of nothing. Whoever is tied to buyer or
 -- creator comes last as {to, amount: 0, would, refused: why}, as does what the caller refused; direct = whose link it was. Refuses what the sale cannot carry: more than 10 lines, a sum outside 0 .. the creator's share, somebody twice, a payee who is not active or is buyer or creator, a
 -- title without a programme.
 create function ppv_payees(v videos, p_buyer bigint, p_payees jsonb, p_gross bigint) returns jsonb
-    language plpgsql stable security definer set search_path = public, pg_temp as $$
+    language plpgsql stable as $$
 declare
     l jsonb;
     v_out jsonb := '[]';
@@ -223,8 +245,10 @@ begin
         perform ppv_refuse('affiliate.out_of_range', 'The affiliate rule gave no usable lines.');
     elsif jsonb_array_length(coalesce(p_payees, '[]')) > 10 then
         perform ppv_refuse('affiliate.out_of_range', 'The affiliate rule gave no usable lines.');
+    elsif coalesce(p_payees, '[]') = '[]' then
+        return '[]';
     end if;
-    for l in select * from jsonb_array_elements(coalesce(p_payees, '[]')) loop
+    for l in select * from jsonb_array_elements(p_payees) loop
         if jsonb_typeof(l -> 'amount') is distinct from 'number' or (l ->> 'amount') !~ '^[0-9]{1,18}$'
            or jsonb_typeof(l -> 'to') is distinct from 'number' or (l ->> 'to') !~ '^[0-9]{1,18}$' then
             perform ppv_refuse('affiliate.out_of_range', 'The affiliate rule gave no usable lines.');
@@ -258,15 +282,23 @@ begin
     end if;
     return v_out || v_refused;
 end $$;
-create function ppv_payees_total(p_payees jsonb) returns bigint language sql immutable set search_path = public, pg_temp as $$
-    select coalesce(sum((l ->> 'amount')::bigint), 0)::bigint from jsonb_array_elements(p_payees) l
-$$;
-create function ppv_payee_ids(p_payees jsonb) returns bigint[] language sql immutable set search_path = public, pg_temp as $$
-    select coalesce(array_agg((l ->> 'to')::bigint order by n), '{}') from jsonb_array_elements(p_payees) with ordinality e(l, n)
-    where (l ->> 'amount')::bigint > 0
-$$;
--- Lines for ppv_post: what everybody earns by a paid order. Their debts are repaid first.
-create function ppv_order_earnings(o orders) returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
+create function ppv_payees_total(p_payees jsonb) returns bigint language plpgsql immutable as $$
+begin
+    if p_payees = '[]' then
+        return 0;
+    end if;
+    return (select sum((l ->> 'amount')::bigint)::bigint from jsonb_array_elements(p_payees) l);
+end $$;
+create function ppv_payee_ids(p_payees jsonb) returns bigint[] language plpgsql immutable as $$
+begin
+    if p_payees = '[]' then
+        return '{}';
+    end if;
+    return (select coalesce(array_agg((l ->> 'to')::bigint order by n), '{}') from jsonb_array_elements(p_payees) with ordinality e(l, n)
+        where (l ->> 'amount')::bigint > 0);
+end $$;
+-- Internal: lines for ppv_post: what everybody earns by a paid order. Their debts are repaid first.
+create function ppv_order_earnings(o orders) returns jsonb language plpgsql as $$
 declare
     l jsonb;
     v_lines jsonb;
@@ -275,15 +307,21 @@ begin
         perform ppv_debt_lock(o.creator_id || ppv_payee_ids(o.payees), o.currency);
     end if;
     v_lines := ppv_earn_lines(o.creator_id, o.creator, o.currency, 'Video sale: ' || o.video_id);
+    if o.commission = 0 then
+        return v_lines;
+    end if;
     for l in select e from jsonb_array_elements(o.payees) e where (e ->> 'amount')::bigint > 0 loop
         v_lines := v_lines || ppv_earn_lines((l ->> 'to')::bigint, (l ->> 'amount')::bigint, o.currency, 'Commission earned: ' || o.video_id);
     end loop;
     return v_lines;
 end $$;
--- One row for every line of the commission, paid or refused, beside the sale's posting.
+-- Internal: one row for every line of the commission, paid or refused, beside the sale's posting.
 create function ppv_commission_rows(o orders, p_txn bigint) returns void
-    language plpgsql security definer set search_path = public, pg_temp as $$
+    language plpgsql as $$
 begin
+    if o.payees = '[]' then
+        return;
+    end if;
     insert into commissions (order_id, txn_id, account_id, video_id, affiliate_id, buyer_id, creator_id, price, amount, currency, pct,
         rule, memo, method)
     select o.id, p_txn, ppv_account('user', (l ->> 'to')::bigint, 'wallet', o.currency), o.video_id, (l ->> 'to')::bigint, o.buyer_id,
@@ -313,6 +351,7 @@ declare
     v_ent bigint;
     v_txn bigint;
     v_tax bigint;
+    v_wallet bigint;
 begin
     v_reply := ppv_idem_begin(v_scope, p_idem, p_hash);
     if v_reply is not null then
@@ -338,18 +377,20 @@ begin
         ppv_tax_lines(p_tax), v_tax, jsonb_build_object('tax_rule', coalesce(p_tax_rule, '')), now(), f.kind, f.id,
         f.terms) returning * into o;
     o := ppv_order_codes(o, p_what);
-    perform ppv_order_items(o);
+    if o.offer = 'bundle' then
+        perform ppv_order_items(o);
+    end if;
     v_ent := ppv_entitle(o);
+    v_wallet := ppv_account('user', p_buyer, 'wallet', v.currency);
     v_txn := ppv_post('sale', o.id, p_buyer, 'Sale of ' || v.id, jsonb_build_object('rule', o.rule), jsonb_build_array(
-        jsonb_build_array(ppv_account('user', p_buyer, 'wallet', v.currency), -v.price, 'Video purchase: ' || v.id),
+        jsonb_build_array(v_wallet, -v.price, 'Video purchase: ' || v.id),
         jsonb_build_array(ppv_account('platform', null, 'revenue', v.currency), o.platform, 'Platform fee'))
         || ppv_order_earnings(o) || ppv_tax_postings(o.tax, v.currency));
     perform ppv_commission_rows(o, v_txn);
     perform ppv_sale_holds(o, v_txn, null);
     return ppv_idem_end(v_scope, p_idem, jsonb_build_object('order_id', o.id, 'order_uid', o.uid, 'txn_id', v_txn,
         'entitlement_id', v_ent, 'video_id', v.id, 'price', v.price, 'currency', v.currency, 'platform', o.platform,
-        'creator', o.creator, 'commission', v_commission, 'balance',
-        (ppv_balance(p_buyer, v.currency) ->> 'balance')::bigint));
+        'creator', o.creator, 'commission', v_commission, 'balance', (select balance from ledger_accounts where id = v_wallet)));
 end $$;
 
 -- Wallet to wallet. Reply: {txn_id, amount, currency, balance}.
@@ -531,8 +572,8 @@ create view wallet_lines as
     from payouts p;
 
 grant select on wallet_lines to ppv_app, ppv_ro;
-grant execute on function ppv_idem_begin(text, text, text), ppv_idem_end(text, text, jsonb), ppv_balance(bigint, text),
-    ppv_money_text(bigint, text), ppv_sale_check(bigint, uuid, bigint, jsonb),
+grant execute on function ppv_balance(bigint, text),
+    ppv_money_text(bigint, text),
     ppv_sale(bigint, uuid, bigint, integer, jsonb, integer, text, text, text, jsonb, text, jsonb), ppv_tax_total(jsonb, bigint),
     ppv_transfer(bigint, bigint, bigint, text, text, text, text),
     ppv_deposit_request(bigint, bigint, text, text, text, text),

@@ -72,10 +72,10 @@ begin
     return v_free;
 end $$;
 
--- What somebody owes the platform, from refunds that a wallet could not give back. The row lock keeps two sales from repaying the
+-- Internal: what somebody owes the platform, from refunds that a wallet could not give back. The row lock keeps two sales from repaying the
 -- same debt.
 create function ppv_debt(p_user bigint, p_currency text) returns bigint
-    language plpgsql security definer set search_path = public, pg_temp as $$
+    language plpgsql as $$
 declare v_account bigint;
 begin
     select id into v_account from ledger_accounts where kind = 'receivable' and owner_id = p_user and name = 'debt'
@@ -86,16 +86,16 @@ begin
     return (select -coalesce(sum(amount), 0) from ledger_entries where account_id = v_account);
 end $$;
 
--- Locks the debts of several people in id order.
+-- Internal: locks the debts of several people in id order.
 create function ppv_debt_lock(p_people bigint[], p_currency text) returns void
-    language sql security definer set search_path = public, pg_temp as $$
+    language sql as $$
     select id from ledger_accounts where kind = 'receivable' and owner_id = any (p_people) and name = 'debt' and currency = p_currency
         order by id for update
 $$;
 
--- Lines that credit earnings: a debt is repaid first, the rest reaches the wallet.
+-- Internal: lines that credit earnings: a debt is repaid first, the rest reaches the wallet.
 create function ppv_earn_lines(p_user bigint, p_amount bigint, p_currency text, p_note text) returns jsonb
-    language plpgsql security definer set search_path = public, pg_temp as $$
+    language plpgsql as $$
 declare v_back bigint := least(p_amount, greatest(ppv_debt(p_user, p_currency), 0));
 begin
     if v_back = 0 then
@@ -161,7 +161,9 @@ begin
             f.terms)
         returning * into o;
         o := ppv_order_codes(o, p->'what');
-        perform ppv_order_items(o);
+        if o.offer = 'bundle' then
+            perform ppv_order_items(o);
+        end if;
     end if;
     return jsonb_build_object('order_id', o.id, 'uid', o.uid, 'attempt', o.attempt, 'ref', o.provider_ref, 'url', o.payment_url,
         'state', o.state, 'price', o.price, 'currency', o.currency, 'charge', o.charge, 'charge_currency', o.charge_currency,

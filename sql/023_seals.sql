@@ -26,7 +26,7 @@ create trigger ledger_leaves_frozen before update or delete or truncate on ledge
     for each statement execute function ppv_append_only();
 
 -- What waits for its seal. Numbers are given out before commit, so "all after the last sealed number" would lose the slow ones.
-create table ledger_unsealed (txn_id bigint primary key references ledger_txns);
+create table ledger_unsealed (txn_id bigint primary key); -- written by the trigger below alone
 create function ppv_txn_queue() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
 begin
     insert into ledger_unsealed values (new.id);

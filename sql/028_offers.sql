@@ -122,7 +122,7 @@ $$;
 -- it. p_what: {offer, currency}; nothing = the title for good in its own currency.
 create type ppv_picked as (kind text, id bigint, price bigint, currency text, terms jsonb);
 create function ppv_offer_pick(v videos, p_what jsonb) returns ppv_picked
-    language plpgsql stable security definer set search_path = public, pg_temp as $$
+    language plpgsql stable as $$
 declare
     f offers;
     v_offer text := coalesce(p_what ->> 'offer', 'purchase');
@@ -163,7 +163,7 @@ end $$;
 
 -- Internal: whether buying it would give nothing. Who rents may still buy; who owns some titles of a bundle may still buy it.
 create function ppv_offer_owned(p_buyer bigint, p_video uuid, p_kind text, p_terms jsonb) returns boolean
-    language plpgsql stable security definer set search_path = public, pg_temp as $$
+    language plpgsql stable as $$
 begin
     if p_kind = 'bundle' then
         return not exists (select from jsonb_array_elements_text(p_terms -> 'videos') i where not exists (select from entitlements
@@ -177,7 +177,7 @@ end $$;
 
 -- Internal: the titles of a bundle and their parts, frozen with the order.
 create function ppv_order_items(o orders) returns void
-    language sql security definer set search_path = public, pg_temp as $$
+    language sql as $$
     insert into order_items (order_id, pos, video_id, weight, price)
     select o.id, i.n, v.id, v.price, (ppv_parts(o.price, array_agg(v.price) over (order by i.n rows between unbounded preceding and unbounded following)))[i.n]
     from jsonb_array_elements_text(o.terms -> 'videos') with ordinality i(id, n) join videos v on v.id = i.id::uuid
@@ -203,7 +203,7 @@ end $$;
 -- steps back (a rental for a purchase) and comes back if this order is refunded; a title of a bundle that is owned already gets its row
 -- stepped back at once. Refuses when nothing would be gained. Returns the id of the first.
 create function ppv_entitle(o orders) returns bigint
-    language plpgsql security definer set search_path = public, pg_temp as $$
+    language plpgsql as $$
 declare
     e entitlements;
     v_video uuid;
@@ -223,7 +223,12 @@ begin
             then (select array_agg(i::uuid order by i) from jsonb_array_elements_text(o.terms -> 'videos') i) else array[o.video_id] end loop
         perform pg_advisory_xact_lock(hashtextextended(o.buyer_id || ':' || v_video, 0));
         loop
-            v_id := null;
+            insert into entitlements (user_id, video_id, kind, source, order_id, expires_at, play_hours)
+                values (o.buyer_id, v_video, o.offer, 'order:' || o.id, o.id,
+                    now() + make_interval(hours => (o.terms ->> 'window_h')::integer), (o.terms ->> 'play_h')::integer)
+                on conflict (user_id, video_id) where revoked_at is null do nothing returning id into v_id;
+            v_first := coalesce(v_first, v_id);
+            exit when v_id is not null;
             select * into e from entitlements where user_id = o.buyer_id and video_id = v_video and revoked_at is null for update;
             if found and (e.expires_at <= now() or (o.offer <> 'rental' and e.kind = 'rental') or (o.offer = 'bundle' and e.kind = 'grant')) then
                 update entitlements set revoked_at = now(), revoke_reason = case when expires_at <= now() then 'expired' else 'superseded' end
@@ -235,12 +240,6 @@ begin
                     values (o.buyer_id, v_video, o.offer, 'order:' || o.id, o.id, now(), 'superseded');
                 exit;
             end if;
-            insert into entitlements (user_id, video_id, kind, source, order_id, expires_at, play_hours)
-                values (o.buyer_id, v_video, o.offer, 'order:' || o.id, o.id,
-                    now() + make_interval(hours => (o.terms ->> 'window_h')::integer), (o.terms ->> 'play_h')::integer)
-                on conflict (user_id, video_id) where revoked_at is null do nothing returning id into v_id;
-            v_first := coalesce(v_first, v_id);
-            exit when v_id is not null;
         end loop;
     end loop;
     if v_first is null then

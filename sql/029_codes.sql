@@ -283,7 +283,7 @@ end $$;
 -- Internal: the discount for an order that is being made, with the coupon locked, so that parallel orders count each other. 0 without
 -- one. Refuses a price that the quote did not have, and one of nothing. p_what: {coupon, discount}.
 create function ppv_coupon_take(v videos, p_buyer bigint, p_what jsonb) returns bigint
-    language plpgsql security definer set search_path = public, pg_temp as $$
+    language plpgsql as $$
 declare
     c coupons;
     v_off bigint;
@@ -307,7 +307,7 @@ end $$;
 
 -- Internal: notes on a new order what it was bought with.
 create function ppv_order_codes(o orders, p_what jsonb) returns orders
-    language plpgsql security definer set search_path = public, pg_temp as $$
+    language plpgsql as $$
 begin
     if p_what ->> 'coupon' is not null then
         update orders set discount = (p_what ->> 'discount')::bigint, coupon_id = (p_what ->> 'coupon')::bigint where id = o.id returning * into o;

@@ -134,9 +134,12 @@ $$;
 -- Internal: what a sale earned waits until p_until (null = it does not wait); lines with a tie wait for an administrator. Practice money
 -- looks like money in every book, and never leaves.
 create function ppv_sale_holds(o orders, p_txn bigint, p_until timestamptz) returns void
-    language plpgsql security definer set search_path = public, pg_temp as $$
+    language plpgsql as $$
 declare r record;
 begin
+    if o.live and p_until is null and o.commission = 0 then
+        return;
+    end if;
     insert into commission_reviews (commission_id, why)
         select c.id, t.tie from commissions c, ppv_affiliate_tie(c.affiliate_id, o.buyer_id, o.creator_id) t(tie)
         where c.order_id = o.id and t.tie is not null;

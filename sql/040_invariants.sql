@@ -17,6 +17,10 @@ create function ppv_invariants() returns table (name text, detail text)
         from ledger_accounts a left join ledger_entries e on e.account_id = a.id where a.kind = 'user'
         group by a.id having a.balance <> coalesce(sum(e.amount), 0)
     union all
+    select 'M4 cached', format('entry %s of account %s says %s, entries say %s', r.id, r.account_id, r.balance_after, r.sum)
+        from (select e.id, e.account_id, e.balance_after, sum(e.amount) over (partition by e.account_id order by e.id) as sum
+            from e where e.akind = 'user') r where r.balance_after is distinct from r.sum
+    union all
     select 'M4 cached', format('checkpoint of account %s at entry %s says %s, entries say %s', k.account_id, k.entry_id, k.balance, s.sum)
         from ledger_checkpoints k, lateral (select coalesce(sum(e.amount), 0) as sum from ledger_entries e
             where e.account_id = k.account_id and e.id <= k.entry_id) s where k.balance <> s.sum
@@ -32,7 +36,7 @@ create function ppv_invariants() returns table (name text, detail text)
         where has_table_privilege(r.r, 'public.' || t.t, p.p)
     union all
     select 'M6 append-only', format('trigger %s is missing or off', w.w)
-        from unnest(array['ledger_txns_frozen', 'ledger_entries_frozen', 'ledger_txns_balanced', 'ledger_entries_fresh',
+        from unnest(array['ledger_txns_frozen', 'ledger_entries_frozen', 'ledger_accounts_kept', 'ledger_txns_balanced', 'ledger_entries_fresh',
             'audit_log_frozen', 'audit_chain_frozen', 'commissions_frozen', 'payment_events_frozen', 'ledger_seals_frozen',
             'ledger_leaves_frozen', 'ledger_txns_queued', 'orders_guard', 'receipts_frozen', 'consents_frozen']) w(w)
         where not exists (select from pg_trigger g where g.tgname = w.w and g.tgenabled in ('O', 'A'))

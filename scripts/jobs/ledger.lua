@@ -3,6 +3,7 @@
 local db = require "ppv.db"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
+local mailer = require "lib.mailer"
 local receipts = require "lib.receipts"
 local sealer = require "lib.sealer"
 
@@ -17,6 +18,7 @@ end
 
 local function issue()
   local n, err = receipts.issue()
+  if n then n, err = mailer.sold() end
   if not n then log.warn("receipts.issue", { code = err.code, message = err.message }) end
 end
 

@@ -115,10 +115,11 @@ local function note_link(lines, direct)
   return lines
 end
 
--- video: id, owner_id, price, currency, net? (the price without taxes). split: {platform=, creator=} of the whole price.
+-- video: id, owner_id, price, currency, net? (the price without taxes), program? (of M.terms). split: {platform=, creator=} of the whole price.
 -- Returns lines (maybe empty; one of amount 0 says why it was refused, or whose link it was), pct, and the name of the rule that made them.
 function M.quote(ctx, video, buyer_id, code, split)
-  local program, err = M.terms(video.id)
+  local program, err = video.program
+  if program == nil then program, err = M.terms(video.id) end
   if program == nil then return nil, err end
   if not program or not program.enabled or program.pct <= 0 then return {}, 0 end
   local who, werr = referrer(ctx, video, buyer_id, code)

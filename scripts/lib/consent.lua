@@ -18,10 +18,13 @@ function M.record(ctx, video, country)
 end
 
 -- Before money moves. -> {country (declared, may be "")}, or nil, err (consent.required) when the site asks for consent and this user
--- gave none for this video within a day. Yields.
-function M.check(user, video)
-  local row, err = db.read_one([[select country from consents where user_id = $1 and video_id = $2::uuid
-    and created_at > now() - interval '1 day' order by id desc limit 1]], user, video)
+-- gave none for this video within a day. row: that consent, false = none, nil = to be looked up. Yields.
+function M.check(user, video, row)
+  local err
+  if row == nil then
+    row, err = db.read_one([[select country from consents where user_id = $1 and video_id = $2::uuid
+      and created_at > now() - interval '1 day' order by id desc limit 1]], user, video)
+  end
   if row == nil then return nil, err end
   if not row and M.required() then
     return errors.fail("consent.required", "Please agree that the video starts at once.", { status = 409 })

@@ -29,6 +29,7 @@ M.templates = {
   exists = { "Somebody tried to register with your address", "There is already an account with this e-mail address "
     .. "(%(username)). If it was you, sign in or reset the password: %(url)" },
   sale = { "You sold %(title)", "%(title) was bought for %(amount). Your share is %(share)." },
+  sales = { "%(count) sales", "These were bought:\n\n%(lines)\n" },
   guest_link = { "Your purchases", "Open this link within an hour to see what you bought with this address; it works once:\n%(url)\n\n"
     .. "If you did not ask for it, ignore this mail." },
   guest_receipt = { "Your purchase of %(title)", "Thank you. %(title) was paid with %(amount).\nOrder: %(order)\n\nIt plays in the browser you bought it "
@@ -58,9 +59,16 @@ M.templates = {
   video_failed = { "%(title) could not be prepared", "Your video %(title) could not be prepared: %(reason)" },
 }
 
--- Subject lines are one line whatever a title holds.
+-- Subject lines are one line whatever a title holds; a list has a line for each.
 local function fill(text, values)
-  return (text:gsub("%%%((%w+)%)", function(k) return (tostring(values[k] or ""):gsub("[%c]", " ")) end))
+  local function line(v) return (tostring(v or ""):gsub("[%c]", " ")) end
+  return (text:gsub("%%%((%w+)%)", function(k)
+    local v = values[k]
+    if type(v) ~= "table" then return line(v) end
+    local out = {}
+    for i, x in ipairs(v) do out[i] = line(x) end
+    return table.concat(out, "\n")
+  end))
 end
 
 function M.render(template, values)
@@ -96,12 +104,35 @@ function M.queue(tx, to, template, values)
     json.encode { to = to, template = template, values = values })
 end
 
--- Tells a creator of a paid order (its uid). Yields.
-function M.sold(order)
-  local o = db.one([[select u.email::text as email, ppv_order_title(o, v.title) as title, o.price, o.creator, o.currency::text as currency
-    from orders o join users u on u.id = o.creator_id join videos v on v.id = o.video_id where o.uid = $1::uuid]], order)
-  if not o then return end
-  M.queue(nil, o.email, "sale", { title = o.title, amount = display.money(o.price, o.currency), share = display.money(o.creator, o.currency) })
+-- Tells creators what was sold since the last time, each in one mail; a sale that has a receipt is told once. true | nil, err. Yields.
+local TOLD = 500
+local function sold(tx)
+  local rows, err = tx.query("select * from ppv_sales_tell($1)", TOLD)
+  if not rows then return nil, err end
+  local mails, order = {}, {}
+  for _, s in ipairs(rows) do
+    s.amount, s.share = display.money(s.price, s.currency), display.money(s.share, s.currency)
+    if not mails[s.email] then mails[s.email], order[#order + 1] = {}, s.email end
+    table.insert(mails[s.email], s)
+  end
+  for _, to in ipairs(order) do
+    local list, lines, ok = mails[to], {}, nil
+    for i, s in ipairs(list) do lines[i] = ("%s for %s. Your share is %s."):format(s.title, s.amount, s.share) end
+    if #list == 1 then
+      ok, err = M.queue(tx, to, "sale", { title = list[1].title, amount = list[1].amount, share = list[1].share })
+    else
+      ok, err = M.queue(tx, to, "sales", { count = #list, lines = json.array(lines) })
+    end
+    if not ok then return nil, err end
+  end
+  return #rows
+end
+function M.sold()
+  repeat
+    local n, err = db.tx(sold)
+    if not n then return nil, err end
+  until n < TOLD
+  return true
 end
 
 return M

@@ -16,6 +16,17 @@ local COUNTRY = { ID = "IDR", US = "USD" }
 -- Charges are whole steps of minor units: nobody is asked for half a rupiah.
 M.STEP = { IDR = 100 }
 
+-- A title that is about to be bought by ctx.user, with everything that is asked before the ledger is, in one round trip: a row for `pick`
+-- and quote.of (ppv_title_sale says what is in it) | nil, err. Yields.
+function M.title(ctx, id)
+  local row, err = db.read_one("select ppv_title_sale($1::uuid, $2)::text as r", id, ctx.user.id)
+  if not row then return nil, err end
+  if not row.r then return errors.not_found("video") end
+  local v = json.decode(row.r)
+  for _, o in ipairs(v.offers) do o.prices[o.currency] = o.price end
+  return v
+end
+
 -- The offers of a title: {offer, kind, title, price, currency, window_h, play_h, prices = {currency = amount} (all of them), videos, owned}.
 -- user: id or nil. Yields.
 function M.of(video, user)
@@ -130,18 +141,15 @@ local function terms(ctx, o, p)
   return M.by_wallet(o, wished, have)
 end
 
--- The offer that is bought. v: row of the title; gets price and currency of the sale, `what` for the ledger, and `asked`, the price that
+-- The offer that is bought. v: of M.title; gets price and currency of the sale, `what` for the ledger, and `asked`, the price that
 -- the ledger compares: 0 (= refused there, after the replay of a known request) when the buyer saw another one. input: offer, price_cents?,
 -- currency? (of that price). p: the provider, or nil = the wallet. -> terms | nil, err. Yields.
 function M.pick(ctx, v, input, p)
-  local list, err = M.of(v.id)
-  if not list then return nil, err end
   local o, wanted = nil, input.offer or "purchase"
-  for _, x in ipairs(list) do if x.offer == wanted then o = x end end
+  for _, x in ipairs(v.offers) do if x.offer == wanted then o = x end end
   if not o and wanted ~= "purchase" then return errors.fail("offer.gone", "This offer is not available any more.") end
-  o = o or { price = v.price, currency = v.currency, prices = { [v.currency] = v.price } } -- free: refused by the ledger
-  local t
-  t, err = terms(ctx, o, p)
+  o = o or { price = v.price, currency = v.currency, prices = { [v.currency] = v.price } } -- its one price; a free title is refused by the ledger
+  local t, err = terms(ctx, o, p)
   if not t then return nil, err end
   v.price, v.currency, v.what = t.price, t.currency, { offer = wanted, currency = t.currency }
   v.asked = input.price_cents and input.price_cents ~= o.prices[input.currency or o.currency] and 0 or t.price

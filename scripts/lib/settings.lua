@@ -8,9 +8,15 @@ local json = require "ppv.json"
 local M = {}
 local TTL = 10
 
+-- The decoded text of the last look; the cache is asked each time, so that all workers change their minds together. Not to be changed.
+local seen, decoded
+
 local function load_all()
   local text = cache.get("settings")
-  if text then return json.decode(text) end
+  if text then
+    if text ~= seen then seen, decoded = text, json.decode(text) end
+    return decoded
+  end
   local rows, err = db.read("select key, value::text as value from settings")
   if not rows then return nil, err end
   local out = {}

@@ -12,7 +12,6 @@ local crash = require "lib.crash"
 local desk = require "lib.desk"
 local errors = require "lib.errors"
 local invoice = require "lib.invoice"
-local mailer = require "lib.mailer"
 local registry = require "lib.registry"
 local x402pay = require "lib.x402pay"
 
@@ -91,7 +90,6 @@ local function announce(o, r)
   log.info("order." .. r.state, { order = o.uid, provider = o.method, why = r.why })
   if r.state ~= "paid" then return end
   metrics.count("sales_total", 1)
-  mailer.sold(o.uid)
 end
 
 -- Gives facts to the ledger. {state, why, changed} | nil, err. Yields.

@@ -27,6 +27,8 @@ local WAYS = {
   { "M2 hollow", "delete from ledger_entries where txn_id = " .. SALE },
   { "M4 cached", "update ledger_accounts set balance = balance + 1 where id = " .. any "ledger_accounts where kind = 'user'" },
   { "M4 cached", "insert into ledger_checkpoints (account_id, entry_id, balance) select account_id, id, amount + 7 from ledger_entries order by id limit 1" },
+  { "M4 cached", "update ledger_entries set balance_after = balance_after + 1 where id = " .. any "ledger_entries where balance_after is not null" },
+  { "M1 balanced", "update ledger_entries set account_id = -1 where id = " .. any "ledger_entries" },
   { "M5 negative", "alter table ledger_accounts drop constraint ledger_accounts_not_negative; "
     .. "update ledger_accounts set held = balance + 1 where kind = 'user'" },
   { "M6 append-only", "grant update on ledger_entries to ppv_app" },

@@ -94,10 +94,8 @@ end
 local function begin(ctx, input, name)
   local p, info = provider(name)
   if not p then return nil, info end
-  local v, err = db.read_one([[select id::text as id, owner_id, title, price, currency::text as currency from videos
-    where id = $1::uuid and state <> 'deleted']], input.video_id)
-  if v == nil then return nil, err end
-  if not v then return errors.not_found("video") end
+  local v, err = offers.title(ctx, input.video_id)
+  if not v then return nil, err end
   local q
   q, err = terms(ctx, v, input, p, info)
   if not q then return nil, err end

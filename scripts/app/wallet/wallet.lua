@@ -13,7 +13,6 @@ local errors = require "lib.errors"
 local gifts = require "lib.gifts"
 local idempotency = require "lib.idempotency"
 local iso = require "lib.iso"
-local mailer = require "lib.mailer"
 local page = require "lib.page"
 local offers = require "lib.offers"
 local payments = require "lib.payments"
@@ -94,10 +93,8 @@ local function sell(ctx, v, q, key, hash)
 end
 
 local function pay(ctx, input)
-  local v, err = db.read_one([[select id::text as id, owner_id, title, price, currency::text as currency from videos
-    where id = $1::uuid and state <> 'deleted']], input.video_id)
-  if v == nil then return nil, err end
-  if not v then return errors.not_found("video") end
+  local v, err = offers.title(ctx, input.video_id)
+  if not v then return nil, err end
   local key, hash = idempotency.read(ctx, { input.video_id, input.offer, input.price_cents or "", input.coupon or "", input.gift, input.gift_email or "",
     input.gift_message })
   if not key then return nil, hash end
@@ -116,7 +113,6 @@ local function pay(ctx, input)
   if not r then return nil, problem or err end
   crash.at "purchase.after_commit"
   metrics.count("sales_total", 1)
-  mailer.sold(r.order_uid)
   return ctx:ok { balance_cents = r.balance, balance_display = display.money(r.balance, r.currency),
     creator_received_display = display.money(r.creator, r.currency), paid_display = display.money(r.price, r.currency),
     order_id = r.order_uid, commission_cents = r.commission, message = "Enjoy the video." }
