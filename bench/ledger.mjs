@@ -1,48 +1,83 @@
 // SPDX-License-Identifier: Apache-2.0
-// Purchases a second through HTTP, durable, against pgbench calling the same function. The long run with kills is bench/soak.mjs.
-//   node bench/ledger.mjs            LANES=32 SECS=20; the default takes about half a minute
-import { execFileSync } from "node:child_process";
+// Purchases a second through HTTP (wrk), durable, all of one creator's films, against pgbench sending the same two statements over as many
+// connections; the two take turns. Beside the rates the CPU time of a purchase. The long run with kills is bench/soak.mjs.
+//   node bench/ledger.mjs            PEOPLE=32 SECS=10 ROUNDS=3; the default takes about two minutes
+import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Server, main, note } from "../spec/live/lib.mjs";
+import { promisify } from "node:util";
+import { Server, check, main, note } from "../spec/live/lib.mjs";
+import { cpu, median } from "./proc.mjs";
 
 const env = (name, def) => Number(process.env[name] ?? def);
-const LANES = env("LANES", 32), SECS = env("SECS", 10), PRICE = 100;
+const PEOPLE = env("PEOPLE", 32), SECS = env("SECS", 10), ROUNDS = env("ROUNDS", 3), PRICE = 100, CONNECTIONS = 16;
+const run = promisify(execFile);
 
-/** All pairs of people and films once, each a purchase that nobody made yet. */
-function* pairs(people, films) { for (const film of films) for (const p of people) yield { p, film }; }
+/** wrk's script: every person buys every film, each purchase from an address of its own, because limits are per address. */
+const BUYER = (cookies, films) => `local cookies, films = { "${cookies.join('", "')}" }, { "${films.join('", "')}" }
+local n, headers = 0, { ["content-type"] = "application/json" }
+function request()
+  local p, f = n % #cookies + 1, math.floor(n / #cookies) + 1
+  n = n + 1
+  headers.cookie, headers["x-forwarded-for"] = cookies[p], ("10.%d.%d.%d"):format(n / 65536, n / 256 % 256, n % 256)
+  return wrk.format("POST", "/api/wallet/pay", headers, '{"video_id":"' .. films[f] .. '"}')
+end
+`;
 
 await main(async () => {
   const s = await new Server({ web_workers: 2, log_level: "warn" }).start();
   const maker = await s.user("maker"), people = [];
-  for (let i = 0; i < LANES; i++) people.push(await s.user("p"));
-  await s.sql(`update settings set value = value; insert into settings (key, value) values ('wallet.transfer_day', '9000000000000') on conflict (key) do update set value = excluded.value;
-    select ppv_post('deposit', null, null, 'bench', '{}', (select jsonb_agg(l) from (
-      select jsonb_build_array(ppv_account('clearing', null, 'deposits', 'USD'), -${LANES}::bigint * 1000000000, 'bench') l
-      union all select jsonb_build_array(ppv_account('user', id, 'wallet', 'USD'), 1000000000, 'bench') from users where id in (${people.map(p => p.id)})) x))`);
-  const films = n => s.films(maker, PRICE, n);
-
-  // 1. purchases a second
-  const list = pairs(people, await films(Math.ceil(SECS * 1500 / LANES))), until_ms = performance.now() + SECS * 1000;
-  let bought = 0;
-  await Promise.all(people.map(async () => {
-    for (const { p, film } of list) {
-      if (performance.now() > until_ms) return;
-      const r = await p.buy(film);
-      if (r.status !== 200) throw new Error(`${r.status} ${r.text}`);
-      bought++;
-    }
-  }));
-  const http = bought / SECS;
-  await films(Math.ceil(SECS * 4000 / LANES));
-  await s.sql(`create sequence bench_turn; create table bench_films as select row_number() over () - 1 as n, id from videos where id not in (select video_id from orders);
-    create unique index on bench_films (n); create table bench_people as select row_number() over () - 1 as n, id from users where id in (${people.map(p => p.id)});
+  for (let i = 0; i < PEOPLE; i++) people.push(await s.user("p"));
+  const ids = people.map(p => p.id), [[users]] = await s.sql("select count(*) from users");
+  await s.sql(`select ppv_post('deposit', null, null, 'bench', '{}', (select jsonb_agg(l) from (
+      select jsonb_build_array(ppv_account('clearing', null, 'deposits', 'USD'), -${PEOPLE}::bigint * 1000000000, 'bench') l
+      union all select jsonb_build_array(ppv_account('user', id, 'wallet', 'USD'), 1000000000, 'bench') from users where id in (${ids})) x));
+    create table bench_films (n bigint primary key, id uuid); create sequence bench_turn minvalue 0;
+    create table bench_people as select row_number() over (order by id) - 1 as n, id from users where id in (${ids});
     create function bench_buy() returns jsonb language plpgsql as $$ declare t bigint := nextval('bench_turn'); begin
-      return ppv_sale((select id from bench_people where n = t % ${LANES}), (select id from bench_films where n = t / ${LANES}), ${PRICE}, 1000, null, null, 'bench-' || t, ''); end $$`);
-  writeFileSync(join(s.dir, "buy.sql"), "select bench_buy();\n");
-  const out = execFileSync("pgbench", ["-n", "-h", join(s.var, "pgrun"), "-U", "ppv", "-c", "16", "-j", "2", "-T", String(SECS), "-M", "prepared", "-f", join(s.dir, "buy.sql"), "ppv"],
-    { stdio: ["ignore", "pipe", "pipe"] }).toString();
-  const pg = Number(out.match(/tps = ([\d.]+)/)[1]);
-  note(`purchases a second, durable: ${http.toFixed(0)} through HTTP, ${pg.toFixed(0)} by pgbench calling the same function: ratio ${(http / pg).toFixed(2)}`);
+      return ppv_sale((select id from bench_people where n = t % ${PEOPLE}), (select id from bench_films where n = t / ${PEOPLE}), ${PRICE}, 1000, null, null, 'bench-' || t, ''); end $$`);
+  const some = Math.ceil((SECS + 2) * 3000 / PEOPLE);
+  const sold = async () => Number((await s.sql("select count(*) from orders where paid_at is not null"))[0][0]);
+
+  // one way for so long: {rate, server, db} (CPU ms of a purchase)
+  async function measure(go) {
+    const n = await sold(), a = cpu(s.child.pid), t = performance.now();
+    await go();
+    const ms = performance.now() - t, b = cpu(s.child.pid), bought = await sold() - n;
+    return { rate: bought / ms * 1000, server: (b.server - a.server) / 1000 / bought, db: (b.db - a.db) / 1000 / bought, bought };
+  }
+  let turn = 0;
+  async function through_http(secs) {
+    const script = join(s.dir, `buy${turn++}.lua`);
+    writeFileSync(script, BUYER(people.map(p => p.cookie()), await s.films(maker, PRICE, some)));
+    return measure(async () => {
+      const { stdout } = await run("wrk", ["-t1", "-c32", `-d${secs}s`, "-s", script, s.url]);
+      if (/Non-2xx|Socket errors/.test(stdout)) check("every purchase was answered", false, stdout);
+    });
+  }
+  const statements = join(s.dir, "buy.sql");
+  writeFileSync(statements, "select bench_buy(), set_config('synchronous_commit', 'off', true);\nselect pg_logical_emit_message(true, 'ppv', '');\n");
+  async function by_pgbench(secs) {
+    await s.sql("truncate bench_films; select setval('bench_turn', 0, false)");
+    const films = await s.films(maker, PRICE, some);
+    for (let i = 0; i < films.length; i += 1000) {
+      await s.sql(`insert into bench_films select ${i} + o - 1, f from unnest('{${films.slice(i, i + 1000)}}'::uuid[]) with ordinality x(f, o)`);
+    }
+    await s.sql(`update bench_people set n = n; analyze bench_films, bench_people, videos, users; delete from idempotency where key like 'bench-%'`);
+    return measure(() => run("pgbench", ["-n", "-h", join(s.var, "pgrun"), "-U", "ppv", "-c", String(CONNECTIONS), "-j", "1", "-T", String(secs), "-M", "prepared",
+      "-f", statements, "ppv"]));
+  }
+
+  await through_http(2);
+  const http = [], pg = [];
+  for (let i = 0; i < ROUNDS; i++) {
+    http.push(await through_http(SECS));
+    pg.push(await by_pgbench(SECS));
+  }
+  const of = (list, f) => median(list.map(f)), cost = of(http, r => r.server + r.db), alone = of(pg, r => r.db);
+  note(`purchases a second, durable: ${of(http, r => r.rate).toFixed(0)} through HTTP (CPU of one: ${of(http, r => r.server).toFixed(2)} ms engine + ${
+    of(http, r => r.db).toFixed(2)} ms database), ${of(pg, r => r.rate).toFixed(0)} by pgbench with the same statements (${alone.toFixed(2)} ms database): ratio ${
+    median(http.map((h, i) => h.rate / pg[i].rate)).toFixed(2)}, CPU ${(cost / alone).toFixed(2)}`);
+  check("people bought", http.every(r => r.bought > 0) && Number(users) > PEOPLE);
   await s.check_books("after the rates");
 });

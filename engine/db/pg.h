@@ -38,6 +38,8 @@ struct pg_op {
     bool aborted;   /* a neighbour failed: not executed */
     bool stale;     /* its plan was stale: not executed */
     bool completed; /* the server said so (the commit may still be open) */
+    bool is_flush;  /* makes its pair durable */
+    struct pg_op *pair; /* a statement that waits for its flush, and that flush; NULL: on its own */
     struct db_result *res;
     struct err err;
 };

@@ -155,13 +155,55 @@ static void requeue(struct pool *p, struct pg_op *op)
     pool_kick(p->env);
 }
 
+/* --- commits that wait for the log afterwards --- */
+
+static void unpair(struct pg_op *op)
+{
+    if (op->pair)
+        op->pair->pair = NULL;
+    op->pair = NULL;
+}
+
+/* A transaction that writes to the log and commits as usual: then all before it is durable, too. */
+static void send_flush(struct pool *p, struct pg_conn *c, struct pg_op *op)
+{
+    struct pg_op *f = pool_op(p, PG_OP_QUERY, NULL);
+    f->sql = "select pg_logical_emit_message(true, 'ppv', '')";
+    f->deadline = op->deadline;
+    f->is_flush = true;
+    f->pair = op;
+    op->pair = f;
+    pg_send(c, f, true);
+}
+
+/* why NULL: the statement is durable. */
+static void flush_over(struct pg_op *f, const struct err *why)
+{
+    struct pg_op *op = f->pair;
+    unpair(f);
+    pool_op_free(f);
+    if (op && why)
+        fail(op, ERR_DB_UNKNOWN, why->msg);
+    else if (op)
+        pool_finish(op);
+}
+
 static void on_finished(struct pg_conn *c, struct pg_op *op)
 {
     struct pool *p = c->arg;
+    bool again = op->stale || (op->aborted && op->err.code == ERR_NONE);
+    if (op->is_flush) {
+        flush_over(op, op->err.code != ERR_NONE || again ? &op->err : NULL);
+        if (c->sent.n == 0)
+            pool_kick(p->env);
+        return;
+    }
+    if (op->pair && !again && op->err.code == ERR_NONE)
+        return;
+    unpair(op);
     if (op->tx) {
         tx_finished(c, op);
-    } else if (op->stale || (op->aborted && op->err.code == ERR_NONE) ||
-               (p->pipelined && op->err.code == ERR_DB_DOWN)) {
+    } else if (again || (p->pipelined && op->err.code == ERR_DB_DOWN)) {
         if (op->sends >= SENDS_MAX)
             fail(op, ERR_DB_RETRY, "given up after several tries next to failing queries");
         else
@@ -175,6 +217,11 @@ static void on_finished(struct pg_conn *c, struct pg_op *op)
 
 static void op_lost(struct pool *p, struct pg_op *op, const struct err *why)
 {
+    if (op->is_flush) {
+        flush_over(op, why);
+        return;
+    }
+    unpair(op);
     bool late = clock_mono() >= op->deadline;
     if (!p->pipelined) {
         if (op->err.code != ERR_NONE)
@@ -291,10 +338,13 @@ static void dispatch_single(struct pool *p)
     struct pg_conn *c;
     while (p->queue.n > 0 && (c = free_conn(p)) != NULL) {
         struct pg_op *op = pg_ops_pop(&p->queue);
-        if (op->kind == PG_OP_PIN)
+        if (op->kind == PG_OP_PIN) {
             tx_pinned(c, op);
-        else
-            pg_send(c, op, true);
+            continue;
+        }
+        pg_send(c, op, true);
+        if (op->q->flush)
+            send_flush(p, c, op);
     }
 }
 
@@ -455,8 +505,12 @@ void pool_fini(struct pool *p)
     for (int i = 0; i < p->nconns; i++) {
         struct pg_conn *c = &p->conns[i];
         pg_close(c);
-        while ((op = pg_ops_pop(&c->sent)) != NULL)
+        while ((op = pg_ops_pop(&c->sent)) != NULL) {
+            if (op->is_flush && op->pair)
+                pool_op_free(op->pair);
+            unpair(op);
             pool_op_free(op);
+        }
     }
     while ((op = pg_ops_pop(&p->queue)) != NULL)
         pool_op_free(op);

@@ -7,6 +7,10 @@
 #include "crypto/digest.h"
 #include "db/db.h"
 
+/* The commit does not wait for the disk, so that a wallet which many pay into is locked for moments
+ * only; the reply does (db_query.flush). */
+#define LATE ", set_config('synchronous_commit', 'off', true)"
+
 /* $n of a statement: the arguments in order, then key and hash where `order` says. */
 struct statement {
     const char *name, *sql;
@@ -26,7 +30,7 @@ static const struct statement statements[LEDGER_OPS] = {
     [LEDGER_SALE] = {"sale",
                      "select ppv_sale($3::bigint, $4::uuid, $5::bigint, $6::integer, $7::jsonb, "
                      "$8::integer, $1, coalesce($13, $2), $9, $10::jsonb, $11, "
-                     "$12::jsonb)",
+                     "$12::jsonb)" LATE,
                      {INT("buyer"),
                       TEXT("video", true, NULL),
                       INT("price"),
@@ -39,20 +43,20 @@ static const struct statement statements[LEDGER_OPS] = {
                       {.name = "what", .type = LEDGER_TEXT, .def = "{}"},
                       {.name = "hash", .type = LEDGER_TEXT}}},
     [LEDGER_TRANSFER] = {"transfer",
-                         "select ppv_transfer($3::bigint, $4::bigint, $5::bigint, $6, $7, $1, $2)",
+                         "select ppv_transfer($3::bigint, $4::bigint, $5::bigint, $6, $7, $1, $2)" LATE,
                          {INT("from"), INT("to"), INT("amount"), TEXT("currency", true, NULL),
                           TEXT("note", false, "")}},
     [LEDGER_DEPOSIT_REQUEST] =
         {"deposit_request",
-         "select ppv_deposit_request($3::bigint, $4::bigint, $5, $6, $1, $2)",
+         "select ppv_deposit_request($3::bigint, $4::bigint, $5, $6, $1, $2)" LATE,
          {INT("user"), INT("amount"), TEXT("currency", true, NULL), TEXT("note", false, "")}},
     [LEDGER_DEPOSIT_APPROVE] =
         {"deposit_approve",
-         "select ppv_deposit_approve($3::bigint, $4::bigint, $5, $1, $2, $6::inet)",
+         "select ppv_deposit_approve($3::bigint, $4::bigint, $5, $1, $2, $6::inet)" LATE,
          {INT("admin"), INT("id"), TEXT("note", false, ""), {.name = "ip", .type = LEDGER_TEXT}}},
     [LEDGER_DEPOSIT_REJECT] =
         {"deposit_reject",
-         "select ppv_deposit_reject($3::bigint, $4::bigint, $5, $1, $2, $6::inet)",
+         "select ppv_deposit_reject($3::bigint, $4::bigint, $5, $1, $2, $6::inet)" LATE,
          {INT("admin"), INT("id"), TEXT("note", false, ""), {.name = "ip", .type = LEDGER_TEXT}}},
 };
 
@@ -102,5 +106,6 @@ int ledger_prepare(struct arena *a, enum ledger_op op, const char *key, const ch
     q->params = params;
     q->nparams = n;
     q->lane = DB_WRITE;
+    q->flush = true;
     return 0;
 }
