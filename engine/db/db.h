@@ -61,11 +61,11 @@ struct db_query {
     const int *lens;           /* only read where formats[i] is 1 */
     const int *formats;        /* NULL = all text; 1 = binary (bytea: raw bytes) */
     enum db_lane lane;         /* ignored by db_tx_submit */
-    bool flush;                /* DB_WRITE: the statement commits with synchronous_commit off (it says
+    bool flush;         /* DB_WRITE: the statement commits with synchronous_commit off (it says
                                   so itself, for its transaction); done waits for the log after it.
                                   Its row locks are free before the disk has answered, and many
                                   share one flush; acknowledged is as durable as ever. */
-    int64_t timeout_us;        /* whole time incl. waiting in the queue; 0 = 8 s, or 3 s more than
+    int64_t timeout_us; /* whole time incl. waiting in the queue; 0 = 8 s, or 3 s more than
                                   the lane's statement_timeout */
     void (*done)(struct db_query *q);
     void *arg;

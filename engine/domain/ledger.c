@@ -42,10 +42,11 @@ static const struct statement statements[LEDGER_OPS] = {
                       {.name = "tax_rule", .type = LEDGER_TEXT, .def = ""},
                       {.name = "what", .type = LEDGER_TEXT, .def = "{}"},
                       {.name = "hash", .type = LEDGER_TEXT}}},
-    [LEDGER_TRANSFER] = {"transfer",
-                         "select ppv_transfer($3::bigint, $4::bigint, $5::bigint, $6, $7, $1, $2)" LATE,
-                         {INT("from"), INT("to"), INT("amount"), TEXT("currency", true, NULL),
-                          TEXT("note", false, "")}},
+    [LEDGER_TRANSFER] =
+        {"transfer",
+         "select ppv_transfer($3::bigint, $4::bigint, $5::bigint, $6, $7, $1, $2)" LATE,
+         {INT("from"), INT("to"), INT("amount"), TEXT("currency", true, NULL),
+          TEXT("note", false, "")}},
     [LEDGER_DEPOSIT_REQUEST] =
         {"deposit_request",
          "select ppv_deposit_request($3::bigint, $4::bigint, $5, $6, $1, $2)" LATE,

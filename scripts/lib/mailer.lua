@@ -116,14 +116,11 @@ local function sold(tx)
     table.insert(mails[s.email], s)
   end
   for _, to in ipairs(order) do
-    local list, lines, ok = mails[to], {}, nil
+    local list, lines = mails[to], json.array {}
     for i, s in ipairs(list) do lines[i] = ("%s for %s. Your share is %s."):format(s.title, s.amount, s.share) end
-    if #list == 1 then
-      ok, err = M.queue(tx, to, "sale", { title = list[1].title, amount = list[1].amount, share = list[1].share })
-    else
-      ok, err = M.queue(tx, to, "sales", { count = #list, lines = json.array(lines) })
-    end
-    if not ok then return nil, err end
+    local queued, why = M.queue(tx, to, #list == 1 and "sale" or "sales", { title = list[1].title, amount = list[1].amount, share = list[1].share,
+      count = #list, lines = lines })
+    if not queued then return nil, why end
   end
   return #rows
 end

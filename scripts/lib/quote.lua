@@ -8,8 +8,9 @@ local tax = require "lib.tax"
 
 local M = {}
 
--- v: id, owner_id, price (minor units), currency, and agreed and program when they are known (offers.title); gets `net`, the price without taxes. method: 'wallet' or a provider; code: the
--- affiliate's name or nil. -> {fee_bp, lines, pct, rule, tax = {lines, total, rule, json}} | nil, err (consent.*, tax.*). Yields.
+-- v: id, owner_id, price (minor units), currency, and agreed and program when they are known (offers.title); gets `net`, the price
+-- without taxes. method: 'wallet' or a provider; code: the affiliate's name or nil. -> {fee_bp, lines, pct, rule, tax = {lines, total,
+-- rule, json}} | nil, err (consent.*, tax.*). Yields.
 function M.of(ctx, v, method, code)
   local agreed, err = consent.check(ctx.user.id, v.id, v.agreed)
   if not agreed then return nil, err end
