@@ -24,7 +24,7 @@ create table refunds (
     order_id bigint not null references orders,
     amount bigint not null check (amount > 0),
     reason text not null default '',
-    state text not null default 'pending' check (state in ('pending', 'sent', 'unknown', 'done', 'failed')),
+    state text not null default 'pending' check (state in ('pending', 'sent', 'unknown', 'done', 'failed', 'covered')),
     provider_ref text,
     txn_id bigint unique references ledger_txns,
     created_by bigint references users,

@@ -148,27 +148,42 @@ begin
 end $$;
 
 -- How a refund at the provider went: done (booked now), failed (nothing moved), sent or unknown (asked again later). Repeatable.
+-- A provider gives back no more than it took: what a dispute lost meanwhile has taken of this refund is not booked again. Then the rest is
+-- booked, or the refund ends as covered; whichever of the two was heard of first, the same cents have moved.
 create function ppv_refund_finish(p_refund bigint, p_state text, p_ref text, p_error text default '') returns text
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     o orders;
     r refunds;
     v_txn bigint;
+    v_asked bigint;
 begin
     select * into o from orders where id = (select order_id from refunds where id = p_refund) for no key update;
     select * into r from refunds where id = p_refund for no key update;
-    if r.state in ('done', 'failed') then
+    if r.state in ('done', 'failed', 'covered') then
         return r.state;
     end if;
-    if p_state = 'done' then
-        v_txn := ppv_refund_book(o, r.id, r.amount, r.charge, 'refund', r.created_by, 'Refund');
-        update refunds set state = 'done', done_at = now(), provider_ref = coalesce(p_ref, provider_ref), error = '',
-            txn_id = v_txn where id = r.id;
-    else
+    if p_state <> 'done' then
         update refunds set state = p_state, provider_ref = coalesce(p_ref, provider_ref), asked_at = now(),
             error = left(coalesce(p_error, ''), 500) where id = r.id;
+        return p_state;
     end if;
-    return p_state;
+    v_asked := r.amount;
+    r.error := '';
+    if v_asked > o.price - o.refunded then
+        r.error := format('Asked for %s; a lost dispute had taken %s of it already.', ppv_money_text(v_asked, o.currency),
+            ppv_money_text(v_asked - (o.price - o.refunded), o.currency));
+        r.amount := o.price - o.refunded;
+        r.charge := case when r.amount > 0 then ppv_charge_part(o, o.refunded, r.amount) end;
+        perform ppv_audit(null, 'refund.covered', 'order:' || o.id, jsonb_build_object('refund', r.id, 'asked', v_asked, 'booked', r.amount));
+    end if;
+    if r.amount > 0 then
+        v_txn := ppv_refund_book(o, r.id, r.amount, r.charge, 'refund', r.created_by, 'Refund');
+        update refunds set amount = r.amount, charge = r.charge where id = r.id;
+    end if;
+    update refunds set state = case when v_txn is null then 'covered' else 'done' end, done_at = now(), txn_id = v_txn,
+        provider_ref = coalesce(p_ref, provider_ref), error = r.error where id = r.id returning * into r;
+    return r.state;
 end $$;
 
 -- Internal: books what went back without our asking, as a refund row of its own. source: 'provider' or 'dispute'.

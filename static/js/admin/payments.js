@@ -51,7 +51,7 @@ const QUEUES = [
   ["unanswered", "Providers that do not answer", [WHEN, BUYER, VIDEO, BY, { head: "Asked", end: true, cell: (x) => x.asks }, AMOUNT, { head: "", end: true, cell: asking }]],
   ["events", "Messages not worked yet", [WHEN, BY, { head: "Kind", cell: (x) => x.kind }, { head: "Tries", end: true, cell: (x) => x.attempts }, { head: "Why", class: "wrap", cell: (x) => x.error },
     { head: "", end: true, cell: (x) => small("Replay", async () => { await post(`/admin/payment_events/${x.id}/replay`); toast("Queued."); load(); }) }]],
-  ["refunds", "Refunds under way or failed", [WHEN, BUYER, VIDEO, BY, { head: "State", cell: (x) => stateBadge(x.state) }, { head: "Why", class: "wrap", cell: (x) => x.error || x.reason }, AMOUNT]],
+  ["refunds", "Refunds under way, failed, or taken by a dispute", [WHEN, BUYER, VIDEO, BY, { head: "State", cell: (x) => stateBadge(x.state) }, { head: "Why", class: "wrap", cell: (x) => x.error || x.reason }, AMOUNT]],
   ["disputes", "Disputes", [WHEN, BUYER, VIDEO, BY, { head: "State", cell: (x) => stateBadge(x.state) }, { head: "Answer until", cell: (x) => (x.due ? time(x.due) : "") }, AMOUNT]],
   ["no_access", "Paid but no access", [WHEN, BUYER, VIDEO, BY, { head: "Why", class: "wrap", cell: (x) => x.why }, { head: "", end: true, cell: (x) => small("Refund", () => refund(x), { kind: "outline-danger" }) }]],
 ];
