@@ -143,6 +143,23 @@ create function ppv_invariants() returns table (name text, detail text)
             - coalesce((select sum(p.amount) from payments p where p.order_id = o.id and p.state in ('booked', 'credited')), 0) as sum) w
         where o.method <> 'wallet' and coalesce(c.sum, 0) <> w.sum
     union all
+    select 'M18 chain', 'chain_payments (chain_id, tx_hash, log_index) is not kept unique'
+        where not exists (select from pg_index i where i.indrelid = 'public.chain_payments'::regclass and i.indisunique and i.indisvalid
+            and 'chain_id, log_index, tx_hash' = (select string_agg(a.attname::text, ', ' order by a.attname) from pg_attribute a
+                where a.attrelid = i.indrelid and a.attnum = any (i.indkey)))
+    union all
+    -- Access by a payment on a chain: its block is final, and it is what the invoice asked for. An administrator may have decided otherwise.
+    select 'M18 chain', format('order %s gives access, but no final block holds the payment that was asked for', p.order_id)
+        from payments p where p.provider = 'splitter' and p.state = 'booked' and p.decided_by is null
+            and exists (select from entitlements n where n.order_id = p.order_id and n.revoked_at is null)
+            and not exists (select from chain_payments c join chain_invoices i on i.id = c.invoice_id where c.ref = p.payment_ref and c.state = 'final'
+                and (i.order_id, i.chain_id, i.contract, i.token, i.payer, i.amount) = (p.order_id, c.chain_id, c.contract, c.token, c.payer, c.amount))
+    union all
+    -- The contract keeps nothing: what it took is what it paid or credited (its own side of this is proved by forge).
+    select 'M19 contract', format('chain payment %s: %s came in, %s went out', c.id, c.amount, s.sum) from chain_payments c,
+            lateral (select sum((e ->> 'amount')::numeric) as sum from jsonb_array_elements(c.shares) e) s
+        where c.state = 'final' and jsonb_array_length(c.shares) > 0 and s.sum <> c.amount
+    union all
     select 'M20 integers', format('%s.%s is %s', c.table_name, c.column_name, c.data_type) from information_schema.columns c
         where c.table_schema = 'public' and (c.data_type in ('real', 'double precision', 'money')
             or c.data_type = 'numeric' and coalesce(c.numeric_scale, 1) > 0)
@@ -181,6 +198,11 @@ create function ppv_invariants() returns table (name text, detail text)
     select 'M23 four eyes', format('payout %s of %s, %s approvals: by %s and %s', id, user_id, approvals, approved_by, second_by) from payouts
         where user_id in (approved_by, second_by) or state in ('approved', 'sent', 'unknown', 'paid', 'reversed')
             and (approvals > 0 and approved_by is null or approvals > 1 and (second_by is null or second_by = approved_by))
+    union all
+    -- Whoever was told of a posting finds it; that every answer outlives a crash is seen from outside (spec/live/crashpoints.mjs).
+    select 'M24 durable', format('%s %s was answered with txn %s, which is not there', i.scope, i.key, i.reply ->> 'txn_id')
+        from idempotency i where i.reply ->> 'txn_id' is not null
+            and not exists (select from ledger_txns t where t.id = (i.reply ->> 'txn_id')::bigint)
     union all
     select 'M25 receipts', format('series %s of %s: %s receipts, the last number is %s', c.series, c.year, count(r.id), c.last)
         from receipt_counters c left join receipts r on r.series = c.series and r.year = c.year
