@@ -265,8 +265,18 @@ create function ppv_coupon_find(p_video uuid, p_code text) returns coupons
     where v.id = p_video order by c.owner_id is null, c.id limit 1
 $$;
 
+-- Internal: refuses a code for chosen titles where a bundle is bought.
+create function ppv_coupon_offer(c coupons, p_offer text) returns void
+    language plpgsql stable security definer set search_path = public, pg_temp as $$
+begin
+    if coalesce(p_offer, 'purchase') not in ('purchase', 'rental') and exists (select from coupon_videos where coupon_id = c.id) then
+        perform ppv_refuse('coupon.other_title', 'This code is for single videos.');
+    end if;
+end $$;
+
 -- For a page: {coupon, discount, price, currency}. p_price, p_currency: of the offer that is looked at.
-create function ppv_coupon_quote(p_buyer bigint, p_video uuid, p_code text, p_price bigint, p_currency text) returns jsonb
+create function ppv_coupon_quote(p_buyer bigint, p_video uuid, p_code text, p_price bigint, p_currency text, p_offer text default 'purchase')
+    returns jsonb
     language plpgsql stable security definer set search_path = public, pg_temp as $$
 declare
     v videos;
@@ -276,6 +286,7 @@ begin
     select * into v from videos where id = p_video;
     v.price := p_price;
     v.currency := p_currency;
+    perform ppv_coupon_offer(c, p_offer);
     v_off := ppv_coupon_discount(c, p_buyer, v);
     return jsonb_build_object('coupon', c.id, 'discount', v_off, 'price', v.price - v_off, 'currency', v.currency);
 end $$;
@@ -293,9 +304,7 @@ begin
     end if;
     perform pg_advisory_xact_lock(hashtextextended(p_buyer || ':' || v.id, 0));
     select * into c from coupons where id = (p_what ->> 'coupon')::bigint for no key update;
-    if coalesce(p_what ->> 'offer', 'purchase') not in ('purchase', 'rental') and exists (select from coupon_videos where coupon_id = c.id) then
-        perform ppv_refuse('coupon.other_title', 'This code is for single videos.');
-    end if;
+    perform ppv_coupon_offer(c, p_what ->> 'offer');
     v_off := ppv_coupon_discount(c, p_buyer, v);
     if v_off is distinct from (p_what ->> 'discount')::bigint then
         perform ppv_refuse('sale.price_changed', 'The price has changed. Please look at it again.');
@@ -377,7 +386,7 @@ end $$;
 grant select on coupons, coupon_videos, coupon_uses to ppv_app, ppv_ro;
 grant insert, update (disabled_at) on coupons to ppv_app;
 grant insert on coupon_videos to ppv_app;
-grant execute on function ppv_coupon_quote(bigint, uuid, text, bigint, text), ppv_coupon_free(bigint, uuid, text) to ppv_app;
+grant execute on function ppv_coupon_quote(bigint, uuid, text, bigint, text, text), ppv_coupon_free(bigint, uuid, text) to ppv_app;
 
 -- ---- Gifts ------------------------------------------------------------------------------------------------------------------
 --

@@ -9,7 +9,7 @@ local payments = require "lib.payments"
 local rates = require "lib.rates"
 local tax = require "lib.tax"
 
-local M = { MAX = 1000000000000 }
+local M = { MAX = 1000000000000, COOKIE = "ppv_currency" }
 
 -- Currency of a country where it is not the title's own.
 local COUNTRY = { ID = "IDR", US = "USD" }
@@ -40,13 +40,16 @@ function M.of(video, user)
   return rows
 end
 
--- The currency that prices are shown in: what the buyer chose, else his country's; nil = the title's own. Yields.
+-- The currency that prices are shown in: what the buyer chose (in the account, or before in this browser), else his country's; nil = the
+-- title's own. Yields.
 function M.currency(ctx)
   if ctx.user then
     local row, err = db.read_one("select currency::text as currency from users where id = $1", ctx.user.id)
     if row == nil then return nil, err end
     if row and row.currency then return row.currency end
   end
+  local chosen = ctx:cookies()[M.COOKIE]
+  if chosen and money.exponent(chosen) then return chosen end
   return COUNTRY[tax.country(ctx)]
 end
 

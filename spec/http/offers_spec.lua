@@ -55,6 +55,28 @@ describe("an offer", function()
     assert.equal(ends, play(who, v).json.access_ends_at)
   end)
 
+  it("takes a code as the title for good does; the page is told what it takes off", function()
+    local v, other, who, visitor = film(), film(), rich(), h.client()
+    rental(v)
+    local bundle = creator:post("/api/offers/bundle", { title = "Two", price_cents = 1500, videos = { v, other } }).json.offer
+    local function made(body)
+      body.code = "OFF" .. require("ppv.crypto").hex_encode(require("ppv.crypto").random(4)):upper()
+      assert.equal(201, creator:post("/api/creator/coupons", body).status)
+      return body.code
+    end
+    local function quote(code, offer) return visitor:post("/api/coupon", { video_id = v, code = code, offer = offer }).json end
+    local half = made { percent_bp = 5000 }
+    assert.same({ 500, 150, 750 }, { quote(half).price_cents, quote(half, "rental").price_cents, quote(half, bundle).price_cents })
+    assert.equal("offer.gone", quote(half, "00000000-0000-7000-8000-000000000000").code)
+    assert.equal("coupon.other_title", quote(made { percent_bp = 5000, video_ids = { v } }, bundle).code)
+    assert.is_true(quote(made { percent_bp = 10000 }).free)
+    assert.equal("coupon.free", quote(made { percent_bp = 10000 }, "rental").code)
+    assert.equal(200, pay(who, v, "rental", { price_cents = 300, coupon = half }).status)
+    assert.equal(9850, h.balance(who))
+    assert.equal(200, pay(who, v, bundle, { price_cents = 1500, coupon = half }).status)
+    assert.equal(9100, h.balance(who))
+  end)
+
   it("buying while renting: the rental steps back, and comes back with a refund of the purchase", function()
     local v, who = film(), rich()
     rental(v)
@@ -202,6 +224,12 @@ describe("a price list", function()
     assert.equal(200, who:post("/api/currency", { currency = "IDR" }).status)
     assert.equal(7500000, options(who, v).price_cents)
     assert.equal(422, who:post("/api/currency", { currency = "QQQ" }).status)
+    local visitor = h.client() -- nobody's account: the browser remembers it
+    assert.equal("USD", options(visitor, v).currency)
+    assert.equal(200, visitor:post("/api/currency", { currency = "IDR" }).status)
+    assert.equal("IDR", options(visitor, v).currency)
+    assert.equal(200, visitor:post("/api/currency", {}).status)
+    assert.equal("USD", options(visitor, v).currency)
     local r = start(who, v, { price_cents = 7500000, currency = "IDR" })
     assert.equal(200, r.status, r.body)
     local o = order(r)

@@ -174,7 +174,7 @@ function priceTag() {
   const { price_cents: cents, currency } = sale() || video;
   rupiah(cents, currency).then((text) => { if (text) about.textContent = `about ${text}`; else about.remove(); });
   const o = sale();
-  return [user && o && currencies(o, refresh), h("div", { class: "price amount", id: "price" }, o ? money(o.price_cents, o.currency) : price(video)), o?.prices.IDR ? null : about];
+  return [o && currencies(o, refresh), h("div", { class: "price amount", id: "price" }, o ? money(o.price_cents, o.currency) : price(video)), o?.prices.IDR ? null : about];
 }
 
 // The offers that would give something, and the one that is chosen.
@@ -242,14 +242,15 @@ function guestPanel() {
     h("p", { class: "small mt-3 mb-0" }, "New here? ", h("a", { href: "/public/auth/register.html" + query({ return: here() }) }, "Create an account")), form));
 }
 
-// Codes are for the title for good, and what they take off is told in its own currency; the box stays when the panel is drawn again.
-const coded = () => !!codes && sale()?.offer === "purchase";
-const free = () => coded() && codes.free();
-const fields = () => (coded() ? codes.fields() : {});
-const due = ({ price_cents: cents, currency }) => cents - (coded() && currency === video.currency ? codes.off() : 0);
+// What a code takes off is told in the currency that is shown; the box stays when the panel is drawn again.
+const free = () => !!codes && codes.free();
+const fields = () => (codes ? codes.fields() : {});
+const due = ({ price_cents: cents, currency }) => cents - (codes ? codes.off(currency) : 0);
 function codesPart(again) {
-  if (sale()?.offer !== "purchase") return null;
-  codes = codes || codesBox(video, { code: params.get("coupon") || "", gift: params.has("gift"), changed: () => again() });
+  if (!sale()) return null;
+  const offer = () => sale() && { offer: sale().offer, currency: sale().currency };
+  if (codes) codes.sync();
+  else codes = codesBox(video, { offer, code: params.get("coupon") || "", gift: params.has("gift"), changed: () => again() });
   return codes.el;
 }
 

@@ -41,9 +41,9 @@ local QUEUES = {
   { "no_access", [[select o.uid::text as order_id, o.method as provider, o.state as order_state, b.username::text as buyer, v.title,
       coalesce((select e.revoke_reason from entitlements e where e.order_id = o.id order by e.id desc limit 1), 'no entitlement was made') as why, ]]
       .. iso "o.paid_at" .. [[ as created_at from orders o join users b on b.id = o.buyer_id join videos v on v.id = o.video_id
-      where o.state in ('paid', 'partially_refunded', 'disputed') and not o.gift and o.offer <> 'excerpt'
-      and not exists (select from entitlements e where e.order_id = o.id
-      and e.revoked_at is null and (e.expires_at is null or e.expires_at > now())) order by o.id desc limit 100]] },
+      where o.state in ('paid', 'partially_refunded', 'disputed') and not o.gift and o.offer <> 'excerpt' and not exists (select from entitlements e
+      where (e.order_id = o.id or (e.user_id, e.video_id) = (o.buyer_id, o.video_id)) and e.revoked_at is null
+      and (e.expires_at is null or e.expires_at > now())) order by o.id desc limit 100]] },
 }
 
 local function queue(ctx)

@@ -8,6 +8,7 @@ local csv = require "lib.csv"
 local display = require "lib.display"
 local errors = require "lib.errors"
 local iso = require "lib.iso"
+local offers = require "lib.offers"
 local page = require "lib.page"
 local payments = require "lib.payments"
 
@@ -122,7 +123,7 @@ PAGE.id = ID.id
 
 return { routes = {
   { method = "POST", path = "/api/coupon", auth = "public", rate = "30/5m", summary = "What a code takes off a price", handler = coupons.quote,
-    input = { video_id = { type = "uuid", required = true }, code = CODE } },
+    input = { video_id = { type = "uuid", required = true }, code = CODE, offer = offers.INPUT.offer, currency = offers.INPUT.currency } },
   { method = "POST", path = "/api/pay/free", auth = "user", guest = true, rate = "30/5m", summary = "Get a video that a code makes free",
     handler = coupons.free, input = { video_id = { type = "uuid", required = true }, code = CODE } },
   { method = "GET", path = "/api/creator/coupons", auth = "user", summary = "The coupons of my videos", handler = mine },

@@ -211,8 +211,12 @@ end
 -- Prices are shown in it where the creator set one; nothing = by the visitor's country.
 local function set_currency(ctx, input)
   if input.currency and not money.exponent(input.currency) then return errors.invalid("This currency is not known.", { field = "currency" }) end
-  local n, err = db.exec("update users set currency = $2 where id = $1", ctx.user.id, input.currency)
-  if not n then return nil, err end
+  if ctx.user then
+    local n, err = db.exec("update users set currency = $2 where id = $1", ctx.user.id, input.currency)
+    if not n then return nil, err end
+  else -- a visitor's browser remembers it
+    ctx:cookie(offers.COOKIE, input.currency or "", { max_age = input.currency and 365 * 86400 or 0 })
+  end
   return ctx:ok { currency = input.currency or json.null }
 end
 
@@ -235,6 +239,6 @@ return { routes = {
   { method = "POST", path = "/api/offers/bundle", auth = "user", rate = "60/m", summary = "Sell several own titles together",
     input = { offer = { type = "uuid" }, title = { type = "string", min = 1, max = 200, required = true }, price_cents = PRICE,
       videos = { type = "object", required = true }, active = ACTIVE, prices = PRICES }, handler = set_bundle },
-  { method = "POST", path = "/api/currency", auth = "user", guest = true, rate = "60/m", summary = "The currency in which prices are shown",
+  { method = "POST", path = "/api/currency", auth = "public", rate = "60/m", summary = "The currency in which prices are shown",
     input = { currency = offers.INPUT.currency }, handler = set_currency },
 } }
