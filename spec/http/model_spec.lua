@@ -105,10 +105,12 @@ local function play(seen)
   for _, b in ipairs(W.batches) do
     local out = {}
     for i = b.first, b.last do out[#out + 1] = line(W.acts[i]) end
-    f:write(("select ppv_model_run('[%s]', %d, %d, %d, '{%s}');\n"):format(table.concat(out, ","), b.first, W.admins[1].id, W.admins[2].id, table.concat(ids, ",")))
+    f:write(("select ppv_model_run('[%s]', %d, %d, %d, '{%s}');\n"):format(table.concat(out, ","), b.first, W.admins[1].id, W.admins[2].id,
+      table.concat(ids, ",")))
   end
   f:close()
-  local pipe = assert(io.popen(("psql -XqAt -v ON_ERROR_STOP=1 'host=%s/pgrun user=ppv dbname=ppv' -f spec/support/model.sql -f %s 2>&1"):format(conf.get "var_dir", path)))
+  local pipe = assert(io.popen(("psql -XqAt -v ON_ERROR_STOP=1 'host=%s/pgrun user=ppv dbname=ppv' -f spec/support/model.sql -f %s 2>&1")
+    :format(conf.get "var_dir", path)))
   local text = pipe:read "*a"
   pipe:close()
   os.remove(path)
@@ -124,7 +126,8 @@ end
 
 local function film(owner)
   serial = serial + 1
-  local f = { id = ("%s%s-7%s-8%s-%012x"):format(run:sub(1, 8), "-0000", "000", "000", serial), owner = owner, price = pick { 1, 7, 99, 500, 1110, 9999, 123457 } }
+  local f = { id = ("%s%s-7%s-8%s-%012x"):format(run:sub(1, 8), "-0000", "000", "000", serial), owner = owner,
+    price = pick { 1, 7, 99, 500, 1110, 9999, 123457 } }
   act("film", owner.id, {}, f.id, f.price)
   table.insert(W.films, f)
   if #W.films > 12 then table.remove(W.films, 1) end
@@ -134,7 +137,8 @@ local function people(n, admin)
   local out = {}
   for i = 1, n do
     local name = "m" .. crypto.hex_encode(crypto.random(6))
-    local id = assert(db.one([[insert into users (username, email, password_hash, is_admin) values ($1::text, $1::text || '@example.org', 'x', $2) returning id]], name, admin)).id
+    local id = assert(db.one([[insert into users (username, email, password_hash, is_admin) values ($1::text, $1::text || '@example.org', 'x', $2)
+      returning id]], name, admin)).id
     assert(db.one("select ppv_destination_set($1, 'bank', 'x', 'x', $2) as r", id, name))
     out[i] = { id = id, bal = 0, held = 0, debt = 0, owns = {}, open = {} }
   end
@@ -268,7 +272,8 @@ function op.decide()
 end
 
 function op.transfer()
-  local a, b, amount, k = pick(W.users), pick(W.users), pick { 0, 99, 100 + random(30000), 100 + random(30000), 100 + random(30000), 100 + random(300000) }, key()
+  local a, b, k = pick(W.users), pick(W.users), key()
+  local amount = pick { 0, 99, 100 + random(30000), 100 + random(30000), 100 + random(30000), 100 + random(300000) }
   local want
   if a == b then want = "!transfer.self"
   elseif amount < 100 then want = amount == 0 and "!amount.invalid" or "!amount.too_small"
@@ -407,11 +412,12 @@ end
 
 function op.start()
   local o = quote(pick(W.users))
-  local buyer, before = o.buyer, nil
-  local raw = { raw = ('{"method":"stripe","price":%d,"fee_bp":%d,"payees":%s,"rule":"model","tax":%s,"live":true}'):format(o.price, o.fee, o.payees_raw, o.tax_raw) }
+  local buyer = o.buyer
+  local raw = { raw = ('{"method":"stripe","price":%d,"fee_bp":%d,"payees":%s,"rule":"model","tax":%s,"live":true}'):format(o.price, o.fee, o.payees_raw,
+    o.tax_raw) }
   if o.film.owner == buyer then return act("start", buyer.id, "!sale.own_video", o.film.id, raw, "") end
   if buyer.owns[o.film] then return act("start", buyer.id, "!sale.already_owned", o.film.id, raw, "") end
-  before = buyer.open[o.film]
+  local before = buyer.open[o.film]
   if before and before.state == "pending" then -- the same checkout again
     local again = act("start", buyer.id, { again = true, state = "pending", ref = before.ref }, o.film.id, raw, "")
     again.of = before
@@ -569,8 +575,8 @@ describe("the model", function()
 
   it(("agrees with the database after %d operations from seed %d on"):format(OPS, SEED), function()
     local bag = {}
-    for name, weight in pairs { deposit = 4, decide = 7, transfer = 8, sale = 16, replay = 3, withdraw = 5, payout = 7, cancel = 1, send = 3, told = 4, start = 12,
-      settle = 24, refund = 12, finish = 8, dispute = 9, seen = 3 } do
+    for name, weight in pairs { deposit = 4, decide = 7, transfer = 8, sale = 16, replay = 3, withdraw = 5, payout = 7, cancel = 1, send = 3, told = 4,
+      start = 12, settle = 24, refund = 12, finish = 8, dispute = 9, seen = 3 } do
       for _ = 1, weight do bag[#bag + 1] = name end
     end
     table.sort(bag)
@@ -597,7 +603,8 @@ describe("the model", function()
     end
     if OPS >= 5000 then
       for _, s in ipairs { "paid", "refunded", "partially_refunded", "disputed", "chargeback_lost", "review", "pending", "expired", "failed", "cancelled",
-        "payout approved", "payout paid", "payout rejected", "payout reversed", "payout_result failed", "payout_begin sent", "payout_result unknown", "finish covered" } do
+        "payout approved",
+        "payout paid", "payout rejected", "payout reversed", "payout_result failed", "payout_begin sent", "payout_result unknown", "finish covered" } do
         assert.is_true(seen[s], s)
       end
     end

@@ -75,9 +75,11 @@ begin
         end;
         v_out := v_out || r;
     end loop;
-    insert into model_made select p_first + n - 1, (e ->> 'id')::bigint from unnest(v_out) with ordinality x(e, n) where jsonb_typeof(e) = 'object' and e ? 'id';
+    insert into model_made select p_first + n - 1, (e ->> 'id')::bigint from unnest(v_out) with ordinality x(e, n)
+        where jsonb_typeof(e) = 'object' and e ? 'id';
     return jsonb_build_object('out', to_jsonb(v_out), 'people', (select jsonb_agg(jsonb_build_array(p, coalesce(a.balance, 0), coalesce(a.held, 0),
-            coalesce((select -sum(e.amount) from ledger_entries e join ledger_accounts d on d.id = e.account_id where d.kind = 'receivable' and d.owner_id = p), 0)) order by n)
+            coalesce((select -sum(e.amount) from ledger_entries e join ledger_accounts d on d.id = e.account_id
+                where d.kind = 'receivable' and d.owner_id = p), 0)) order by n)
         from unnest(p_people) with ordinality x(p, n) left join ledger_accounts a on a.owner_id = p and a.kind = 'user'));
 end $$;
 alter function ppv_model_run(jsonb, int, bigint, bigint, bigint[]) owner to ppv_owner;

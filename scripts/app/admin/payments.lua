@@ -25,7 +25,8 @@ local QUEUES = {
   { "refunds", [[select r.id, o.uid::text as order_id, o.method as provider, r.amount as amount_cents, r.currency::text as currency, r.state,
       r.reason, r.error, b.username::text as buyer, v.title, ]] .. iso "r.created_at" .. [[ as created_at from refunds r
       join orders o on o.id = r.order_id join users b on b.id = o.buyer_id join videos v on v.id = o.video_id
-      where r.state in ('pending', 'sent', 'unknown') or (r.state in ('failed', 'covered') and r.created_at > now() - interval '14 days') order by r.id desc limit 100]] },
+      where r.state in ('pending', 'sent', 'unknown')
+      or (r.state in ('failed', 'covered') and r.created_at > now() - interval '14 days') order by r.id desc limit 100]] },
   { "disputes", [[select d.id, o.uid::text as order_id, d.provider, d.provider_ref, d.amount as amount_cents, o.charge_currency::text as currency,
       d.state, b.username::text as buyer, v.title, ]] .. iso "d.due" .. " as due, " .. iso "d.created_at" .. [[ as created_at from disputes d
       join orders o on o.id = d.order_id join users b on b.id = o.buyer_id join videos v on v.id = o.video_id
