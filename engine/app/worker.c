@@ -29,6 +29,7 @@
 #include "lua/sched.h"
 #include "net/fetch.h"
 #include "run/board.h"
+#include "run/cache.h"
 #include "run/loop.h"
 #include "run/threads.h"
 
@@ -142,8 +143,20 @@ static void recycle_if_needed(void)
         log_err(LOG_ERROR, "lua.recycle", &e);
 }
 
+/* Scripts say in shared memory where the films of a storage come from (lib/store.announce); a lost entry changes nothing. */
+static void follow_films(void)
+{
+    struct buf b = {0};
+    if (cache_get(str_from("http.media_origin"), &b) && b.n < 300 &&
+        (!b.n || strspn(b.p, HOST_CHARS "/") == b.n))
+        http_server_films_from(self->http, b.n ? b.p : "");
+    buf_fini(&b);
+}
+
 static void on_second(struct timer *t)
 {
+    if (self->http)
+        follow_films();
     recycle_if_needed();
     sched_cancel_retired(RETIRED_US);
     board_gauge("tasks", sched_count());

@@ -109,7 +109,8 @@ struct http_server {
     struct peer_table *peers;
     struct linger_set *lingers;
     char *hosts, *policy;
-    char keep[24]; /* how long clients may use an idle connection: less than we wait */
+    char *origin, *films; /* where films come from: by the configuration, by the settings */
+    char keep[24];        /* how long clients may use an idle connection: less than we wait */
     int listen_fd, port, nconns, active, sweeps;
     bool need_run, running, draining, started_now, stopped, hsts;
     unsigned char random[1024];
@@ -137,8 +138,8 @@ void msg_refuse(struct req *r, int status,
 void msg_fail(struct req *r, int status,
               enum err_code code); /* the same for a started one: gone() comes first */
 void msg_gone(struct req *r);      /* tells the handler, once */
-/* The Content-Security-Policy of our pages; films may also come from this origin. Heap. */
-char *msg_policy(const char *origin);
+/* The Content-Security-Policy of our pages; films may also come from these origins ("" = none). Heap. */
+char *msg_policy(const char *origin, const char *more);
 void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h, int nh,
                   bool ready);
 enum MHD_Result msg_queue(struct req *r);

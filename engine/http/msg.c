@@ -151,15 +151,17 @@ void http_deadline(struct http_req *pub, int64_t us)
 
 /* ---- headers every answer carries ---- */
 
-char *msg_policy(const char *origin)
+char *msg_policy(const char *origin, const char *more)
 {
-    struct buf b = {0};
+    struct buf b = {0}, from = {0};
+    buf_printf(&from, "%s%s%s%s", *origin ? " " : "", origin, *more ? " " : "", more);
     buf_printf(&b,
                "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-               "media-src 'self' blob:%s%s; connect-src 'self'%s%s; font-src 'self'; "
+               "media-src 'self' blob:%s; connect-src 'self'%s; font-src 'self'; "
                "manifest-src 'self'; worker-src 'self' blob:; form-action 'self'; base-uri 'none'; "
                "object-src 'none'; frame-ancestors 'none'; report-uri /csp",
-               *origin ? " " : "", origin, *origin ? " " : "", origin);
+               from.p ? from.p : "", from.p ? from.p : "");
+    buf_fini(&from);
     return b.p;
 }
 

@@ -12,7 +12,7 @@ enum { SETS = 32, WAYS = 8, KEY_MAX = 256 };
 
 struct ready_set {
     struct ready *idle[SETS][WAYS];
-    unsigned turn;
+    unsigned turn, cleared;
 };
 
 struct ready_set *ready_set_new(void)
@@ -30,13 +30,21 @@ static void drop(struct ready *r)
     free(r);
 }
 
+void ready_set_clear(struct ready_set *s)
+{
+    for (int i = 0; i < SETS; i++) {
+        for (int k = 0; k < WAYS; k++) {
+            drop(s->idle[i][k]);
+            s->idle[i][k] = NULL;
+        }
+    }
+    s->cleared++;
+}
+
 void ready_set_free(struct ready_set *s)
 {
-    if (!s)
-        return;
-    for (int i = 0; i < SETS; i++)
-        for (int k = 0; k < WAYS; k++)
-            drop(s->idle[i][k]);
+    if (s)
+        ready_set_clear(s);
     free(s);
 }
 
@@ -90,8 +98,10 @@ struct ready *ready_take(struct ready_set *s, const struct http_header *h, int n
         r->made = false;
         v[k] = NULL;
     }
-    if (!r)
+    if (!r) {
         r = make(key, nkey, n);
+        r->turn = s->cleared;
+    }
     if (n)
         memcpy(r->body, body, n);
     return r;
@@ -99,6 +109,10 @@ struct ready *ready_take(struct ready_set *s, const struct http_header *h, int n
 
 void ready_give(struct ready_set *s, struct ready *r)
 {
+    if (r->turn != s->cleared) {
+        drop(r);
+        return;
+    }
     struct ready **v = places(s, r->key, r->nkey, r->nbody), **at = &v[s->turn++ % WAYS];
     for (int k = 0; k < WAYS; k++)
         if (!v[k])

@@ -13,14 +13,17 @@ struct ready_set;
 enum { READY_BODY_MAX = 4096 };
 struct ready {
     struct MHD_Response *m;
-    bool made;   /* new: m has no headers yet */
-    char id[33]; /* the X-Request-Id that m carries; the caller keeps it true */
+    bool made;     /* new: m has no headers yet */
+    char id[33];   /* the X-Request-Id that m carries; the caller keeps it true */
+    unsigned turn; /* of ready_set_clear when it was made */
     size_t nkey, nbody;
     char *key, *body;
 };
 
 struct ready_set *ready_set_new(void);
 void ready_set_free(struct ready_set *s); /* after every answer was given back */
+/* Headers that every answer carries have changed: what is kept is forgotten, what is on its way is not kept. */
+void ready_set_clear(struct ready_set *s);
 /* An answer of these headers with this body, to be decorated when it is new; NULL when such an
  * answer is not kept (long, many or one-time headers). */
 struct ready *ready_take(struct ready_set *s, const struct http_header *h, int nh, const void *body,

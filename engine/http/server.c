@@ -513,12 +513,26 @@ static void server_destroy(struct http_server *s)
     free(s->proxies);
     free(s->hosts);
     free(s->policy);
+    free(s->origin);
+    free(s->films);
     s->files = NULL;
     s->ready = NULL;
     s->peers = NULL;
     s->lingers = NULL;
     s->proxies = NULL;
-    s->hosts = s->policy = NULL;
+    s->hosts = s->policy = s->origin = s->films = NULL;
+}
+
+void http_server_films_from(struct http_server *s, const char *origin)
+{
+    if (strcmp(s->films, origin) == 0)
+        return;
+    free(s->films);
+    free(s->policy);
+    s->films = strdup(origin);
+    must(s->films);
+    s->policy = msg_policy(s->origin, s->films);
+    ready_set_clear(s->ready);
 }
 
 int http_server_new(struct loop *l, const struct http_conf *c, const struct http_handler *h,
@@ -531,7 +545,10 @@ int http_server_new(struct loop *l, const struct http_conf *c, const struct http
     s->handler = *h;
     s->hsts = c->base_url && strncasecmp(c->base_url, "https://", 8) == 0;
     s->hosts = hosts_list(c);
-    s->policy = msg_policy(c->media_origin ? c->media_origin : "");
+    s->origin = strdup(c->media_origin ? c->media_origin : "");
+    s->films = strdup("");
+    must(s->origin && s->films);
+    s->policy = msg_policy(s->origin, s->films);
     int keep = (int)(s->conf.idle_us * 2 / 3 / SECOND);
     snprintf(s->keep, sizeof s->keep, "timeout=%d", keep > 0 ? keep : 1);
     s->files = files_new();

@@ -38,6 +38,8 @@ void http_conf_init(struct http_conf *c);
 int http_server_new(struct loop *l, const struct http_conf *c, const struct http_handler *h,
                     struct http_server **out, struct err *e);
 int http_server_port(const struct http_server *s);
+/* Films may also come from this origin ("" = none), besides media_origin of the start: for every answer from now on. */
+void http_server_films_from(struct http_server *s, const char *origin);
 /* No new connections; answers carry Connection: close; idle connections and event streams end. */
 void http_server_quiesce(struct http_server *s);
 /* Requests not yet completed; the worker frees the server when this is 0 or its drain time is

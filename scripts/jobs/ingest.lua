@@ -10,6 +10,7 @@ local metrics = require "ppv.metrics"
 local time = require "ppv.time"
 local chapters = require "lib.chapters"
 local context = require "lib.ctx"
+local copies = require "lib.copies"
 local mailer = require "lib.mailer"
 local subtitles = require "lib.subtitles"
 
@@ -119,7 +120,7 @@ local function publish(job, id, index, result, state, texts)
       json.encode(json.array(chapters.from_film(index.chapters))))
     if not n then return nil, e end
     if n == 0 then return lost() end
-    return true
+    return copies.want(tx, id)
   end)
 end
 

@@ -5,6 +5,7 @@ local blob = require "ppv.blob"
 local db = require "ppv.db"
 local log = require "ppv.log"
 local time = require "ppv.time"
+local copies = require "lib.copies"
 
 local PART_AGE_S = 24 * 3600
 
@@ -21,6 +22,8 @@ local function purge_one(v)
     local ok, err = blob.remove_tree("media", (v.poster_own:gsub("/[^/]*$", "")))
     if not ok then return nil, err end
   end
+  local gone, why = copies.forget(v.id)
+  if not gone then return nil, why end
   return db.tx(function(tx)
     local n, e = tx.exec("delete from renditions where video_id = $1::uuid", v.id)
     if not n then return nil, e end

@@ -43,6 +43,7 @@ end
 
 -- A film whose time to try again has come, or whose job was lost.
 local function wake()
+  store.announce()
   local row = db.read_one "select 1 as yes from video_copies where wanted and next_try <= now() limit 1"
   if row then db.one "select ppv_job_add('storage.copy', '{}', null, 'storage.copy', now(), -1, 3)" end
 end

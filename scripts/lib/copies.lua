@@ -129,11 +129,13 @@ function M.need(id, name)
   s, err = store.current()
   if s == nil then return nil, err end
   if not s or s.place ~= row.place then return errors.fail("storage.elsewhere", "The film's files are in a storage that is not set.") end
-  local list, by = M.names(id)
-  if not list then return nil, by end
-  if not by[name] then return errors.not_found("segment") end
+  local sums
+  sums, err = blob.read("media", id .. "/SHA256SUMS", SUMS_MAX)
+  if not sums then return nil, err end
+  local at = sums:find("  " .. name .. "\n", 1, true)
+  if not at or not name:find "%.m4s$" and not name:find "^init_" then return errors.not_found("segment") end
   local ok
-  ok, err = store.get(s, key_of(id, name), file_of(id, name), by[name].sha256)
+  ok, err = store.get(s, key_of(id, name), file_of(id, name), sums:sub(at - 64, at - 1))
   if not ok then return nil, err end
   metrics.count("storage_objects_fetched_total", 1)
   return db.exec("update video_copies set trim_at = now() + make_interval(secs => $2) where video_id = $1::uuid", id, M.KEEP_S)
@@ -215,6 +217,64 @@ function M.forget(id)
     log.warn("storage.left_behind", { video = id, place = row.place })
   end
   return db.exec("delete from video_copies where video_id = $1::uuid", id)
+end
+
+--- What the storage holds of a film whose copy there is complete: {name = size, lost = {name = true}}; false: there is no such copy. Yields.
+function M.held(id)
+  local row, err = db.read_one("select c.place from video_copies c join videos v on v.id = c.video_id and v.ready_at = c.version where v.id = $1::uuid", id)
+  if not row then return row, err end
+  local s
+  s, err = store.current()
+  if s == nil then return nil, err end
+  if not s or s.place ~= row.place then return false end
+  local there, list
+  there, err = M.listed(s, id)
+  if not there then return nil, err end
+  list, err = M.names(id)
+  if not list then return nil, err end
+  local lost = {}
+  for _, f in ipairs(list) do if not there[f.name] then lost[f.name] = true end end
+  there.lost = lost
+  return there
+end
+
+--- Objects that no film needs; what a film may need was written at least keep seconds ago: {{root = "storage", path, size, why}}. Yields.
+function M.orphans(keep)
+  local s, err = store.current()
+  if not s then return s == false and {} or nil, err end
+  local out, films, limit = {}, {}, time.iso(time.now() - keep)
+  local ok
+  ok, err = store.list(s, "media/", function(o)
+    local id, name = o.key:match "^media/(%x[%x-]+)/(.+)$"
+    if id then
+      films[id] = films[id] or {}
+      table.insert(films[id], { name = name, key = o.key, size = o.size, old = o.modified < limit })
+    end
+  end)
+  if not ok then return nil, err end
+  for id, objects in pairs(films) do
+    local row
+    row, err = db.read_one("select v.state, v.index is not null as published from videos v where v.id::text = $1", id)
+    if row == nil then return nil, err end
+    local _, by
+    if row and row.published then
+      _, by = M.names(id)
+      if not _ then by = nil end
+    end
+    for _, o in ipairs(objects) do
+      local why = not row and "there is no such film" or o.old and (not row.published and "the film was never published"
+        or by and not by[o.name] and "from before the last encode")
+      if why then out[#out + 1] = { root = "storage", path = o.key, size = o.size, why = why } end
+    end
+  end
+  return out
+end
+
+--- Deletes one object by its key. Yields.
+function M.drop(key)
+  local s, err = store.current()
+  if not s then return nil, err end
+  return store.delete(s, key)
 end
 
 --- In the transaction that publishes a film: it is to be copied, if a storage is set. -> true | nil, err

@@ -107,23 +107,24 @@ function M.storyboard(b, seconds)
 end
 
 -- One rendition. init: file name of its clear header. segments: list {name, dur (seconds), iv (hex)}.
--- o.base: where the shared files are, "" = beside the playlist; o.near: numbers of segments that stay beside it all the same;
+-- o.base: where the shared files are, "" = beside the playlist; o.urls: {name = address} of each instead;
+-- o.near: numbers of segments that stay beside it all the same;
 -- o.clear: segments without keys; o.kind: EVENT for one that grows (VOD); o.target: its target duration, which must not change;
 -- o.open: it is still growing.
 function M.media(name, init, segments, o)
-  local base, near = o and o.base or "", o and o.near or {}
+  local base, urls, near = o and o.base or "", o and o.urls or {}, o and o.near or {}
   local longest = 1
   for _, s in ipairs(segments) do longest = math.max(longest, s.dur) end
   local out = { "#EXTM3U", "#EXT-X-VERSION:7", ("#EXT-X-TARGETDURATION:%d"):format(o and o.target or math.ceil(longest)),
     "#EXT-X-MEDIA-SEQUENCE:0", "#EXT-X-PLAYLIST-TYPE:" .. (o and o.kind or "VOD"), "#EXT-X-INDEPENDENT-SEGMENTS",
-    ('#EXT-X-MAP:URI="%s%s"'):format(base, init) }
+    ('#EXT-X-MAP:URI="%s"'):format(urls[init] or base .. init) }
   if o and o.kind == "EVENT" then out[#out + 1] = "#EXT-X-START:TIME-OFFSET=0" end
   for i, s in ipairs(segments) do
     if not (o and o.clear) then
       out[#out + 1] = ('#EXT-X-KEY:METHOD=AES-128,URI="k-%s-%d.key",IV=0x%s'):format(name, i - 1, (s.iv:gsub("^0[xX]", "")))
     end
     out[#out + 1] = ("#EXTINF:%.6f,"):format(s.dur)
-    out[#out + 1] = near[i - 1] and s.name or base .. s.name
+    out[#out + 1] = near[i - 1] and s.name or urls[s.name] or base .. s.name
   end
   if not (o and o.open) then out[#out + 1] = "#EXT-X-ENDLIST" end
   return table.concat(out, "\n") .. "\n"

@@ -3,6 +3,7 @@
 local blob = require "ppv.blob"
 local db = require "ppv.db"
 local time = require "ppv.time"
+local copies = require "lib.copies"
 
 local M = {}
 
@@ -16,10 +17,15 @@ function M.verify(id)
     if err.code == "request.not_found" then return { "missing SHA256SUMS" }, 0 end
     return nil, err
   end
+  local there
+  there, err = copies.held(id)
+  if there == nil then return nil, err end
   local out, late = {}, {}
   for kind, name in sums.report:gmatch "(%w+) ([^\n]+)" do
-    if kind == "extra" then late[#late + 1] = name else out[#out + 1] = kind .. " " .. name end
+    if kind == "extra" then late[#late + 1] = name
+    elseif not (kind == "missing" and there and there[name]) then out[#out + 1] = kind .. " " .. name end
   end
+  for name in pairs(there and there.lost or {}) do out[#out + 1] = "missing in the storage " .. name end
   local rows
   rows, err = db.read("select name, init_path, nsegments from renditions where video_id = $1::uuid", id)
   if not rows then return nil, err end
@@ -87,10 +93,17 @@ function M.orphans()
     end
   end
   for _, o in ipairs(out) do o.size = blob.size(o.root, o.path) or 0 end
+  local objects
+  objects, err = copies.orphans(M.KEEP_S)
+  if not objects then return nil, err end
+  for _, o in ipairs(objects) do out[#out + 1] = o end
   return out
 end
 
-function M.remove(o) return blob.remove_tree(o.root, o.path) end
+function M.remove(o)
+  if o.root == "storage" then return copies.drop(o.path) end
+  return blob.remove_tree(o.root, o.path)
+end
 
 -- Queues a new encode of the original; whoever watches goes on with the old files. -> job id | nil, err
 function M.rebuild(id, by)

@@ -2,6 +2,7 @@
 -- The storage outside of this machine: which one is set, and one object of it at a time. Plugins plan requests and read the
 -- answers; here the bytes are moved, between the disk and the network, never through Lua.
 local blob = require "ppv.blob"
+local cache = require "ppv.cache"
 local crypto = require "ppv.crypto"
 local fetch = require "ppv.fetch"
 local time = require "ppv.time"
@@ -29,10 +30,10 @@ function M.backends()
   return out
 end
 
---- {backend, keep_local}
+--- {backend, keep_local: segments stay here, deliver: players fetch from the storage}
 function M.chosen()
   local s = settings.get("storage", {})
-  return { backend = s.backend or "local", keep_local = s.keep_local ~= false }
+  return { backend = s.backend or "local", keep_local = s.keep_local ~= false, deliver = s.deliver ~= false }
 end
 
 --- An open storage {p, c, backend, place, origin, public}; values: settings instead of the stored ones. nil, err: storage.settings ...
@@ -64,17 +65,29 @@ local function refused(err)
   return nil, errors.new(rawget(err, "code") or "storage.refused", registry.text(err), { retry = rawget(err, "retry") == true })
 end
 
+--- Lets the pages of this site fetch from where films are delivered from: every web worker looks at it twice a second.
+function M.announce()
+  local chosen, s = M.chosen(), nil
+  if chosen.backend ~= "local" and chosen.deliver then s = M.open(chosen.backend) end
+  cache.set("http.media_origin", s and s.origin or "")
+end
+
 -- One try. o: upload or download = {root, path}, size (bytes that travel)
 local function once(s, action, obj, o)
   local plan, err = registry.call(s.p.handler[action], s.c, obj)
   if not plan then return refused(err) end
   if plan.transport ~= "http" then return errors.fail("storage.settings", "This storage plugin has no network address.") end
-  local r
-  r, err = fetch.request { method = plan.method, url = plan.url, headers = plan.headers, upload = o.upload, download = o.download,
-    body = o.body, timeout = math.min(600, 60 + (o.size or 0) / 100000), max_body = 4 * 1024 * 1024, allow_private = true }
+  local req = { method = plan.method, url = plan.url, headers = plan.headers, upload = o.upload, download = o.download,
+    body = o.body, timeout = math.min(600, 60 + (o.size or 0) / 100000), max_body = 4 * 1024 * 1024, allow_private = s.private }
+  local r, why = fetch.request(req)
+  -- The operator may have it in a private network; only a public one is asked over connections that are kept.
+  if not r and why.code == "net.refused" and not s.private then
+    s.private, req.allow_private = true, true
+    r, why = fetch.request(req)
+  end
   if not r then
-    if tostring(err.code):find "^io%." or err.code == "request.not_found" or err.code == "auth.forbidden" then return nil, err end
-    return errors.fail("storage.down", "The storage did not answer: " .. tostring(err.message), { retry = true })
+    if tostring(why.code):find "^io%." or why.code == "request.not_found" or why.code == "auth.forbidden" then return nil, why end
+    return errors.fail("storage.down", "The storage did not answer: " .. tostring(why.message), { retry = true })
   end
   local meaning
   meaning, err = registry.call(s.p.handler.read, s.c, action, { status = r.status, headers = r.headers, body = r.body })

@@ -30,9 +30,9 @@ local function publish(t, rows)
 end
 
 local function load(id)
-  local v, err = db.read_one([[select title_secret, extract(epoch from ready_at)::bigint as version, preview_ms,
+  local v, err = db.read_one([[select title_secret, extract(epoch from ready_at)::bigint as version, preview_ms, c.place,
     coalesce(index->>'code', 'half') as code, coalesce((index->>'segment_s')::numeric, 2)::float8 as segment_s
-    from videos where id = $1::uuid and state = 'ready']], id)
+    from videos v left join video_copies c on c.video_id = v.id and c.version = v.ready_at where v.id = $1::uuid and state = 'ready']], id)
   if v == nil then return nil, err end
   if not v then return errors.fail("video.not_ready", "This video is not ready.") end
   local rows
@@ -46,7 +46,7 @@ local function load(id)
     return errors.fail("engine.internal", "title " .. id .. " has no keys or renditions")
   end
   local t = { id = id, secret = secret, version = v.version, code = v.code == "nuida" and "nuida" or "half",
-    segment_ms = math.max(1, math.floor(v.segment_s * 1000)), preview_ms = v.preview_ms,
+    segment_ms = math.max(1, math.floor(v.segment_s * 1000)), preview_ms = v.preview_ms, place = v.place,
     checked = time.mono(), master = hls.master(rows), renditions = {}, names = {}, lists = {} }
   for i, r in ipairs(rows) do
     t.names[i] = r.name
@@ -59,15 +59,15 @@ end
 -- Still what the database says? Looked at once a minute.
 local function is_current(t)
   if time.mono() - t.checked <= 60 then return true end
-  local v, err = db.read_one("select extract(epoch from ready_at)::bigint as version, preview_ms from videos where id = $1::uuid and state = 'ready'",
-    t.id)
+  local v, err = db.read_one([[select extract(epoch from ready_at)::bigint as version, preview_ms, c.place from videos v
+    left join video_copies c on c.video_id = v.id and c.version = v.ready_at where v.id = $1::uuid and state = 'ready']], t.id)
   if v == nil then return nil, err end
-  if not v or v.version ~= t.version or v.preview_ms ~= t.preview_ms then return false end
+  if not v or v.version ~= t.version or v.preview_ms ~= t.preview_ms or v.place ~= t.place then return false end
   t.checked = time.mono()
   return true
 end
 
--- {id, secret (raw), version, code, segment_ms, master, names, renditions = {name = {count, two, audio}}}
+-- {id, secret (raw), version, place (of a complete copy in the storage), code, segment_ms, master, names, renditions = {name = {count, two, audio}}}
 function M.get(id)
   local t = kept[id]
   if t then

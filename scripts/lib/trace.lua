@@ -6,6 +6,7 @@ local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local json = require "ppv.json"
 local media = require "ppv.media"
+local copies = require "lib.copies"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
 
@@ -56,7 +57,11 @@ local function read_marks(clip, dir, t, signed, on_progress)
   local job = { ("rate=%d/%d\ngop=%d\npattern=%s\ninit=%s\n"):format(index.fps_num, index.fps_den,
     math.floor(fps * index.segment_s + 0.5), hex(crypto.hkdf(t.secret, "v1|pattern", 32)), ref.init),
     line("fp", fp[1], hls.key(t.secret, "fp", "a", 0)) }
-  for i, s in ipairs(ref.segments) do job[#job + 1] = line("ref", s, hls.key(t.secret, ref.name, "a", i - 1)) end
+  for i, s in ipairs(ref.segments) do
+    local here, why = copies.need(t.id, s.name)
+    if not here then return nil, why end
+    job[#job + 1] = line("ref", s, hls.key(t.secret, ref.name, "a", i - 1))
+  end
   return media.run("trace", { id = t.id, input = clip.path, input_root = clip.root, output = t.id, output_root = "media",
     signature = dir .. "/clip.fp", job = table.concat(job), ext = clip.ext, duration = signed.duration }, on_progress)
 end

@@ -7,7 +7,7 @@ const LINKS = [["Browse", "browse.html"], ["Library", "library.html"], ["My vide
   ["Affiliate", "affiliate.html"]];
 const ADMIN = [["Overview", "admin/dashboard.html"], ["Deposits", "admin/wallet.html"], ["Payments", "admin/payments.html"], ["Payouts", "admin/payouts.html"], ["Books", "admin/ledger.html"],
   ["Chains", "admin/chains.html"], ["Affiliates", "admin/affiliates.html"], ["Coupons", "admin/coupons.html"], ["Users", "admin/users.html"], ["Videos", "admin/videos.html"],
-  ["Analytics", "admin/analytics.html"], ["Trace", "admin/trace.html"], ["Messages", "admin/messages.html"], ["Jobs", "admin/jobs.html"], ["Plugins", "admin/plugins.html"],
+  ["Analytics", "admin/analytics.html"], ["Storage", "admin/storage.html"], ["Trace", "admin/trace.html"], ["Messages", "admin/messages.html"], ["Jobs", "admin/jobs.html"], ["Plugins", "admin/plugins.html"],
   ["Audit", "admin/audit.html"], ["Settings", "admin/settings.html"]];
 
 function here(page) { return location.pathname === "/public/" + page; }

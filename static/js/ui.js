@@ -301,7 +301,7 @@ export function badge(text, kind = "secondary") { return h("span", { class: `bad
 const STATES = {
   ready: ["Ready", "success"], queued: ["Waiting", "secondary"], processing: ["Preparing", "info"], failed: ["Failed", "danger"],
   error: ["Failed", "danger"], deleted: ["Deleted", "dark"], pending: ["Pending", "warning"], approved: ["Approved", "success"],
-  completed: ["Completed", "success"], done: ["Done", "success"], paid: ["Paid", "success"], rejected: ["Rejected", "danger"],
+  completed: ["Completed", "success"], completed_with_errors: ["With errors", "warning"], copied: ["Copied", "success"], skipped: ["Was there", "secondary"], done: ["Done", "success"], paid: ["Paid", "success"], rejected: ["Rejected", "danger"],
   running: ["Running", "info"], dead: ["Failed", "danger"], cancelled: ["Cancelled", "dark"], sent: ["Sent", "info"],
   unknown: ["Unknown", "warning"], active: ["Active", "success"], suspended: ["Suspended", "danger"], loaded: ["Running", "success"],
   disabled: ["Disabled", "dark"], reversed: ["Came back", "dark"], draft: ["Draft", "secondary"],

@@ -9,7 +9,9 @@ local cache = require "ppv.cache"
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local json = require "ppv.json"
+local log = require "ppv.log"
 local metrics = require "ppv.metrics"
+local copies = require "lib.copies"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
 local titles = require "lib.titles"
@@ -108,6 +110,18 @@ local function decided(s, name, n)
   return row and (row.variant == "u" and "burst" or "clean")
 end
 
+-- The encoder reads the clean segment on this machine.
+local function encode(t, spec, ...)
+  if not blob.exists("burst", spec.path) then
+    local here, err = copies.need(t.id, spec.segment:match "[^/]+$")
+    if not here then
+      log.warn("burst.segment", { video = t.id, error = err.message })
+      return "failed"
+    end
+  end
+  return burst.make(spec, ...)
+end
+
 -- Makes the next scheduled segments before they are asked for. What finds no room is left to chance.
 function M.ahead(t, s, name, n)
   local p = plan_of(s)
@@ -117,7 +131,7 @@ function M.ahead(t, s, name, n)
   for i = n + 1, math.min(n + AHEAD, r.count - 1) do
     if is_scheduled(t, s, p, i) then
       local spec = job(t, s, p, name, i)
-      if not spec or burst.make(spec) == "full" then return end
+      if not spec or encode(t, spec) == "full" then return end
       asked = asked + 1
       if asked == AT_ONCE then return end
     end
@@ -139,10 +153,10 @@ local function make(t, s, p, n, spec)
     metrics.count("burst_cache_hits_total", 1)
     return "ready"
   end
-  if p.wait then return burst.make(spec, WAIT_MS) end
+  if p.wait then return encode(t, spec, WAIT_MS) end
   local jobs, waited = burst.load()
   if waited > 1 or is_cut(t, s, p, n, jobs) then return "late" end
-  return burst.make(spec, OPEN_MS, true)
+  return encode(t, spec, OPEN_MS, true)
 end
 
 -- "burst" or "clean", decided now if it was not before; nil, err: not now.
@@ -190,7 +204,7 @@ function M.segment(t, s, name, n, file)
   spec, err = job(t, s, p, name, n, file)
   if not spec then return nil, err end
   -- It was there when that was decided; since then it may have made room for others.
-  if burst.make(spec, WAIT_MS) == "ready" then return spec.path end
+  if encode(t, spec, WAIT_MS) == "ready" then return spec.path end
   return busy()
 end
 

@@ -7,6 +7,8 @@ local db = require "ppv.db"
 local json = require "ppv.json"
 local metrics = require "ppv.metrics"
 local playback = require "ppv.playback"
+local copies = require "lib.copies"
+local delivery = require "lib.delivery"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
 local iso = require "lib.iso"
@@ -71,12 +73,6 @@ local function is_mapped(map, n)
   return byte ~= nil and math.floor(byte / 2 ^ (n % 8)) % 2 == 1
 end
 
--- Where shared ciphertext is: beside the playlist, or on the content delivery network.
-local function base_of(s)
-  local url = config.get("cdn_base_url", "")
-  return config.get("delivery") == "cdn" and url ~= "" and (url .. "/" .. s.video_id .. "/") or ""
-end
-
 -- What tracks answered, or its error.
 local function text(ext, body, err)
   if not body then return nil, err end
@@ -98,13 +94,14 @@ local function playlist(s, t, name)
   local count
   count, err = excerpt.count(s, list.a)
   if not count then return nil, err end
-  local mine, word, near = {}, titles.word(t, name, s.user_id, 0, r.count), {}
+  local mine, word, near, names = {}, titles.word(t, name, s.user_id, 0, r.count), {}, { list.init }
   for i = 1, count do
     mine[i] = word:byte(i) == 98 and list.b[i] or list.a[i]
-    if is_mapped(map, i - 1) then near[i - 1] = true end
+    if is_mapped(map, i - 1) then near[i - 1] = true else names[#names + 1] = mine[i].name end
   end
   if map then burst.ahead(t, s, name, 0) end
-  return answer("m3u8", hls.media(name, list.init, mine, { base = base_of(s), near = near }))
+  local base, urls = delivery.addresses(t, names)
+  return answer("m3u8", hls.media(name, list.init, mine, { base = base, urls = urls, near = near }))
 end
 
 local function key(ctx, s, t, file)
@@ -140,6 +137,10 @@ local function stored(ctx, s, t, file, ext)
     local own, err = burst.segment(t, s, name, n, file)
     if err then return nil, err end
     if own then root, path = "burst", own end
+  end
+  if root == "media" then -- a playlist from before the copy in the storage was the only one
+    local here, err = copies.need(s.video_id, file)
+    if not here then return nil, err end
   end
   metrics.count("hls_segments_total", 1)
   return ctx:file(root, path, headers("private, max-age=3600"), hls.type_of(ext))
@@ -184,6 +185,9 @@ local function shared(ctx, input)
   local t, err = titles.get(input.video)
   if not t then return masked(nil, err) end
   if not titles.find(t, input.name) then return errors.not_found("file") end
+  local here
+  here, err = copies.need(t.id, input.name)
+  if not here then return masked(nil, err) end
   return ctx:file("media", input.video .. "/" .. input.name, headers("public, max-age=31536000, immutable"), hls.type_of(hls.extension(input.name)))
 end
 

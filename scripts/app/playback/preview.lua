@@ -8,6 +8,7 @@ local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local metrics = require "ppv.metrics"
 local playback = require "ppv.playback"
+local copies = require "lib.copies"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
 local titles = require "lib.titles"
@@ -95,7 +96,9 @@ local function clear(t, name, n, segment)
   if blob.exists("media", to) then return to end
   local iv = crypto.hex_decode((segment.iv:gsub("^0[xX]", "")))
   if not iv or #iv ~= 16 then return errors.fail("engine.internal", "segment list is broken") end
-  local ok, err = playback.unseal(from, to, hls.key(t.secret, name, "a", n), iv)
+  local ok, err = copies.need(t.id, segment.name)
+  if not ok then return nil, err end
+  ok, err = playback.unseal(from, to, hls.key(t.secret, name, "a", n), iv)
   if not ok then return nil, err end
   return to
 end

@@ -71,7 +71,7 @@ local function show(ctx)
       v.path_style == true
   end
   return ctx:ok { active = active, desired = desired, restart_required = false, running_job = running, jobs = list,
-    keep_local = chosen.keep_local, backends = json.array(store.backends()), films = here }
+    keep_local = chosen.keep_local, deliver = chosen.deliver, backends = json.array(store.backends()), films = here }
 end
 
 -- What the form says, on top of what is stored: values, secret given? | nil, err
@@ -119,7 +119,7 @@ local function save(ctx, input)
   if not ok then return nil, err end
   local p = store.plugin(input.backend)
   ok, err = db.tx(function(tx)
-    local done, e = settings.set(tx, { storage = { backend = input.backend, keep_local = input.keep_local } }, ctx.user.id)
+    local done, e = settings.set(tx, { storage = { backend = input.backend, keep_local = input.keep_local, deliver = input.deliver } }, ctx.user.id)
     if not done then return nil, e end
     for _, spec in ipairs(input.backend ~= "local" and p.manifest.settings or {}) do
       if input[spec.key] ~= nil and not (spec.type == "secret" and input[spec.key] == "") then
@@ -128,11 +128,12 @@ local function save(ctx, input)
       end
     end
     return audit.write(tx, ctx, "settings.storage", "settings", { backend = input.backend, bucket = input.bucket, endpoint = input.endpoint,
-      public_url = input.public_url, region = input.region, keep_local = input.keep_local, secret_changed = input.secret_key ~= "" })
+      public_url = input.public_url, region = input.region, keep_local = input.keep_local, deliver = input.deliver, secret_changed = input.secret_key ~= "" })
   end)
   settings.changed()
   if p then settings.plugin_changed(p.name) end
   if not ok then return nil, err end
+  store.announce()
   return ctx:ok { message = "Saved.", restart_required = false }
 end
 
@@ -224,6 +225,7 @@ local INPUT = {
   endpoint = { type = "string", max = 300, pattern = "^h?t?t?p?s?:?/?/?[%w._:%[%]-]*/?$", hint = "must be https://host", default = "", keep_blank = true },
   public_url = { type = "string", max = 500, default = "", keep_blank = true },
   path_style = { type = "bool", default = false }, keep_local = { type = "bool", default = true },
+  deliver = { type = "bool", default = true },
 }
 local ID = { id = { type = "uuid", required = true } }
 
