@@ -43,6 +43,10 @@ insert into chains (chain_id, name, testnet, finality, confirmations, explorer, 
     (6342, 'Mega Testnet', true, 'count', 20, '', 6);
 alter table pay_tokens add constraint pay_tokens_chain foreign key (chain_id) references chains;
 alter table pay_tokens alter column is_active set default false;
+-- What its contract said when it was listed: the EIP-712 domain of its signatures (null: none that we can make) and what they can do.
+alter table pay_tokens add column sign_name text check (length(sign_name) <= 200), add column sign_version text check (length(sign_version) <= 40),
+    add column eip3009 boolean not null default false, -- a payment by signature alone, sent by anybody
+    add column eip2612 boolean not null default false; -- a permission by signature
 
 -- Checkpoints of final blocks, so that the fork of a reorganisation is found; the newest is the cursor.
 create table chain_blocks (
@@ -275,13 +279,66 @@ create trigger payments_chain_added after insert on payments for each row
 create trigger payments_chain_decided after update of state on payments for each row
     when (new.provider = 'splitter' and new.state <> 'review' and old.state is distinct from new.state) execute function ppv_chain_booked();
 
+-- Internal: what a chain paid for a booked payment is not there any more: access ends now, what the sale earned is frozen as in a dispute.
+create function ppv_payment_gone(p_provider text, p_ref text) returns void
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare p payments;
+begin
+    select * into p from payments where provider = p_provider and payment_ref = p_ref for no key update;
+    if p.state = 'review' then
+        update payments set state = 'returned', decided_at = now(), why = 'orphaned' where id = p.id;
+        update orders set state = 'returned', why = 'orphaned' where id = p.order_id and state = 'review'
+            and not exists (select from payments where order_id = p.order_id and state = 'review');
+    elsif p.state = 'booked' then
+        update entitlements set revoked_at = now(), revoke_reason = 'orphaned' where order_id = p.order_id and revoked_at is null;
+        perform ppv_dispute_seen(p.order_id, jsonb_build_object('ref', p_ref || '#' || (select count(*) + 1 from disputes
+            where order_id = p.order_id and state <> 'open'), 'state', 'open'));
+    end if;
+end $$;
+
+-- Internal: it is there again. False when the books do not know the payment.
+create function ppv_payment_back(p_provider text, p_ref text) returns boolean
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    p payments;
+    v_ref text;
+begin
+    select * into p from payments where provider = p_provider and payment_ref = p_ref for no key update;
+    if not found then
+        return false;
+    elsif p.state = 'returned' and p.why = 'orphaned' then
+        update payments set state = 'review', decided_at = null where id = p.id;
+    elsif p.state <> 'review' then
+        update entitlements n set revoked_at = null, revoke_reason = null where n.order_id = p.order_id and n.revoke_reason = 'orphaned'
+            and not exists (select from entitlements x where x.user_id = n.user_id and x.video_id = n.video_id and x.revoked_at is null);
+        select provider_ref into v_ref from disputes where order_id = p.order_id and state = 'open' and provider = p_provider;
+        if found then
+            perform ppv_dispute_seen(p.order_id, jsonb_build_object('ref', v_ref, 'state', 'won'));
+        end if;
+    end if;
+    return true;
+end $$;
+
+-- Internal: an administrator gives what vanished up: the sale is undone like a lost dispute.
+create function ppv_payment_give_up(p_admin bigint, p_provider text, p_order bigint, p_tx text) returns text
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_ref text;
+begin
+    perform ppv_admin_check(p_admin, (select buyer_id from orders where id = p_order));
+    select provider_ref into v_ref from disputes where order_id = p_order and state = 'open' and provider = p_provider;
+    if v_ref is null then
+        perform ppv_refuse('chain.not_orphaned', 'This payment has not vanished.');
+    end if;
+    perform ppv_audit(p_admin, 'chain.give_up', 'order:' || p_order, jsonb_build_object('tx', p_tx));
+    return ppv_dispute_seen(p_order, jsonb_build_object('ref', v_ref, 'state', 'lost'));
+end $$;
+
 -- The block of a payment is gone. A provisional one is forgotten; one that was booked becomes a dispute with the chain: access ends
 -- now, what the sale earned is frozen, until it is included again or an administrator gives it up. Reply: the order's state or null.
 create function ppv_chain_orphan(p_payment bigint) returns text
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     c chain_payments;
-    p payments;
     v_was text;
 begin
     perform id from orders where id = (select order_id from chain_payments where id = p_payment) for no key update;
@@ -297,19 +354,9 @@ begin
         perform ppv_audit(null, 'chain.orphaned', 'order:' || coalesce(c.order_id::text, '?'), jsonb_build_object('tx', c.tx_hash,
             'chain_id', c.chain_id, 'block', c.block_number));
     end if;
-    select * into p from payments where provider = 'splitter' and payment_ref = c.ref for no key update;
-    if not found or v_was <> 'final' then
-        return (select state from orders where id = c.order_id);
-    end if;
-    perform ppv_chain_unpay(c.id);
-    if p.state = 'review' then
-        update payments set state = 'returned', decided_at = now(), why = 'orphaned' where id = p.id;
-        update orders set state = 'returned', why = 'orphaned' where id = c.order_id and state = 'review'
-            and not exists (select from payments where order_id = c.order_id and state = 'review');
-    elsif p.state = 'booked' then
-        update entitlements set revoked_at = now(), revoke_reason = 'orphaned' where order_id = c.order_id and revoked_at is null;
-        perform ppv_dispute_seen(c.order_id, jsonb_build_object('ref', c.ref || '#' || (select count(*) + 1 from disputes
-            where order_id = c.order_id and state <> 'open'), 'state', 'open'));
+    if v_was = 'final' then
+        perform ppv_chain_unpay(c.id);
+        perform ppv_payment_gone('splitter', c.ref);
     end if;
     return (select state from orders where id = c.order_id);
 end $$;
@@ -317,10 +364,7 @@ end $$;
 -- A payment's block is final. What had vanished is in force again; else the order is to be settled. Reply: {order_id, settle}.
 create function ppv_chain_final(p_payment bigint, p_shares jsonb, p_sources integer) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
-declare
-    c chain_payments;
-    p payments;
-    v_ref text;
+declare c chain_payments;
 begin
     perform id from orders where id = (select order_id from chain_payments where id = p_payment) for no key update;
     select * into c from chain_payments where id = p_payment for no key update;
@@ -330,41 +374,26 @@ begin
     update chain_payments set state = 'final', final_at = now(), shares = p_shares, sources = p_sources, problem = '' where id = c.id
         returning * into c;
     update chain_invoices set swept = true where id = c.invoice_id;
-    select * into p from payments where provider = 'splitter' and payment_ref = c.ref for no key update;
-    if not found then
+    if not ppv_payment_back('splitter', c.ref) then
         return jsonb_build_object('order_id', c.order_id, 'settle', c.order_id is not null);
     end if;
-    if p.state = 'returned' and p.why = 'orphaned' then
-        update payments set state = 'review', decided_at = null where id = p.id;
-    elsif p.state <> 'review' then
-        update entitlements n set revoked_at = null, revoke_reason = null where n.order_id = c.order_id and n.revoke_reason = 'orphaned'
-            and not exists (select from entitlements x where x.user_id = n.user_id and x.video_id = n.video_id and x.revoked_at is null);
-        select provider_ref into v_ref from disputes where order_id = c.order_id and state = 'open' and provider = 'splitter';
-        if found then
-            perform ppv_dispute_seen(c.order_id, jsonb_build_object('ref', v_ref, 'state', 'won'));
-        end if;
+    if not exists (select from payments where provider = 'splitter' and payment_ref = c.ref and state = 'review') then
         perform ppv_chain_payout(c.id);
         perform ppv_audit(null, 'chain.restored', 'order:' || c.order_id, jsonb_build_object('tx', c.tx_hash, 'block', c.block_number));
     end if;
     return jsonb_build_object('order_id', c.order_id, 'settle', false);
 end $$;
 
--- An administrator gives a vanished payment up: the sale is undone like a lost dispute.
+-- An administrator gives a vanished payment up.
 create function ppv_chain_give_up(p_admin bigint, p_payment bigint) returns text
     language plpgsql security definer set search_path = public, pg_temp as $$
-declare
-    c chain_payments;
-    v_ref text;
+declare c chain_payments;
 begin
     select * into c from chain_payments where id = p_payment;
-    perform ppv_admin_check(p_admin, (select buyer_id from orders where id = c.order_id));
-    select provider_ref into v_ref from disputes where order_id = c.order_id and state = 'open' and provider = 'splitter';
-    if c.state is distinct from 'orphaned' or v_ref is null
-       or exists (select from chain_payments where ref = c.ref and state <> 'orphaned') then
+    if c.state is distinct from 'orphaned' or exists (select from chain_payments where ref = c.ref and state <> 'orphaned') then
         perform ppv_refuse('chain.not_orphaned', 'This payment has not vanished.');
     end if;
-    perform ppv_audit(p_admin, 'chain.give_up', 'order:' || c.order_id, jsonb_build_object('tx', c.tx_hash));
-    return ppv_dispute_seen(c.order_id, jsonb_build_object('ref', v_ref, 'state', 'lost'));
+    return ppv_payment_give_up(p_admin, 'splitter', c.order_id, c.tx_hash);
 end $$;
 
 -- What the chain says of an order, as a provider's facts: the first final payment that is not in the books, else 'pending'. The amount

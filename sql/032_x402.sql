@@ -11,7 +11,7 @@ create table x402_payers (
 
 create table x402_payments (
     id bigint generated always as identity primary key,
-    chain_id bigint not null,
+    chain_id bigint not null references chains,
     asset text not null check (asset ~ '^0x[0-9a-f]{40}$'),
     payer text not null check (payer ~ '^0x[0-9a-f]{40}$'),
     nonce text not null check (nonce ~ '^0x[0-9a-f]{64}$'),
@@ -24,8 +24,9 @@ create table x402_payments (
     version integer not null check (version in (1, 2)),
     identifier text unique check (length(identifier) between 16 and 128), -- the client's own key (payment-identifier)
     digest bytea not null check (octet_length(digest) = 32),              -- of what was asked and signed
-    -- claimed: nothing was sent. sent: it may be on its way. settled: the chain has it. failed: it never will, or not for us.
-    state text not null default 'claimed' check (state in ('claimed', 'sent', 'settled', 'failed')),
+    -- claimed: nothing was sent. sent: it may be on its way. settled: the chain has it. orphaned: its block vanished after that.
+    -- failed: it never will, or not for us.
+    state text not null default 'claimed' check (state in ('claimed', 'sent', 'settled', 'orphaned', 'failed')),
     reason text not null default '' check (length(reason) <= 200),
     relayer text check (relayer ~ '^0x[0-9a-f]{40}$'),
     relay_nonce bigint check (relay_nonce >= 0),
@@ -37,11 +38,17 @@ create table x402_payments (
     answer jsonb,                                           -- kept for a client with an identifier of its own
     created_at timestamptz not null default now(),
     settled_at timestamptz,
+    block_number bigint,                                    -- where it was seen last, looked at until that is final
+    block_hash text check (block_hash ~ '^0x[0-9a-f]{64}$'),
+    final_at timestamptz,
+    orphans integer not null default 0,                     -- times it vanished
+    ref text not null generated always as (chain_id::text || ':' || payer || ':' || nonce) stored, -- what the books call the payment
     unique (chain_id, asset, payer, nonce)
 );
 create unique index x402_payments_open on x402_payments (order_id) where state in ('claimed', 'sent');
 create index x402_payments_order on x402_payments (order_id);
 create index x402_payments_payer on x402_payments (payer, order_id) where state = 'settled';
+create index x402_payments_watch on x402_payments (chain_id, id) where state = 'orphaned' or (state = 'settled' and final_at is null);
 create index x402_payments_relayer on x402_payments (chain_id, relayer, relay_nonce) where relay_nonce is not null;
 
 -- The account of a payer; the first payment of an address makes one. It has no mail address that could receive anything.
@@ -69,15 +76,61 @@ begin
     select * into x from x402_payments where id = p_id;
     perform pg_advisory_xact_lock(hashtextextended('x402 relayer:' || x.chain_id || p_relayer, 0));
     select * into x from x402_payments where id = p_id for no key update;
-    if x.state = 'sent' and x.relayer = p_relayer and x.relay_nonce >= p_latest then
+    if x.state in ('sent', 'orphaned') and x.relayer = p_relayer and x.relay_nonce >= p_latest then
         v_number := x.relay_nonce; -- sent again, perhaps with a higher fee
-    elsif x.state in ('claimed', 'sent') then
+    elsif x.state in ('claimed', 'sent', 'orphaned') then
         select min(n) into v_number from generate_series(p_latest, p_latest + 10000) n where not exists (select from x402_payments o
-            where o.chain_id = x.chain_id and o.relayer = p_relayer and o.relay_nonce = n and o.state in ('sent', 'settled') and o.id <> x.id);
+            where o.chain_id = x.chain_id and o.relayer = p_relayer and o.relay_nonce = n and o.state in ('sent', 'settled', 'orphaned') and o.id <> x.id);
     end if;
-    update x402_payments set state = 'sent', relayer = p_relayer, relay_nonce = v_number, tries = tries + 1
+    update x402_payments set state = case state when 'claimed' then 'sent' else state end, relayer = p_relayer, relay_nonce = v_number, tries = tries + 1
         where id = p_id and v_number is not null;
     return v_number;
+end $$;
+
+-- The block of a settled payment is gone: access ends, what the sale earned is frozen, as with the splitter's.
+create function ppv_x402_orphan(p_id bigint) returns void
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare x x402_payments;
+begin
+    perform id from orders where id = (select order_id from x402_payments where id = p_id) for no key update;
+    update x402_payments set state = 'orphaned', orphans = orphans + 1, final_at = null where id = p_id and state = 'settled' returning * into x;
+    if found then
+        perform ppv_audit(null, 'chain.orphaned', 'order:' || x.order_id, jsonb_build_object('tx', x.tx_hash, 'chain_id', x.chain_id,
+            'block', x.block_number));
+        perform ppv_payment_gone('x402', x.ref);
+    end if;
+end $$;
+
+-- It is in a final block: nothing has to be looked at any more, and what had vanished is in force again.
+create function ppv_x402_final(p_id bigint, p_tx text, p_block bigint, p_hash text) returns void
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare x x402_payments;
+begin
+    perform id from orders where id = (select order_id from x402_payments where id = p_id) for no key update;
+    select * into x from x402_payments where id = p_id for no key update;
+    if x.state in ('settled', 'orphaned') then
+        update x402_payments set state = 'settled', tx_hash = p_tx, block_number = p_block, block_hash = p_hash, final_at = now() where id = p_id;
+        if x.state = 'orphaned' then
+            perform ppv_audit(null, 'chain.restored', 'order:' || x.order_id, jsonb_build_object('tx', p_tx, 'block', p_block));
+            perform ppv_payment_back('x402', x.ref);
+        end if;
+    end if;
+end $$;
+
+create function ppv_x402_give_up(p_admin bigint, p_id bigint) returns text
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    x x402_payments;
+    v_state text;
+begin
+    perform id from orders where id = (select order_id from x402_payments where id = p_id) for no key update;
+    select * into x from x402_payments where id = p_id for no key update;
+    if x.state is distinct from 'orphaned' then
+        perform ppv_refuse('chain.not_orphaned', 'This payment has not vanished.');
+    end if;
+    v_state := ppv_payment_give_up(p_admin, 'x402', x.order_id, x.tx_hash);
+    update x402_payments set state = 'failed', reason = 'given up' where id = p_id;
+    return v_state;
 end $$;
 
 -- Excerpts (028_offers.sql): the paid orders are the access to them. ----------------------------------------------------------------
@@ -102,6 +155,7 @@ $$;
 
 grant select, insert, update on x402_payments to ppv_app, ppv_worker;
 grant select on x402_payers to ppv_app, ppv_worker;
-grant execute on function ppv_x402_payer(text) to ppv_app;
+grant execute on function ppv_x402_payer(text), ppv_x402_give_up(bigint, bigint) to ppv_app;
+grant execute on function ppv_x402_orphan(bigint), ppv_x402_final(bigint, text, bigint, text) to ppv_app, ppv_worker;
 grant execute on function ppv_x402_number(bigint, text, bigint) to ppv_app, ppv_worker;
 grant execute on function ppv_excerpt_s(bigint, uuid), ppv_play_access(bigint, uuid, text) to ppv_app, ppv_worker;

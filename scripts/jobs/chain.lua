@@ -1,11 +1,14 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Watches the chains that can be paid on.
+-- Watches the chains that can be paid on, and payments by x402 until they are final.
 local log = require "ppv.log"
 local watch = require "lib.watch"
+local x402watch = require "lib.x402watch"
 
 local function run()
-  local ok, err = watch.turn()
-  if not ok then log.warn("chain.turn", { message = tostring(err.message) }) end
+  for _, turn in ipairs { watch.turn, x402watch.turn } do
+    local ok, err = turn()
+    if not ok then log.warn("chain.turn", { message = tostring(err.message) }) end
+  end
 end
 
 return { ticks = { { name = "chain", every = 2, run = run } } }

@@ -45,6 +45,23 @@ function M.tokens(environment)
     order by t.chain_id, t.symbol]], environment ~= "live")
 end
 
+--- What signatures a token takes, by its contract: {sign_name, sign_version, eip3009, eip2612}; all nil when its domain is not one of
+--- name, version, chain and address, as we could not sign for it. nil, err when the node does not answer. Yields.
+function M.signing(node, chain_id, token)
+  local separator, err = node:view(token, evm.call "DOMAIN_SEPARATOR()")
+  if separator == nil then
+    if errors.is(err, "rpc.error") then return {} end
+    return nil, err
+  end
+  local name, version = node:text(token, evm.call "name()"), node:text(token, evm.call "version()") or "1"
+  local hash = name and evm.domain_hash { domain = { name = name, version = version, chainId = ("%.0f"):format(chain_id), verifyingContract = token },
+    types = {}, primary = "EIP712Domain", message = {} }
+  if not hash or evm.hex(hash) ~= rpc.hash(separator) then return {} end
+  local zero = ("\0"):rep(32)
+  return { sign_name = name, sign_version = version, eip3009 = node:read(token, evm.call("authorizationState(address,bytes32)", M.NATIVE, zero)) ~= nil,
+    eip2612 = node:read(token, evm.call("nonces(address)", M.NATIVE)) ~= nil }
+end
+
 --- A Paid log as what ppv_chain_seen takes; nil when it is none of this contract.
 function M.paid(c, log, time)
   if log.address ~= c.contract or log.topics[1] ~= M.PAID or #log.topics ~= 4 then return nil end

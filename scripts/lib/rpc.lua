@@ -157,6 +157,16 @@ function Node:view(to, data, at)
   return down(self, "no readable answer of the contract")
 end
 
+--- As view, of a function that answers one string; nil, err (rpc.down) for what is none. Yields.
+function Node:text(to, data)
+  local v, err = self:view(to, data)
+  if not v then return nil, err end
+  local raw = evm.unhex(v)
+  local t = raw and #raw >= 64 and evm.decode({ "string" }, raw)
+  if t then return t[1] end
+  return down(self, "no readable text of the contract")
+end
+
 --- As view, of a function that answers one number or bool: decimal digits | nil, err. A contract that is not there answers nothing,
 --- which is none. Yields.
 function Node:read(to, data, at)

@@ -13,14 +13,14 @@ local settle = require "lib.settle"
 
 local M = { RANGES = 200 } -- most ranges of a pass; a longer way back goes on in the next one
 
--- Is it the right chain, with our contract's code? The code is compared once per worker and contract.
+-- Is it the right chain, with our contract's code, if there is one? The code is compared once per worker and contract.
 local proved = {}
 local function guard(c, node)
   local id, err = node:chain_id()
   if not id then return nil, err end
   if id ~= c.chain_id then return errors.fail("chain.wrong", ("%s is on chain %.0f, not %.0f"):format(node.name, id, c.chain_id)) end
-  local key = table.concat({ id, node.url, c.contract, c.code_hash or "" }, " ")
-  if proved[key] then return true end
+  local key = table.concat({ id, node.url, c.contract or "", c.code_hash or "" }, " ")
+  if proved[key] or not c.contract then return true end
   local code
   code, err = node:call("eth_getCode", { c.contract, "latest" })
   if code == nil then return nil, err end
@@ -44,6 +44,8 @@ local function final_block(c, node, head)
   end
   return node:block(limit)
 end
+
+M.final_block = final_block
 
 -- Blocks of one pass, asked for once.
 local function reader(node)

@@ -13,7 +13,6 @@ local M = { SECONDS = 300, MARGIN_S = 6 }
 -- The names of version 1.
 M.V1 = { [8453] = "base", [84532] = "base-sepolia", [43114] = "avalanche", [43113] = "avalanche-fuji", [137] = "polygon", [80002] = "polygon-amoy",
   [1329] = "sei", [1328] = "sei-testnet", [4689] = "iotex", [2741] = "abstract", [11124] = "abstract-testnet", [3338] = "peaq" }
-M.TEST_CHAINS = { [84532] = true, [43113] = true, [80002] = true, [1328] = true, [11124] = true, [11155111] = true, [31337] = true, [1337] = true }
 
 M.TYPES = { TransferWithAuthorization = { { name = "from", type = "address" }, { name = "to", type = "address" }, { name = "value", type = "uint256" },
   { name = "validAfter", type = "uint256" }, { name = "validBefore", type = "uint256" }, { name = "nonce", type = "bytes32" } } }

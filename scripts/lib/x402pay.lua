@@ -7,6 +7,7 @@ local fetch = require "ppv.fetch"
 local json = require "ppv.json"
 local log = require "ppv.log"
 local time = require "ppv.time"
+local chain = require "lib.chain"
 local errors = require "lib.errors"
 local registry = require "lib.registry"
 local rpc = require "lib.rpc"
@@ -17,11 +18,12 @@ local M = { RELAYER = "relayer" }
 local LEASE_S, WAIT_S, STEP_S = 90, 25, 0.25
 local CHUNK, CHUNKS = 2000, 200
 local TRANSFER, USED = evm.topic "Transfer(address,address,uint256)", evm.topic "AuthorizationUsed(address,bytes32)"
-local COLUMNS = [[id, chain_id, asset, payer, nonce, order_id, pay_to, amount::text as amount, valid_after::text as valid_after,
+local COLUMNS = [[id, chain_id, asset, payer, nonce, ref, order_id, pay_to, amount::text as amount, valid_after::text as valid_after,
   valid_before::text as valid_before, signature, version, identifier, state, reason, relayer, relay_nonce, tries, tx_hash, from_block,
-  busy_until > now() as busy, answered, answer::text as answer, encode(digest, 'hex') as digest]]
+  block_number as block, block_hash, busy_until > now() as busy, answered, answer::text as answer, encode(digest, 'hex') as digest]]
 
---- The settings as lib.x402 takes them, and more; nil, err (payment.not_configured) when nothing is sold this way. Yields.
+--- What is sold with, as lib.x402 takes it, and more: the plugin says which chain and token, the Chains page what they are. nil, err
+--- (payment.not_configured) when nothing is sold this way. Yields.
 function M.config()
   local p = registry.by_name.x402
   local s, err
@@ -31,13 +33,22 @@ function M.config()
   end
   local function missing(why) return errors.fail("payment.not_configured", "Paying with x402 is not set up: " .. why .. ".", { status = 404 }) end
   if not s or not s.enabled then return missing "it is switched off" end
-  local asset, pay_to = evm.address(s.asset), evm.address(s.pay_to)
-  if not asset or not pay_to or s.rpc_url == "" then return missing "addresses" end
-  if s.environment == "live" and x402.TEST_CHAINS[s.chain_id] then return missing "a test chain is not live" end
-  return { network = ("eip155:%d"):format(s.chain_id), network_v1 = x402.V1[s.chain_id], chain_id = s.chain_id, asset = asset, pay_to = pay_to,
-    token_name = s.token_name, token_version = s.token_version, decimals = s.decimals, symbol = s.symbol, rate = s.rate, live = s.environment == "live",
-    confirmations = s.confirmations, facilitator = s.facilitator_url:gsub("/+$", ""), node = rpc.node(s.rpc_url, "the node of x402") }
+  local c, t
+  c, err = db.read_one("select name, testnet, enabled, treasury, rpc_sealed as rpc from chains where chain_id = $1", s.chain_id)
+  if c == nil then return nil, err end
+  if not c or not c.enabled or not c.treasury or c.rpc == "" then return missing "its chain is not switched on" end
+  if c.testnet == (s.environment == "live") then return missing "test chains and only they are for the environment sandbox" end
+  t, err = db.read_one([[select erc20_address as asset, decimals, sign_name, sign_version, eip3009 from pay_tokens
+    where chain_id = $1 and symbol = $2 and is_active]], s.chain_id, s.token)
+  if t == nil then return nil, err end
+  if not t or not t.eip3009 then return missing "its token is not listed, or takes no authorizations (EIP-3009)" end
+  return { network = ("eip155:%.0f"):format(s.chain_id), network_v1 = x402.V1[s.chain_id], chain_id = s.chain_id, asset = evm.address(t.asset),
+    pay_to = evm.address(c.treasury), token_name = t.sign_name, token_version = t.sign_version, decimals = t.decimals, symbol = s.token,
+    live = not c.testnet, confirmations = s.confirmations, facilitator = s.facilitator_url:gsub("/+$", ""), node = chain.node(c, "rpc") }
 end
+
+--- Payments by a condition. Yields.
+function M.list(where, ...) return db.query("select " .. COLUMNS .. " from x402_payments where " .. where, ...) end
 
 --- A payment by "payer = $1 and ..."; false when there is none. Yields.
 function M.find(where, ...) return db.one("select " .. COLUMNS .. " from x402_payments where " .. where, ...) end
@@ -103,8 +114,9 @@ function M.release(x) db.exec("update x402_payments set busy_until = now() where
 
 local function finish(x, state, reason)
   x.state, x.reason = state, reason or ""
-  return db.exec([[update x402_payments set state = $2, reason = $3, tx_hash = $4, settled_at = case when $2 = 'settled' then now() end
-    where id = $1 and state in ('claimed', 'sent')]], x.id, state, x.reason, x.tx_hash)
+  return db.exec([[update x402_payments set state = $2, reason = $3, tx_hash = $4, settled_at = case when $2 = 'settled' then now() end,
+    block_number = $5, block_hash = $6, busy_until = now() where id = $1 and state in ('claimed', 'sent')]],
+    x.id, state, x.reason, x.tx_hash, x.block, x.block_hash)
 end
 
 -- Sending -----------------------------------------------------------------------------------------------------------------
@@ -146,13 +158,15 @@ local function relay(cfg, x)
     gas = evm.muldiv(gas, 13, 10, "up"), data = data }, M.RELAYER)
   if not raw then return nil, hash end
   local done
-  done, err = db.exec("update x402_payments set tx_hash = $2 where id = $1 and state = 'sent'", x.id, hash)
+  done, err = db.exec("update x402_payments set tx_hash = $2 where id = $1 and state in ('sent', 'orphaned')", x.id, hash)
   if not done then return nil, err end
-  x.state, x.tx_hash, x.tries = "sent", hash, x.tries + 1
+  x.state, x.tx_hash, x.tries = x.state == "claimed" and "sent" or x.state, hash, x.tries + 1
   done, err = cfg.node:call("eth_sendRawTransaction", { raw })
   if not done then log.warn("x402.send", { payment = x.id, tx = hash, code = err and err.code, message = err and tostring(err.message) }) end
   return true -- whatever the node says: the chain will tell
 end
+
+M.relay = relay
 
 local function facilitate(cfg, x, requirement, payload)
   local done, err = db.exec("update x402_payments set state = 'sent', tries = tries + 1 where id = $1", x.id)
@@ -206,18 +220,38 @@ local function search(cfg, x, head)
   return false
 end
 
+--- Where a payment is on the chain now: {tx, block, block_hash}; false when its authorization is unused; nil when nothing is certain. Yields.
+function M.locate(cfg, x, head)
+  local r, err = false, nil
+  if x.tx_hash then r, err = cfg.node:receipt(x.tx_hash) end
+  if r == nil then return nil, err end
+  local tx = x.tx_hash
+  if not r or not r.ok or not pays(x, r) then
+    local used
+    used, err = is_used(cfg, x)
+    if not used then return used, err end
+    tx, err = search(cfg, x, head)
+    if not tx then return nil, err end
+    r, err = cfg.node:receipt(tx)
+    if not r or not r.ok or not pays(x, r) then return nil, err end
+  end
+  return { tx = tx, block = r.block, block_hash = r.block_hash }
+end
+
 -- "settled", "waiting" (in a block, too few on top), "failed" by a transaction's receipt; false when it says nothing | nil, err
 local function by_receipt(cfg, x, head)
   local r, err = cfg.node:receipt(x.tx_hash)
   if not r then return r, err end
   if not r.ok then return false end
   if not pays(x, r) then return "failed" end
+  x.block, x.block_hash = r.block, r.block_hash
   return head - r.block + 1 >= cfg.confirmations and "settled" or "waiting"
 end
 
 --- How a payment stands: "settled", "failed", or "pending"; writes what is certain. Yields.
 function M.look(cfg, x)
   if x.state == "settled" or x.state == "failed" then return x.state end
+  if x.state == "orphaned" then return "pending" end -- lib.x402watch decides
   local head, err = cfg.node:block "latest"
   if not head then return nil, err or errors.new("rpc.down", "no block") end
   local state = x.tx_hash and by_receipt(cfg, x, head.number) or nil
@@ -286,12 +320,11 @@ function M.facts(o)
       state = x.state
     end
     if state == "settled" then
-      local ref = ("%d:%s:%s"):format(x.chain_id, x.payer, x.nonce)
       local known
-      known, err = db.one("select 1 as yes from payments where provider = 'x402' and payment_ref = $1", ref)
+      known, err = db.one("select 1 as yes from payments where provider = 'x402' and payment_ref = $1", x.ref)
       if known == nil then return nil, err end
       if not known then
-        return { state = "paid", amount = o.charge, currency = o.charge_currency, live = cfg.live, ref = o.uid, payment_ref = ref,
+        return { state = "paid", amount = o.charge, currency = o.charge_currency, live = cfg.live, ref = o.uid, payment_ref = x.ref,
           ids = { chain_id = x.chain_id, tx = x.tx_hash } }
       end
     elseif state == "failed" then

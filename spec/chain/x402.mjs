@@ -17,7 +17,7 @@ import { wrapFetchWithPayment as wrap1 } from "x402-fetch";
 import { check, fresh_ip, main, Server, show, until } from "../live/lib.mjs";
 import { chain, deployToken, ethers, key } from "./lib.mjs";
 
-const CHAIN = 84532, PRICE = 50, ATOMS = 500000n;
+const CHAIN = 84532, FINAL = 3, PRICE = 50, ATOMS = 500000n;
 const text = x => JSON.stringify(x, (_, v) => typeof v === "bigint" ? String(v)
   : v && typeof v === "object" && !Array.isArray(v) ? Object.fromEntries(Object.entries(v).sort()) : v);
 const same = (name, got, want) => check(name, text(got) === text(want), `${text(got)}, not ${text(want)}`);
@@ -54,17 +54,26 @@ await main(async () => {
     const a = await admin.post("/admin/plugins/x402/settings", { settings });
     if (a.status !== 200) throw new Error(`settings: ${a.status} ${a.text}`);
   };
-  const settings = { enabled: true, environment: "sandbox", chain_id: CHAIN, rpc_url: `http://127.0.0.1:${line.address().port}`, pay_to: treasury.address,
-    asset, symbol: "USDC", decimals: 6, token_name: "USD Coin", token_version: "2", rate: "1", facilitator_url: "", confirmations: 1 };
+  const settings = { enabled: true, environment: "sandbox", chain_id: CHAIN, token: "USDC", facilitator_url: "", confirmations: 1 };
+  const must = (r, what) => { if (r.status !== 200) throw new Error(`${what}: ${r.status} ${r.text}`); return r.json; };
   const clip = join(s.dir, "a.mp4");
   execFileSync("ffmpeg", ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=426x240:rate=25:duration=12", "-pix_fmt", "yuv420p", clip]);
   const film = await s.film(maker, clip, { price_cents: PRICE });
-  const [second, third, fourth, fifth, sixth] = await s.films(maker, PRICE, 5);
+  const [second, third, fourth, fifth, sixth, seventh] = await s.films(maker, PRICE, 6);
   const url = id => `${s.url}/api/v1/videos/${id}/access`;
   const ask = (id, headers = {}, who = fetch) => who(url(id), { headers: { accept: "application/json", "x-forwarded-for": fresh_ip(), ...headers }, redirect: "manual" });
   const off = await ask(film);
   check("nothing is sold this way before it is set up", off.status === 404, String(off.status));
   await set(settings);
+  check("nor before its chain is switched on", (await ask(film)).status === 404);
+  must(await admin.post("/admin/chains", { chain_id: CHAIN, treasury: treasury.address, finality: "count", confirmations: FINAL, poll_s: 1, enabled: true,
+    rpc: `http://127.0.0.1:${line.address().port}` }), "chain");
+  const plain = await deployToken(c, "PlainToken", "Plain", "PLAIN", 6);
+  const listed = must(await admin.post("/admin/chains/token", { chain_id: CHAIN, symbol: "PLAIN", decimals: 6, erc20: await plain.getAddress() }), "token").tokens;
+  must(await admin.post("/admin/chains/token", { chain_id: CHAIN, symbol: "USDC", decimals: 6, erc20: asset }), "token");
+  same("a token is asked what signatures it takes", [listed.find(t => t.symbol === "PLAIN").eip3009, await s.sql("select sign_name, sign_version, eip3009, eip2612 from pay_tokens where symbol = 'USDC' and chain_id = " + CHAIN)],
+    [false, [["USD Coin", "2", "t", "t"]]]);
+  must(await admin.post("/admin/plugins/fixed_rate/settings", { settings: { tokens: "USDC/USD = 1" } }), "rate");
   await until("x402 is on", async () => (await ask(film)).status === 402);
   const payers = [];
   async function payer() {
@@ -164,8 +173,8 @@ await main(async () => {
   same("that was paid once", await spent(x), ATOMS);
 
   // ---- watching again ----
-  const sign = async (wallet, change = m => m) => {
-    const offer = unpack((await ask(film)).headers.get("payment-required")).extensions["sign-in-with-x"];
+  const sign = async (wallet, change = m => m, id = film) => {
+    const offer = unpack((await ask(id)).headers.get("payment-required")).extensions["sign-in-with-x"];
     const info = change({ ...offer.info });
     const siwe = createSiweMessage({ address: wallet.address, chainId: CHAIN, domain: info.domain, uri: info.uri, version: "1", statement: info.statement,
       nonce: info.nonce, issuedAt: new Date(info.issuedAt), expirationTime: new Date(info.expirationTime) });
@@ -234,6 +243,29 @@ await main(async () => {
   const refund = await admin.post("/admin/orders/" + back.json.order_id + "/refund", { reason: "did not like it" });
   same("a piece that is refunded is gone at once", [refund.status, await reach(back.json), (await ask(film, { "sign-in-with-x": await sign(sorry) })).status],
     [200, [0, "000000"], 402]);
+
+  // ---- the block of a payment vanishes ----
+  const gone = await payer(), left = await payer(), chain_says = async w => (await s.sql(`select x.state, o.state from x402_payments x join orders o on o.id = x.order_id
+    where x.payer = '${w.address.toLowerCase()}'`))[0].join(" ");
+  const becomes = (w, state) => until(`the payment is ${state}`, async () => await chain_says(w) === state);
+  await c.mine(FINAL);
+  await until("what is final is not looked at any more", async () => (await s.sql("select count(*) from x402_payments where state = 'settled' and final_at is null"))[0][0] === "0");
+  same("two are let in", [(await pay(seventh, of(await authorize(gone)))).status, (await pay(seventh, of(await authorize(left)))).status], [200, 200]);
+  await c.automine(false);
+  await c.reorg(2);
+  await Promise.all([gone, left].map(w => becomes(w, "orphaned disputed")));
+  same("their blocks are gone, and access with them", await Promise.all([gone, left].map(async w => (await ask(seventh, { "sign-in-with-x": await sign(w, m => m, seventh) })).status)), [402, 402]);
+  await until("both are sent again", async () => (await c.rpc("txpool_status")).pending === "0x2");
+  // One is included again, the other is not.
+  const mine2 = (await s.sql(`select tx_hash from x402_payments where payer = '${left.address.toLowerCase()}'`))[0][0];
+  await c.rpc("anvil_dropTransaction", mine2);
+  await c.mine(FINAL);
+  await becomes(gone, "settled paid");
+  same("included again and final, it is as before", [(await ask(seventh, { "sign-in-with-x": await sign(gone, m => m, seventh) })).status, await spent(gone)], [200, ATOMS]);
+  await c.automine(true);
+  const lostOne = (await admin.get("/admin/chains")).json.orphaned_x402;
+  same("the administrator sees the other one and gives it up", [lostOne.length, must(await admin.post(`/admin/chains/x402/${lostOne[0].id}/give_up`), "give up").state, await chain_says(left), await spent(left)],
+    [1, "chargeback_lost", "failed chargeback_lost", 0n]);
 
   // ---- a lost answer ----
   const y = await payer();

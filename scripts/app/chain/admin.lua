@@ -38,7 +38,8 @@ local LISTS = { provisional = "p.state = 'provisional' order by p.id limit 100",
   unknown = "p.order_id is null order by p.id desc limit 100" }
 
 local function tokens()
-  local rows, err = db.query([[select t.chain_id, c.name as chain, c.testnet, c.enabled, t.symbol, t.decimals, t.erc20_address as erc20, t.is_active as active
+  local rows, err = db.query([[select t.chain_id, c.name as chain, c.testnet, c.enabled, t.symbol, t.decimals, t.erc20_address as erc20, t.is_active as active,
+    t.eip3009, t.eip2612
     from pay_tokens t join chains c on c.chain_id = t.chain_id order by t.chain_id, t.symbol]])
   if not rows then return nil, err end
   for _, t in ipairs(rows) do
@@ -47,6 +48,19 @@ local function tokens()
     if t.active and t.enabled then r, why = rates.current(t.symbol, payments.currency()) end
     t.rate, t.rate_problem = r and r.rate or json.null, why and errors.sentence(why) or json.null
   end
+  return json.array(rows)
+end
+
+-- Payments by x402 whose block is gone, in the words of the lists above.
+local function vanished_x402()
+  local rows, err = db.query([[select x.id, x.chain_id, c.name as chain, x.tx_hash, x.block_number, x.amount::text as amount, x.orphans,
+    o.uid::text as order_id, o.state as order_state, b.username::text as buyer, v.title, c.explorer, coalesce(t.symbol, '?') as symbol,
+    coalesce(t.decimals, 0) as decimals, o.state = 'disputed' as disputed, ]] .. iso "x.settled_at" .. [[ as created_at
+    from x402_payments x join chains c on c.chain_id = x.chain_id join orders o on o.id = x.order_id join users b on b.id = o.buyer_id
+    join videos v on v.id = o.video_id left join pay_tokens t on t.chain_id = x.chain_id and t.erc20_address = x.asset
+    where x.state = 'orphaned' order by x.id desc limit 100]])
+  if not rows then return nil, err end
+  for _, p in ipairs(rows) do p.amount_text = invoice.text(p.amount, p.decimals) end
   return json.array(rows)
 end
 
@@ -63,17 +77,19 @@ local function show(ctx)
     for _, p in ipairs(out[name]) do p.amount_text = invoice.text(p.amount, p.decimals) end
     out[name] = json.array(out[name])
   end
+  out.orphaned_x402, err = vanished_x402()
+  if not out.orphaned_x402 then return nil, err end
   local signer, why = evm.key_address(invoice.KEY)
   out.signer, out.signer_problem = signer or json.null, not signer and tostring(why and why.message) or json.null
   return ctx:ok(out)
 end
 
--- The node is on that chain, the contract is there, and it obeys our signer. true | nil, err
+-- The node is on that chain, and the contract, if there is one, is there and obeys our signer. Without it x402 alone can be paid. true | nil, err
 local function prove(c)
   local node = chain.node(c, "rpc")
   if not node then return errors.fail("chain.not_set_up", "A node is needed first.") end
   local ok, err = watch.guard(c, node)
-  if not ok then return nil, err end
+  if not ok or not c.contract then return ok, err end
   local mine
   mine, err = evm.key_address(invoice.KEY)
   if not mine then return nil, err end
@@ -102,7 +118,7 @@ local function save(ctx, input)
     if input[k] == "-" then c[k] = "" elseif input[k] then c[k] = crypto.seal(input[k]) end
   end
   if c.enabled then
-    if not c.contract or not c.treasury then return errors.fail("chain.not_set_up", "A chain needs its contract and the treasury's address.") end
+    if not c.treasury then return errors.fail("chain.not_set_up", "A chain needs the treasury's address.") end
     local ok
     ok, err = prove(c)
     if not ok then return nil, err end
@@ -125,10 +141,11 @@ local function save(ctx, input)
   return show(ctx)
 end
 
--- A token is listed with the decimals its contract tells, read once.
+-- A token is listed with the decimals and signatures that its contract tells, read once.
 local function token(ctx, input)
   local c, err = chain.find(input.chain_id)
   if not c then return nil, err or errors.new("request.not_found", "This chain is not known.") end
+  local signs = {}
   if input.erc20 then
     local node = chain.node(c, "rpc")
     if not node then return errors.fail("chain.not_set_up", "A node is needed first.") end
@@ -136,13 +153,18 @@ local function token(ctx, input)
     n, err = node:read(input.erc20, evm.call "decimals()")
     if not n then return nil, err end
     if tonumber(n) ~= input.decimals then return errors.fail("chain.decimals", "The token's contract says " .. n .. " decimals.") end
+    signs, err = chain.signing(node, c.chain_id, input.erc20)
+    if not signs then return nil, err end
   end
   local ok
   ok, err = db.tx(function(tx)
-    local n, e = tx.exec([[insert into pay_tokens (chain, chain_id, symbol, decimals, token_kind, erc20_address, is_active)
-      values ($1, $2, $3, $4, case when $5::text is null then 'NATIVE' else 'ERC20' end, $5, $6) on conflict (chain_id, symbol) do update set
-      decimals = excluded.decimals, token_kind = excluded.token_kind, erc20_address = excluded.erc20_address, is_active = excluded.is_active]],
-      c.name, c.chain_id, input.symbol, input.decimals, input.erc20, input.active)
+    local n, e = tx.exec([[insert into pay_tokens (chain, chain_id, symbol, decimals, token_kind, erc20_address, is_active, sign_name,
+      sign_version, eip3009, eip2612)
+      values ($1, $2, $3, $4, case when $5::text is null then 'NATIVE' else 'ERC20' end, $5, $6, $7, $8, $9, $10) on conflict (chain_id, symbol) do update
+      set decimals = excluded.decimals, token_kind = excluded.token_kind, erc20_address = excluded.erc20_address, is_active = excluded.is_active,
+      sign_name = excluded.sign_name, sign_version = excluded.sign_version, eip3009 = excluded.eip3009, eip2612 = excluded.eip2612]],
+      c.name, c.chain_id, input.symbol, input.decimals, input.erc20, input.active, signs.sign_name, signs.sign_version, signs.eip3009 == true,
+      signs.eip2612 == true)
     if not n then return nil, e end
     return audit.write(tx, ctx, "chain.token", "chain:" .. ("%.0f"):format(c.chain_id), { symbol = input.symbol, erc20 = input.erc20, active = input.active })
   end)
@@ -157,6 +179,12 @@ local function look(ctx, input)
   ok, err = db.exec("update chains set checked_at = null where chain_id = $1", c.chain_id)
   if not ok then return nil, err end
   return ctx:ok { queued = true }
+end
+
+local function give_up_x402(ctx, input)
+  local row, err = db.one("select ppv_x402_give_up($1, $2) as state", ctx.user.id, input.id)
+  if not row then return nil, err end
+  return ctx:ok { state = row.state }
 end
 
 local function give_up(ctx, input)
@@ -190,5 +218,7 @@ return { routes = {
   { method = "POST", path = "/admin/chains/look", auth = "admin", rate = "30/m", summary = "Look at a chain now", handler = look, input = { chain_id = ID } },
   { method = "POST", path = "/admin/chains/payments/:id/give_up", auth = "admin", step_up = true, summary = "Undo the sale of a vanished payment",
     handler = give_up, input = { id = ID } },
+  { method = "POST", path = "/admin/chains/x402/:id/give_up", auth = "admin", step_up = true, summary = "Undo the sale of a vanished x402 payment",
+    handler = give_up_x402, input = { id = ID } },
   { method = "POST", path = "/admin/chains/signer", auth = "admin", step_up = true, summary = "Make the key that signs invoices", handler = make_signer },
 } }

@@ -13,7 +13,6 @@ local consent = require "lib.consent"
 local display = require "lib.display"
 local errors = require "lib.errors"
 local offers = require "lib.offers"
-local payments = require "lib.payments"
 local quote = require "lib.quote"
 local rates = require "lib.rates"
 local session = require "lib.session"
@@ -40,13 +39,9 @@ local function host_of(ctx) return ctx.base_url:match "^https?://([^/]+)" end
 
 -- An offer's price in the token's smallest units, now.
 local function amount_of(cfg, o)
-  local rate = cfg.rate
-  if rate == "" or o.currency ~= payments.currency() then
-    local r, err = rates.current(cfg.symbol, o.currency)
-    if not r then return nil, err end
-    rate = r.rate
-  end
-  return x402.atoms(o.price, money.exponent(o.currency), cfg.decimals, rate)
+  local r, err = rates.current(cfg.symbol, o.currency)
+  if not r then return nil, err end
+  return x402.atoms(o.price, money.exponent(o.currency), cfg.decimals, r.rate)
 end
 
 -- What the film can be had as, each with its `amount`; the title for good first, an excerpt last. only: the name of one of them. Yields.

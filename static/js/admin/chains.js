@@ -104,11 +104,12 @@ const chainTable = () => table([
 const tx = (x) => (x.explorer ? h("a", { href: `${x.explorer}/tx/${x.tx_hash}`, rel: "noreferrer" }, code(x.tx_hash.slice(0, 14) + "…")) : code(x.tx_hash.slice(0, 14) + "…"));
 const COLUMNS = [{ head: "When", cell: (x) => time(x.created_at) }, { head: "Chain", cell: (x) => x.chain }, { head: "Transaction", cell: tx },
   { head: "Video", class: "wrap", cell: (x) => [x.title ?? "", h("div", { class: "small text-body-secondary" }, x.buyer ?? "")] }, { head: "Amount", end: true, cell: (x) => `${x.amount_text} ${x.symbol}` }];
-const giveUp = (x) => ask({ title: "Undo this sale?", button: "Undo the sale", danger: true, label: "Note (optional)", text: ["The payment's block is gone and it was not included again. The sale is taken back; access has ended already."],
-  go: async () => { const r = await post(`/admin/chains/payments/${x.id}/give_up`); toast(`The order is ${r.state}.`); load(); } });
+const giveUp = (x, way = "payments") => ask({ title: "Undo this sale?", button: "Undo the sale", danger: true, label: "Note (optional)", text: ["The payment's block is gone and it was not included again. The sale is taken back; access has ended already."],
+  go: async () => { const r = await post(`/admin/chains/${way}/${x.id}/give_up`); toast(`The order is ${r.state}.`); load(); } });
 const LISTS = [
   ["provisional", "Seen, not final yet", [...COLUMNS, { head: "Confirmations", end: true, cell: (x) => dash(x.confirmations) }, { head: "Why it waits", class: "wrap", cell: (x) => x.problem }]],
   ["orphaned", "Vanished from the chain", [...COLUMNS, { head: "Order", cell: (x) => x.order_state ?? "" }, { head: "", end: true, cell: (x) => (x.disputed ? small("Undo the sale", () => giveUp(x), { kind: "outline-danger" }) : "") }]],
+  ["orphaned_x402", "Vanished from the chain, paid by programs (x402)", [...COLUMNS, { head: "Order", cell: (x) => x.order_state ?? "" }, { head: "", end: true, cell: (x) => (x.disputed ? small("Undo the sale", () => giveUp(x, "x402"), { kind: "outline-danger" }) : "") }]],
   ["unknown", "Signed by our key, but not in these books", COLUMNS],
 ];
 const section = (id, title, columns, rows, extra) => {
@@ -134,7 +135,7 @@ async function load() {
     fill($("#payments"), full.map(([name, title, columns]) => section("list-" + name, title, columns, r[name])),
       clear.length ? h("p", { class: "small text-body-secondary" }, "No payments under: ", clear.map(([, title]) => title.toLowerCase()).join("; "), ".") : "");
     fill($("#tokens"), section("list-tokens", "Tokens", [{ head: "Chain", cell: (x) => [x.chain, " ", x.testnet && badge("test", "info")] }, { head: "Symbol", cell: (x) => h("strong", {}, x.symbol) },
-      { head: "Contract", class: "wrap", cell: (x) => code(x.erc20) || "the chain's own coin" }, { head: "Decimals", end: true, cell: (x) => x.decimals },
+      { head: "Contract", class: "wrap", cell: (x) => [code(x.erc20) || "the chain's own coin", (x.eip3009 || x.eip2612) && h("div", { class: "small text-body-secondary" }, x.eip3009 ? "takes payments by signature" : "takes permissions by signature")] }, { head: "Decimals", end: true, cell: (x) => x.decimals },
       { head: `Price in ${r.currency}`, end: true, class: "wrap", cell: (x) => x.rate ?? h("span", { class: "small text-body-secondary" }, x.rate_problem ?? "") },
       { head: "", cell: (x) => (x.active ? badge("on", "success") : badge("off", "secondary")) }, { head: "", end: true, cell: (x) => small("Change", () => editToken(x, r.chains)) }],
     r.tokens, h("div", { class: "mt-2" }, small("New token", () => editToken({}, r.chains)))));
