@@ -226,7 +226,7 @@ begin
     return v_price;
 end $$;
 
--- A dispute as the provider has it: {ref, state open|won|lost, amount, due (unix s)}. open: what the sale earned is frozen; won: freed;
+-- A dispute as the provider has it: {ref, state open|won|lost, amount, due (unix s, or RFC 3339)}. open: what the sale earned is frozen; won: freed;
 -- lost: the disputed part of the price goes back like a refund; access ends when nothing is left. Repeatable, in any order. Reply: the order's state.
 create function ppv_dispute_seen(p_order bigint, d jsonb) returns text
     language plpgsql security definer set search_path = public, pg_temp as $$
@@ -243,7 +243,8 @@ begin
     end if;
     insert into disputes (order_id, provider, provider_ref, amount, due)
         values (o.id, o.method, d->>'ref', least(greatest(coalesce((d->>'amount')::bigint, o.charge), 1), o.charge),
-            to_timestamp((d->>'due')::bigint)) on conflict (provider, provider_ref) do nothing;
+            case when d->>'due' ~ '^[0-9]{1,12}$' then to_timestamp((d->>'due')::bigint)
+                when d->>'due' ~ '^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]' then (d->>'due')::timestamptz end) on conflict (provider, provider_ref) do nothing;
     select * into v_d from disputes where provider = o.method and provider_ref = d->>'ref' for no key update;
     if v_d.state <> 'open' then
         return o.state;

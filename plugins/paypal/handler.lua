@@ -56,16 +56,16 @@ local function words(answer)
   return ("%s %s (debug id %s)"):format(tostring(at(j, "details", 1, "issue") or j.name), tostring(j.message), tostring(j.debug_id))
 end
 
--- body: table or "" for POST, nil for GET. -> {status, json} also when PayPal says no | nil, err
-local function send(ctx, path, body, key)
+-- body: table, text of the given type or "" for POST, nil for GET. -> {status, json} also when PayPal says no | nil, err
+local function send(ctx, path, body, key, kind)
   for try = 1, 2 do
     local t, err = token(ctx, try == 2)
     if not t then return nil, err end
     local r
     r, err = paypal:call(ctx, { method = body and "POST" or "GET", url = ctx.settings.base_url .. path,
-      body = type(body) == "table" and gateway.json(body) or nil, headers = { authorization = "Bearer " .. t,
+      body = type(body) == "table" and gateway.json(body) or body ~= "" and body or nil, headers = { authorization = "Bearer " .. t,
         ["paypal-request-id"] = key, prefer = body and "return=representation" or nil,
-        ["content-type"] = body and "application/json" or nil } })
+        ["content-type"] = body and (kind or "application/json") or nil } })
     if not r or r.status ~= 401 or try == 2 then return r, err end
   end
 end
@@ -194,6 +194,18 @@ function M.refund_fetch(ctx, order, refund)
   local r, err = request(ctx, "/v2/payments/refunds/" .. refund.ref)
   if not r then return nil, err end
   return refund_of(ctx, r)
+end
+
+-- Disputes take notes of at most 2,000 characters in a form of several parts.
+function M.evidence(ctx, _, dispute, text)
+  local hash = crypto.sha256(text, "hex"):sub(1, 32)
+  local input = gateway.json { evidences = { { evidence_type = "PROOF_OF_FULFILLMENT", notes = gateway.cut((text:gsub("\n", " | ")), 2000) } } }
+  local body = ("--%s\r\ncontent-disposition: form-data; name=\"input\"\r\ncontent-type: application/json\r\n\r\n%s\r\n--%s--\r\n"):format(hash, input, hash)
+  local r, err = send(ctx, "/v1/customer/disputes/" .. dispute.ref .. "/provide-evidence", body, "ev-" .. dispute.ref .. "-" .. hash:sub(1, 16),
+    "multipart/form-data; boundary=" .. hash)
+  if not r then return nil, err end
+  if r.status >= 300 then return paypal:refused(ctx, r, words(r)) end
+  return true
 end
 
 -- Payouts: a batch of one ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ local json = require "ppv.json"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
 local crash = require "lib.crash"
+local defence = require "lib.defence"
 local errors = require "lib.errors"
 local payout = require "lib.payout"
 local settle = require "lib.settle"
@@ -101,7 +102,13 @@ local function refunds()
   end
 end
 
+local function evidence()
+  local n, err = defence.due()
+  if not n then log.warn("evidence.failed", { message = tostring(err.message) }) end
+end
+
 return {
   jobs = { payment_event = { run = event, timeout = 120 } },
-  ticks = { { name = "reconcile", every = 60, run = reconcile }, { name = "refunds", every = 60, run = refunds } },
+  ticks = { { name = "reconcile", every = 60, run = reconcile }, { name = "refunds", every = 60, run = refunds },
+    { name = "evidence", every = 600, run = evidence } },
 }

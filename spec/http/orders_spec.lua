@@ -173,6 +173,49 @@ describe("an order through a provider", function()
     assert.equal(900, before - wallet(creator))
   end)
 
+  it("has evidence of a disputed order, for the administrator and for a provider that takes it", function()
+    local sandbox, sent = require("lib.registry").by_name.sandbox.handler, nil
+    local o = begin()
+    assert.equal(200, o.buyer:post("/api/consent", { video_id = o.film, version = require("lib.consent").VERSION }).status)
+    act(o, "pay")
+    assert(db.exec([[with p as (insert into playback_sessions (user_id, video_id, access, ip, user_agent, expires_at)
+      select id, $2::uuid, 'purchase', '203.0.113.9', 'Browser 1', now() + interval '1 hour' from users where id = $1 returning id)
+      insert into key_log (playback_id, user_id, video_id, rendition, variant, seq, ip) select p.id, $1, $2::uuid, '480p', 'a', n, '203.0.113.9'
+      from p, generate_series(0, 2) n]], o.buyer.id, o.film))
+    act(o, "dispute")
+    local r = admin:get("/admin/orders/" .. o.uid .. "/evidence")
+    assert.equal(200, r.status, r.body)
+    assert.truthy(r.headers["content-disposition"]:find("evidence-" .. o.uid .. ".txt", 1, true))
+    for _, word in ipairs { o.buyer.username, o.uid, "the buyer agreed", "played in 1 sessions", "3 keys, 3 of", "Browser 1" } do
+      assert.truthy(r.body:find(word, 1, true), word .. "\n" .. r.body)
+    end
+    assert.is_nil(r.body:find("203.0.113.9", 1, true)) -- as a hash only
+    assert.equal(403, o.buyer:get("/admin/orders/" .. o.uid .. "/evidence").status)
+    local row = queue("disputes", o)
+    assert.is_false(row.sendable)
+    assert.equal("payment.unsupported", admin:post("/admin/disputes/" .. row.id .. "/evidence", {}).json.code)
+    sandbox.evidence = function(_, _, dispute, text)
+      sent = { dispute.ref, text }
+      return true
+    end
+    finally(function() sandbox.evidence = nil end)
+    assert.is_true(queue("disputes", o).sendable)
+    assert.equal(200, admin:post("/admin/disputes/" .. row.id .. "/evidence", {}).status)
+    assert.same({ row.provider_ref, true }, { sent[1], sent[2]:find("Browser 1", 1, true) ~= nil })
+    assert.is_string(queue("disputes", o).sent_at)
+    -- Without an administrator: a day before the time runs out.
+    local defence = require "lib.defence"
+    assert.equal(0, defence.due())
+    db.exec("update disputes set evidence = '{}' where id = $1", row.id)
+    sent = nil
+    local pipe = io.popen(("psql -XqAt 'host=%s/pgrun user=ppv dbname=ppv' -c \"update disputes set due = now() + interval '3 hours' where id = %d\"")
+      :format(require("ppv.conf").get "var_dir", row.id))
+    pipe:close()
+    assert.equal(1, defence.due())
+    assert.is_table(sent)
+    assert.equal(0, defence.due())
+  end)
+
   it("frees what a won dispute froze", function()
     local o = begin()
     act(o, "pay")

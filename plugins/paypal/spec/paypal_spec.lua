@@ -114,7 +114,11 @@ describe("payment plugin paypal", function()
     assert.truthy(err.message:find "REFUND_AMOUNT_EXCEEDED")
     local event = assert(verify(paypal.call("dispute", order.ref)))
     assert.same({ order.id, order.payment_ref }, { event.order, event.payment_ref })
-    assert.same({ "open", 499 }, { call("fetch", order).dispute.state, call("fetch", order).dispute.amount })
+    local d = call("fetch", order).dispute
+    assert.same({ "open", 499 }, { d.state, d.amount })
+    assert.truthy(d.due:find "^%d%d%d%d%-%d%d%-%d%dT")
+    assert.is_true(call("evidence", order, d, ("watched on 2 days\n"):rep(500)))
+    assert.is_nil((call("evidence", order, d, "once more"))) -- it is under review
     paypal.call("judge", order.ref, false)
     assert.equal("lost", call("fetch", order).dispute.state)
   end)

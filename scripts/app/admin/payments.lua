@@ -1,13 +1,16 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- The administrator's payments desk: what waits for a person, refunds, disputes, messages that failed, paid without access.
+local crypto = require "ppv.crypto"
 local db = require "ppv.db"
 local json = require "ppv.json"
 local audit = require "lib.audit"
 local crash = require "lib.crash"
+local defence = require "lib.defence"
 local display = require "lib.display"
 local errors = require "lib.errors"
 local idempotency = require "lib.idempotency"
 local iso = require "lib.iso"
+local registry = require "lib.registry"
 local settle = require "lib.settle"
 
 local QUEUES = {
@@ -28,7 +31,8 @@ local QUEUES = {
       where r.state in ('pending', 'sent', 'unknown')
       or (r.state in ('failed', 'covered') and r.created_at > now() - interval '14 days') order by r.id desc limit 100]] },
   { "disputes", [[select d.id, o.uid::text as order_id, d.provider, d.provider_ref, d.amount as amount_cents, o.charge_currency::text as currency,
-      d.state, b.username::text as buyer, v.title, ]] .. iso "d.due" .. " as due, " .. iso "d.created_at" .. [[ as created_at from disputes d
+      d.state, d.evidence ->> 'sent_at' as sent_at, coalesce(d.evidence ->> 'failed', '') as failed, b.username::text as buyer, v.title, ]]
+      .. iso "d.due" .. " as due, " .. iso "d.created_at" .. [[ as created_at from disputes d
       join orders o on o.id = d.order_id join users b on b.id = o.buyer_id join videos v on v.id = o.video_id
       where d.state = 'open' or d.closed_at > now() - interval '30 days' order by d.state <> 'open', d.id desc limit 100]] },
   { "events", [[select e.id, e.provider, e.kind, e.attempts, e.error, o.uid::text as order_id, ]] .. iso "e.created_at" .. [[ as created_at
@@ -54,6 +58,10 @@ local function queue(ctx)
     if not rows then return nil, err end
     for _, r in ipairs(rows) do if r.amount_cents then r.amount_display = display.money(r.amount_cents, r.currency) end end
     out[q[1]] = json.array(rows)
+  end
+  for _, d in ipairs(out.disputes) do
+    local p = registry.by_name[d.provider]
+    d.sendable = d.state == "open" and p ~= nil and p.handler.evidence ~= nil
   end
   return ctx:ok(out)
 end
@@ -92,6 +100,31 @@ local function refund(ctx, input)
   return ctx:ok { refund_id = r.refund_id, state = r.state, amount_cents = r.amount, amount_display = display.money(r.amount, r.currency) }
 end
 
+local function evidence(ctx, input)
+  local o, err = find(input.uid)
+  if not o then return nil, err end
+  local text
+  text, err = defence.text(o)
+  if not text then return nil, err end
+  local ok
+  ok, err = audit.write(nil, ctx, "order.evidence", "order:" .. o.id, { sha256 = crypto.sha256(text, "hex") })
+  if not ok then return nil, err end
+  return { status = 200, body = text, headers = { ["content-type"] = "text/plain; charset=utf-8", ["cache-control"] = "private, no-store",
+    ["content-disposition"] = ('attachment; filename="evidence-%s.txt"'):format(o.uid) } }
+end
+
+local function send_evidence(ctx, input)
+  local d, err = db.one("select id, order_id, provider_ref from disputes where id = $1 and state = 'open'", input.id)
+  if d == nil then return nil, err end
+  if not d then return errors.not_found("dispute") end
+  local ok
+  ok, err = defence.send(d, ctx.user.id)
+  if not ok then return nil, err end
+  ok, err = audit.write(nil, ctx, "dispute.evidence", "dispute:" .. d.id)
+  if not ok then return nil, err end
+  return ctx:ok { sent = true }
+end
+
 local function ask(ctx, input)
   local o, err = find(input.uid)
   if not o then return nil, err end
@@ -125,6 +158,10 @@ return { routes = {
       what = { type = "enum", values = { "grant", "credit", "returned" }, required = true } } },
   { method = "POST", path = "/admin/orders/:uid/refund", auth = "admin", step_up = true, summary = "Refund an order, whole or in part",
     handler = refund, input = { uid = UID, amount_cents = { type = "int", min = 1 }, reason = NOTE } },
+  { method = "GET", path = "/admin/orders/:uid/evidence", auth = "admin", summary = "What speaks for a sale: consent, receipt, what was played",
+    handler = evidence, input = { uid = UID } },
+  { method = "POST", path = "/admin/disputes/:id/evidence", auth = "admin", step_up = true, summary = "Hand the evidence to the provider",
+    handler = send_evidence, input = { id = { type = "int", min = 1, required = true } } },
   { method = "POST", path = "/admin/orders/:uid/ask", auth = "admin", summary = "Ask the provider about an order", handler = ask,
     input = { uid = UID } },
   { method = "POST", path = "/admin/payment_events/:id/replay", auth = "admin", summary = "Work a waiting message again", handler = replay,

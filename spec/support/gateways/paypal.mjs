@@ -57,6 +57,7 @@ export class PayPal extends Gateway {
       ["GET", /^\/v2\/payments\/refunds\/(\w+)$/, (m, q) => (this.#auth(q), this.refunds.get(m[1]) ?? this.#missing())],
       ["GET", /^\/v1\/customer\/disputes$/, (m, q) => (this.#auth(q), { items: [...this.disputes.values()].filter(d => d.disputed_transactions[0].seller_transaction_id === q.query.get("disputed_transaction_id")), links: [] })],
       ["GET", /^\/v1\/customer\/disputes\/([\w-]+)$/, (m, q) => (this.#auth(q), this.disputes.get(m[1]) ?? this.#missing())],
+      ["POST", /^\/v1\/customer\/disputes\/([\w-]+)\/provide-evidence$/, (m, q) => (this.#auth(q), this.#evidence(this.disputes.get(m[1]) ?? this.#missing(), q))],
       ["POST", /^\/v1\/payments\/payouts$/, (m, q) => (this.#auth(q), this.#payout(q.body()))],
       ["GET", /^\/v1\/payments\/payouts\/(\w+)$/, (m, q) => (this.#auth(q), this.batches.get(m[1]) ?? this.#missing())],
     ]);
@@ -126,6 +127,15 @@ export class PayPal extends Gateway {
     c.status = before + sum === all ? "REFUNDED" : "PARTIALLY_REFUNDED";
     this.#event("PAYMENT.CAPTURE.REFUNDED", "refund", r);
     return r;
+  }
+  #evidence(d, q) {
+    const edge = /^multipart\/form-data; boundary=([\w-]+)$/.exec(q.headers["content-type"])?.[1];
+    const part = edge && q.raw.toString().split("--" + edge).find(p => /name="input"/.test(p) && /content-type: application\/json/i.test(p));
+    if (!part) throw no(400, "INVALID_REQUEST");
+    const { evidences } = JSON.parse(part.split("\r\n\r\n")[1]);
+    if (d.status !== "WAITING_FOR_SELLER_RESPONSE" || evidences.some(e => !/^[A-Z_]+$/.test(e.evidence_type) || !e.notes || e.notes.length > 2000)) throw no(422, "UNPROCESSABLE_ENTITY");
+    Object.assign(d, { status: "UNDER_REVIEW", evidences: (d.evidences ?? []).concat(evidences) });
+    return { links: [{ href: `${this.url}/v1/customer/disputes/${d.dispute_id}`, rel: "self", method: "GET" }] };
   }
   #payout(b) {
     const key = b.sender_batch_header?.sender_batch_id, item = b.items?.[0];

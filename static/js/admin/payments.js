@@ -32,6 +32,13 @@ function refund(x) {
     load();
   } });
 }
+function evidence(x) {
+  ask({ title: "Send the evidence?", label: "", button: "Send", text: [`${x.provider} gets what the key log says of ${x.title}: when it was played, how much, and from where. Read it first: it can be sent for good only.`], go: async () => {
+    await post(`/admin/disputes/${x.id}/evidence`);
+    toast("The evidence was sent.");
+    load();
+  } });
+}
 const asking = (x) => { const b = small("Ask the provider", () => busy(b, async () => {
   const r = await post(`/admin/orders/${x.order_id}/ask`);
   toast(`The order is ${r.state}.`);
@@ -52,7 +59,9 @@ const QUEUES = [
   ["events", "Messages not worked yet", [WHEN, BY, { head: "Kind", cell: (x) => x.kind }, { head: "Tries", end: true, cell: (x) => x.attempts }, { head: "Why", class: "wrap", cell: (x) => x.error },
     { head: "", end: true, cell: (x) => small("Replay", async () => { await post(`/admin/payment_events/${x.id}/replay`); toast("Queued."); load(); }) }]],
   ["refunds", "Refunds under way, failed, or taken by a dispute", [WHEN, BUYER, VIDEO, BY, { head: "State", cell: (x) => stateBadge(x.state) }, { head: "Why", class: "wrap", cell: (x) => x.error || x.reason }, AMOUNT]],
-  ["disputes", "Disputes", [WHEN, BUYER, VIDEO, BY, { head: "State", cell: (x) => stateBadge(x.state) }, { head: "Answer until", cell: (x) => (x.due ? time(x.due) : "") }, AMOUNT]],
+  ["disputes", "Disputes", [WHEN, BUYER, VIDEO, BY, { head: "State", cell: (x) => stateBadge(x.state) }, { head: "Answer until", cell: (x) => (x.due ? time(x.due) : "") },
+    { head: "Evidence", class: "wrap", cell: (x) => [h("a", { href: `/admin/orders/${x.order_id}/evidence` }, "Download"), x.sent_at ? h("div", { class: "small" }, "sent ", time(x.sent_at)) : x.failed && h("div", { class: "small text-danger" }, x.failed)] },
+    AMOUNT, { head: "", end: true, cell: (x) => x.sendable && small(x.sent_at ? "Send again" : "Send evidence", () => evidence(x)) }]],
   ["no_access", "Paid but no access", [WHEN, BUYER, VIDEO, BY, { head: "Why", class: "wrap", cell: (x) => x.why }, { head: "", end: true, cell: (x) => small("Refund", () => refund(x), { kind: "outline-danger" }) }]],
 ];
 
