@@ -92,14 +92,14 @@ static/vendor/.done: static/package.json static/package-lock.json static/vendor.
 # A second make asks pkg-config afresh.
 setup: deps
 	@[ -e $(BUILD)/ppv ] || echo "Building the engine (about two minutes on two cores, the first time only) ..."
-	@$(SUB) all vendor
+	@$(SUB) all vendor $(ALSO)
 
 # ---- the commands of the README ----
 run: setup
 	@exec $(BUILD)/ppv serve --demo $(ARGS)
 
+test: ALSO = $(BUILD)/ctest/.all
 test: setup
-	@$(SUB) $(BUILD)/ctest/.all
 	@BUILD=$(BUILD) spec/run.sh
 
 spec: all

@@ -14,7 +14,7 @@ const require = createRequire(import.meta.url);
 const HLS = require("hls-parser");
 const SHAKA = readFileSync(require.resolve("shaka-player/dist/shaka-player.compiled.js"));
 const SECONDS = 8;
-const exec = (file, ...args) => new Promise(done => execFile(file, args, { timeout: 60000, maxBuffer: 8 << 20 }, (e, out, err) => done({ code: e ? 1 : 0, out, err })));
+const exec = (file, ...args) => new Promise(done => execFile(file, args, { timeout: 900000, maxBuffer: 8 << 20 }, (e, out, err) => done({ code: e ? 1 : 0, out, err })));
 
 /** The addresses a playback session answers with: master and, parsed strictly, all it leads to. */
 async function strict(s, who, id, name) {

@@ -36,7 +36,7 @@ await main(async () => {
     if (OUT) await page.screenshot({ path: join(OUT, "early-phone.png") });
     const wide = await page.evaluate(() => [document.documentElement.scrollWidth, document.querySelector(".player .row1").scrollWidth - document.querySelector(".player .row1").clientWidth]);
     check("page and controls fit the phone", wide[0] <= 360 && wide[1] <= 0, wide.join());
-    await until("the film is ready", async () => (await s.sql(`select state from videos where id = '${id}'`))[0][0] === "ready", 200);
+    await until("the film is ready", async () => (await s.sql(`select state from videos where id = '${id}'`))[0][0] === "ready", 900);
     await page.waitForFunction(() => Math.abs(document.querySelector("video").duration - 24) < 0.1);
     await page.waitForSelector(".preview-badge", { state: "detached" });
     await page.evaluate(() => { document.querySelector("video").currentTime = 22; });

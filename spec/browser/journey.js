@@ -2,7 +2,7 @@
 // The journey of a film in a real browser: a creator uploads it, a viewer tops up, an administrator approves, the viewer
 // buys and watches. Needs a running site; journey_site.mjs starts one.
 //   BASE_URL=http://localhost:8080 ADMIN_EMAIL=.. ADMIN_PASSWORD=.. FILM=film.mp4 node journey.js
-// Optional: OUT (screenshots, default out/), CHROMIUM, READY_TIMEOUT (s, 600), CREATOR_EMAIL and CREATOR_PASSWORD,
+// Optional: OUT (a directory for screenshots), CHROMIUM, READY_TIMEOUT (s, 600), CREATOR_EMAIL and CREATOR_PASSWORD,
 // VIEWER_EMAIL and VIEWER_PASSWORD (else two accounts are registered), VIDEO_ID (skips the upload).
 // One line per check: "ok - name" or "not ok - name: why"; then "N passed, N failed"; the exit code is 0 when none failed.
 import { createHmac } from "node:crypto";
@@ -13,13 +13,13 @@ import { chromium } from "playwright-core";
 
 const env = process.env;
 const BASE = (env.BASE_URL || "http://localhost:8080").replace(/\/+$/, "");
-const OUT = env.OUT || new URL("out", import.meta.url).pathname;
+const OUT = env.OUT;
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const RUN = Date.now().toString(36);
 const TITLE = `Journey ${RUN}`;
 const PRICE = 499;
-const STEP = 90000;
-mkdirSync(OUT, { recursive: true });
+const STEP = 180000;
+if (OUT) mkdirSync(OUT, { recursive: true });
 
 let passed = 0, failed = 0;
 function ok(name) { passed++; console.log(`ok - ${name}`); }
@@ -35,7 +35,7 @@ async function check(name, work, { needed = false, page = null } = {}) {
   } catch (e) {
     if (e instanceof Stop) throw e;
     notOk(name, e.message || e);
-    if (page) await page.screenshot({ path: join(OUT, `failed-${name.replace(/\W+/g, "-")}.png`) }).catch(() => {});
+    if (page && OUT) await page.screenshot({ path: join(OUT, `failed-${name.replace(/\W+/g, "-")}.png`) }).catch(() => {});
     if (needed) throw new Stop();
     return undefined;
   }
@@ -59,7 +59,7 @@ async function person(name, options = {}) {
 }
 const go = (page, path) => page.goto(BASE + path, { waitUntil: "load" });
 let pictures = 0;
-const shot = (page, name, full = false) => page.screenshot({ path: join(OUT, `${String(++pictures).padStart(2, "0")}-${name}.png`), fullPage: full });
+const shot = (page, name, full = false) => OUT && page.screenshot({ path: join(OUT, `${String(++pictures).padStart(2, "0")}-${name}.png`), fullPage: full });
 
 async function axe(name, page) {
   await check(`axe: ${name}`, async () => {
@@ -135,7 +135,7 @@ async function upload(creator) {
   await axe("upload", page);
   await shot(page, "upload");
   await page.click("#upload [type=submit]");
-  await page.waitForSelector("#prepare", { timeout: 120000 });
+  await page.waitForSelector("#prepare", { timeout: 900000 });
   return page.getAttribute("#prepare", "data-video");
 }
 

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Starts a site of its own and sends the browser through the whole journey (journey.js).
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Server } from "../live/lib.mjs";
+import { phone_film } from "../support/samples.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const FILM = process.env.FILM ?? "/usr/share/forensics-samples/original-files/movie2/movie-hello.mp4";
 
 if (!existsSync(join(here, "node_modules/playwright-core"))) {
   console.log("# installing the browser driver named in package-lock.json");
@@ -19,10 +18,8 @@ const site = await new Server({ admin_totp: "true" }).start();
 let status = 1;
 try {
   const admin = await site.admin();
-  const out = process.env.OUT ?? mkdtempSync(join(tmpdir(), "ppv-pictures-"));
-  console.log(`# screenshots in ${out}`);
   status = spawnSync(process.execPath, [join(here, "journey.js")], { stdio: "inherit", env: { ...process.env, BASE_URL: site.url,
-    ADMIN_EMAIL: admin.email, ADMIN_PASSWORD: admin.password, FILM, OUT: out } }).status ?? 1;
+    ADMIN_EMAIL: admin.email, ADMIN_PASSWORD: admin.password, FILM: phone_film(join(site.dir, "film.mp4"), 9, "-vf", "scale=854:480", "-preset", "ultrafast") } }).status ?? 1;
 } finally {
   await site.remove();
 }

@@ -9,7 +9,7 @@ import { fresh_ip, until } from "../live/lib.mjs";
 const OUT = process.env.OUT;
 if (OUT) mkdirSync(OUT, { recursive: true });
 
-const PATIENCE = 90000; // ms for one step: when to give up on a slow machine
+const PATIENCE = 180000; // ms for one step: when to give up on a slow machine
 
 export async function launch() {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
@@ -36,7 +36,7 @@ export async function upload_film(who, path, fields = {}) {
     const st = (await who.get(`/api/videos/${r.json.video_id}/status`)).json;
     if (st.status === "failed") throw Object.assign(new Error(JSON.stringify(st)), { fatal: true });
     return st.status === "ready";
-  }, 240);
+  }, 900);
   return r.json.video_id;
 }
 

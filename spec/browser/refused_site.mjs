@@ -30,11 +30,11 @@ await main(async () => {
       await page.waitForSelector("#prepare");
     };
     await send("film.avi");
-    await page.waitForSelector("#watch", { timeout: 120000 });
+    await page.waitForSelector("#watch", { timeout: 900000 });
     check("an AVI file becomes a film", true);
     for (const [name, reason] of Object.entries(REASONS)) {
       await send(name);
-      await page.waitForSelector("#prepare [role=alert]", { timeout: 120000 });
+      await page.waitForSelector("#prepare [role=alert]", { timeout: 900000 });
       const text = await page.textContent("#prepare [role=alert]");
       check(`${name}: the upload page says why`, reason.test(text), text);
       if (name === "forbidden_decoder.mkv") await shot(page, "refused-upload-360");

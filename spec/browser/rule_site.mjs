@@ -4,6 +4,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Server, check, main, until } from "../live/lib.mjs";
+import { phone_film } from "../support/samples.mjs";
 import { launch } from "./lib.mjs";
 
 // What a rule may do wrong, by the price of the sale; a fine answer for any other. $OK: the answer, $LIST: lines that are too many or too much.
@@ -27,17 +28,16 @@ ${Object.values(WRONG).map((code, i) => `how[${3000 + i}] = function(s) ${code.r
 local function line_of(s, amount) return ${fine} end
 `.replace("local M, how = {}, {}", `local M, how, ${line} = {}, {}`).replace("local function line_of", `function ${line}`);
 
-const FILM = process.env.FILM ?? "/usr/share/forensics-samples/original-files/movie2/movie-hello.mp4";
 
 async function upload(site, creator) {
   const form = new FormData();
   form.set("title", "While it plays");
   form.set("price_cents", "1000");
-  form.set("file", new Blob([readFileSync(FILM)], { type: "video/mp4" }), "film.mp4");
+  form.set("file", new Blob([readFileSync(phone_film(join(site.dir, "film.mp4"), 8, "-vf", "scale=426:240", "-preset", "ultrafast"))], { type: "video/mp4" }), "film.mp4");
   const r = await fetch(site.url + "/api/upload", { method: "POST", body: form, headers: { cookie: creator.cookie(), origin: site.url } });
   const { video_id } = await r.json();
   await until("the film is ready", async () =>
-    (await creator.get("/api/my_videos")).json.videos.some(v => v.id === video_id && v.processing_state === "ready"), 120);
+    (await creator.get("/api/my_videos")).json.videos.some(v => v.id === video_id && v.processing_state === "ready"), 900);
   return video_id;
 }
 

@@ -3,14 +3,14 @@
 // OUT=dir keeps screenshots, SAMPLES=dir the made clips.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ROOT, Server, check, main, show, until } from "../live/lib.mjs";
+import { Server, check, main, show, until } from "../live/lib.mjs";
+import { make_samples, samples } from "../support/samples.mjs";
 import { launch } from "./lib.mjs";
 
-const OUT = process.env.OUT, samples = process.env.SAMPLES ?? join(tmpdir(), "ppv-samples");
+const OUT = process.env.OUT;
 if (OUT) mkdirSync(OUT, { recursive: true });
-execFileSync("sh", [join(ROOT, "spec/support/samples.sh"), samples], { stdio: ["ignore", "inherit", "inherit"] });
+make_samples("subs.mkv");
 
 await main(async () => {
   const s = await new Server({ web_workers: 1, job_workers: 1 }).start();

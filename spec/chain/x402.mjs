@@ -318,7 +318,7 @@ await main(async () => {
     claimed[0][1], claimed[0][0], claimed[0][2])).wait();
   await s.sql("update orders set asked_at = now() - interval '1 hour', created_at = created_at - interval '1 hour' where state = 'pending'");
   const booked = await until("the job books what the chain has", async () => (await s.sql(`select o.state from orders o join x402_payments x on x.order_id = o.id
-    where x.payer = '${no.address.toLowerCase()}'`))[0][0] === "paid", 90);
+    where x.payer = '${no.address.toLowerCase()}'`))[0][0] === "paid", 900);
   check("what a facilitator refused and the chain has is booked by the job", booked);
 
   same("nothing waits for a person", await s.sql("select state, why from payments where state <> 'booked'"), []);

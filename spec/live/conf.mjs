@@ -40,6 +40,6 @@ await main(async () => {
   const state = await until("the film is encoded or has failed", async () => {
     const [[now]] = await s.sql(`select state from videos where id = '${up.json.video_id}'`);
     return ["ready", "failed"].includes(now) && now;
-  }, 180);
+  }, 900);
   check("is encoded", state === "ready", state + s.log().split("\n").filter(l => l.includes("media")).slice(-3).join("\n"));
 });

@@ -111,7 +111,7 @@ const again = (what, work, good = r => r.status === 200) => until(what, async ()
   const r = await work();
   if (good(r)) return r;
   throw new Error(`${r.status} ${r.text}`);
-}, 60);
+});
 const keyed = (who, path, body, key, headers = {}) => who.post(path, body, { ip: fresh_ip(), timeout: 8000, headers: { "idempotency-key": key, ...headers } });
 const one = async sql => (await s.sql(sql))[0];
 /** What would come after a while comes now: leases of dead workers end, and messages, refunds and payouts are due. */
@@ -142,7 +142,7 @@ async function order(key, by_return) {
     if (by_return) await call(s.port, "POST", "/api/pay/stripe/confirm", { json: { invoice_id: uid }, ip: fresh_ip() });
     else await hurry();
     return (await one(`select state from orders where uid = '${uid}'`))[0] === "paid";
-  }, 60);
+  }, 900);
   spent.maker += PRICE - Math.ceil(PRICE / 10);
   return uid;
 }
@@ -154,7 +154,7 @@ async function refund(key) {
   if (!await done()) {
     await hurry();
     await restart();
-    await until("the refund is done", async () => (await pause(300), await hurry(), done()), 90);
+    await until("the refund is done", async () => (await pause(300), await hurry(), done()), 900);
   }
   const [creator] = await one(`select sum(r.creator) from refunds r join orders o on o.id = r.order_id where o.uid = '${uid}'`);
   spent.maker -= Number(creator);
@@ -165,7 +165,7 @@ async function paid_out(id, key) {
   await until("it is paid", async () => {
     if ((await one(`select state from payouts where id = ${id}`))[0] === "paid") return true;
     await keyed(admin, `/admin/payouts/${id}/send`, {}, key);
-  }, 60);
+  }, 900);
 }
 
 async function withdrawal(key) {
@@ -182,7 +182,7 @@ async function scheduled(key) {
   spent.buyer += EARNS;
   await s.set(admin, { payout_schedule: "monthly" });
   await restart();
-  const id = await until("the schedule has made the payout", async () => (await pause(300), (await one(`select id from payouts where user_id = ${who.id}`))?.[0]), 90);
+  const id = await until("the schedule has made the payout", async () => (await pause(300), (await one(`select id from payouts where user_id = ${who.id}`))?.[0]), 900);
   await s.set(admin, { payout_schedule: "off" });
   await paid_out(id, key);
   check("the period is paid out once", (await one(`select count(*) from payouts where user_id = ${who.id}`))[0] === "1");

@@ -8,7 +8,7 @@ import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Server, call, check, fresh_ip, main, note, show, until } from "./lib.mjs";
 
-const exec = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 120000 },
+const exec = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 900000 },
   (e, out, err) => resolve({ code: e ? e.code ?? 1 : 0, out, err })));
 
 async function upload(who, path) {
@@ -67,7 +67,7 @@ await main(async () => {
   const between = media_lines((await get("240.m3u8")).text);
   check("the creator still has what was there", between.slice(0, seen.length).join() === seen.join() && await state() === "processing", show(between));
   await s.sql("update jobs set lease_until = now() where state = 'running'"); // rather than waiting for its end
-  await until("the film is ready", async () => await state() === "ready", 300);
+  await until("the film is ready", async () => await state() === "ready", 900);
 
   const resumed = (s.log().match(/.*"event":"video\.resumed".*/g) ?? []).map(l => JSON.parse(l))[0];
   const dir = join(s.var, "media", id), lost = kept.filter(pair).filter(l => !existsSync(join(dir, l[4])));

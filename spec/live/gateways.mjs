@@ -247,7 +247,7 @@ async function crowd(fakes) {
   note(`${queue.length} deliveries in ${(ms / 1000).toFixed(1)} s (${Math.round(queue.length / ms * 1000)}/s), ${taken} taken, ${refused} refused`);
   check(`crowd: ${queue.length} deliveries are answered as they deserve`, wrong.length === 0, wrong.slice(0, 8).join("; "));
   const paid = all.filter(o => o.truth === "paid");
-  await until("all messages are worked", async () => (await hurry(), Number((await s.sql(`select count(*) from orders where uid in (${paid.map(o => `'${o.uid}'`)}) and state <> 'paid'`))[0][0]) === 0), 60 + DELIVERIES / 200);
+  await until("all messages are worked", async () => (await hurry(), Number((await s.sql(`select count(*) from orders where uid in (${paid.map(o => `'${o.uid}'`)}) and state <> 'paid'`))[0][0]) === 0), 90 + DELIVERIES / 20);
   const states = await s.sql(`select uid, state from orders where uid in (${all.map(o => `'${o.uid}'`)})`), now = new Map(states);
   const bad = all.filter(o => now.get(o.uid) !== o.truth);
   check(`crowd: ${all.length} orders are what is true`, bad.length === 0, show(bad.slice(0, 3).map(o => [o.name, o.truth, now.get(o.uid)])));

@@ -2,7 +2,7 @@
 // What the live tests share: a server of their own in a scratch directory, clients with cookies, waiting by condition,
 // the database through psql, and the counting of results. Plain node; real peers come from package.json.
 import { execFile, spawn, execFileSync } from "node:child_process";
-import { accessSync, chmodSync, constants, cpSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { accessSync, chmodSync, constants, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -30,7 +30,7 @@ export const pause = ms => new Promise(r => setTimeout(r, ms));
 /** Waits until fn() is truthy and answers it; fails after `seconds`, which say when to give up on a slow machine and never what is
  *  fast enough. Errors of fn count as "not yet". Asks ever more seldom, at most 120 times in the first minute: no rate limit of a
  *  route that is waited for is reached. */
-export async function until(what, fn, seconds = 90) {
+export async function until(what, fn, seconds = 300) {
   const started = Date.now();
   let last;
   for (;;) {
@@ -42,7 +42,7 @@ export async function until(what, fn, seconds = 90) {
       last = e.message;
     }
     const waited = Date.now() - started;
-    if (waited > seconds * 1000) throw new Error(`not within ${seconds} s: ${what}; last: ${show(last)}`);
+    if (waited > seconds * 1000) throw new Error(`not within ${seconds} s: ${what}; last: ${last}`);
     await pause(Math.min(20 + waited / 20, 1000));
   }
 }
@@ -135,6 +135,37 @@ export function free_port() {
   });
 }
 
+/** A psql that stays, for starting one takes longer than most statements: one statement after the other, of those that leave nothing
+ *  behind in a session. The directory of the socket is not among its arguments, where a test looks for a site's own processes. */
+class Psql {
+  static takes = text => text.split(";").every(part => /^\s*((select|insert|update|delete|with)\b|$)/i.test(part));
+  constructor(dir) {
+    this.child = spawn("psql", ["-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1"], { env: { ...process.env, PGHOST: dir, PGUSER: "ppv", PGDATABASE: "ppv" } });
+    this.err = "";
+    this.child.stdin.on("error", () => {});
+    this.child.stderr.on("data", d => { this.err += d; });
+    this.child.stdout.setEncoding("utf8").on("data", d => {
+      this.out += d;
+      if (this.out.endsWith("\x01\n")) this.#end({ code: 0, out: this.out.slice(0, -2) });
+    });
+    this.child.on("close", () => { this.gone = true; this.#end({ code: 1, out: "" }); });
+  }
+  #end(r) {
+    this.done?.({ ...r, err: this.err });
+    this.done = null;
+  }
+  get idle() { return !this.gone && !this.done; }
+  /** Answers {code, out, err}; after an error it is gone. */
+  ask(text) {
+    this.out = "";
+    return new Promise(done => {
+      this.done = done;
+      this.child.stdin.write(text + "\n;\n\\echo \x01\n");
+    });
+  }
+  end() { this.gone = true; this.child.stdin.end(); }
+}
+
 const servers = new Set();
 const run = (file, args, opts = {}) => new Promise(resolve =>
   execFile(file, args, { maxBuffer: 64 << 20, ...opts }, (e, out, err) =>
@@ -143,12 +174,17 @@ const run = (file, args, opts = {}) => new Promise(resolve =>
 export class Server {
   /** sets: {key: value}. Environment: PPV = another program, CODE = another tree. The code is a copy, so that editing it or the working tree disturbs nobody. */
   constructor(sets = {}) {
+    const made = process.env.TEMPLATE; // of run.sh: a cluster that is brought up to date, which takes some seconds of computing
     this.dir = mkdtempSync(join(tmpdir(), "ppv-live-"));
     servers.add(this);
     chmodSync(this.dir, 0o755); // the database runs as another user
     this.root = join(this.dir, "root");
     this.var = join(this.dir, "v");
     this.bin = join(this.dir, "ppv");
+    if (made && !("database_url" in sets)) {
+      mkdirSync(this.var);
+      execFileSync("cp", ["-a", join(made, "pg"), this.var]);
+    }
     for (const d of ["scripts", "plugins", "sql", "static"]) cpSync(join(process.env.CODE ?? ROOT, d), join(this.root, d), { recursive: true, filter: f => basename(f) !== "node_modules" });
     this.sets = { web_workers: 2, development: "false", admin_totp: "false", trusted_proxies: "127.0.0.1", log_format: "json", ...sets };
   }
@@ -172,7 +208,7 @@ export class Server {
     await until("the server is ready", async () => {
       if (this.gone) throw Object.assign(new Error(this.log().slice(-2000)), { fatal: true });
       return (await call(this.port, "GET", "/ready", { timeout: 2000 })).status === 200;
-    }, 90);
+    });
     return this;
   }
   log() { return existsSync(this.log_path) ? readFileSync(this.log_path, "utf8") : ""; }
@@ -185,7 +221,14 @@ export class Server {
   }
   /** Rows of a statement, as arrays of text. */
   async sql(text) {
-    const r = await run("psql", ["-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1", `host=${join(this.var, "pgrun")} user=ppv dbname=ppv`, "-c", text]);
+    const dir = join(this.var, "pgrun");
+    let r;
+    if (Psql.takes(text) && (!this.psql || this.psql.gone || this.psql.idle)) {
+      if (!this.psql?.idle) this.psql = new Psql(dir);
+      r = await this.psql.ask(text);
+    }
+    if (!r || /server closed the connection|terminating connection|could not (send|receive)/.test(r.err))
+      r = await run("psql", ["-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1", `host=${dir} user=ppv dbname=ppv`, "-c", text]);
     if (r.code) throw new Error("psql: " + r.err);
     return r.out.split("\n").filter(Boolean).map(l => l.split("\t"));
   }
@@ -197,6 +240,7 @@ export class Server {
     check(`${name}: ppv ledger verify`, v.code === 0, v.out + v.err);
   }
   async stop() {
+    this.psql?.end();
     if (!this.child) return;
     if (!this.gone) {
       this.child.kill("SIGTERM");
@@ -250,7 +294,7 @@ export class Server {
     }
   }
   /** Uploads a film through the form and waits until it can be played: its id. path: also the bytes themselves. */
-  async film(who, path, fields = {}, seconds = 240) {
+  async film(who, path, fields = {}, seconds = 900) {
     const r = await send(who, "/api/upload", path, { title: "A film", price_cents: 0, ...fields });
     if (r.status !== 201) throw new Error(`upload: ${r.status} ${r.text}`);
     await until("the film is ready", async () => {

@@ -2,17 +2,16 @@
 // Films of every kind through upload, preparation and playback; files that are no films, or mean harm, end as failed with
 // a sentence and leave nothing on the disk.
 //   node spec/live/media.mjs          SAMPLES=directory of the made clips
-import { execFile, execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { ROOT, Server, check, main, note, send, show, until } from "./lib.mjs";
+import { Server, check, main, note, send, show, until } from "./lib.mjs";
+import { make_samples, phone_film, samples } from "../support/samples.mjs";
 
-const CLIPS = "/usr/share/forensics-samples/original-files";
+const PHONE = "/usr/share/forensics-samples/original-files/movie1/VID_20191220_170832.mp4";
 const GOOD = ["portrait.mp4", "silent.mp4", "vfr.mp4", "tenbit.mkv", "vp9.webm"];
-const samples = process.env.SAMPLES ?? join(tmpdir(), "ppv-samples");
 
-const exec = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 120000 },
+const exec = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 900000 },
   (e, out, err) => resolve({ code: e ? e.code ?? 1 : 0, out, err })));
 
 const mine = async (who, id) => (await who.get("/api/my_videos")).json.videos.find(v => v.id === id);
@@ -52,7 +51,7 @@ async function plays(s, who, id, name) {
 
 await main(async () => {
   const made = performance.now();
-  execFileSync("sh", [join(ROOT, "spec/support/samples.sh"), samples], { stdio: ["ignore", "inherit", "inherit"] });
+  make_samples();
   note(`samples: ${Math.round((performance.now() - made) / 1000)} s`);
   const s = await new Server({ web_workers: 1, job_workers: 1 }).start();
   const maker = await s.user("maker");
@@ -64,8 +63,7 @@ await main(async () => {
 });
 
 async function good_films(s, maker) {
-  const clips = [join(CLIPS, "movie1/VID_20191220_170832.mp4"), join(CLIPS, "movie2/movie-hello.mp4")].filter(existsSync)
-    .concat(GOOD.map(f => join(samples, f)));
+  const clips = [PHONE, phone_film(join(s.dir, "hello.mp4")), ...GOOD.map(f => join(samples, f))];
   const films = [];
   for (const path of clips) {
     const r = await send(maker, "/api/upload", path, { title: basename(path), price_cents: 0 });
@@ -73,7 +71,7 @@ async function good_films(s, maker) {
       films.push({ path, id: r.json.video_id, name: basename(path) });
   }
   for (const f of films) {
-    const v = await settled(maker, f.id, 180);
+    const v = await settled(maker, f.id, 900);
     if (!check(`${f.name}: becomes ready`, v.processing_state === "ready", show([v.error_code, v.error]))) continue;
     const expected = await duration(f.path);
     check(`${f.name}: keeps its duration`, Math.abs(v.duration - expected) < 0.6, `${v.duration} instead of ${expected}`);
@@ -97,7 +95,7 @@ async function bad_files(s, mallory) {
       check(`${name}: leaves no file and no row`, left_of(s).length === before, show(left_of(s)));
       continue;
     }
-    const v = await settled(mallory, r.json.video_id, 120);
+    const v = await settled(mallory, r.json.video_id, 900);
     check(`${name}: ends as failed`, v.processing_state === "failed", show(v));
     check(`${name}: says why in a sentence`, /^[A-Z].{8,}[.!]$/.test(v.error ?? "") && !/\/|\.c:|errno|ffmpeg|AVERROR/i.test(v.error), show([v.error_code, v.error]));
     await until(`${name} is gone from the disk`, () => left_of(s, v.id).length === 0).catch(() => null);

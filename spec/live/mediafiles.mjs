@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, utimesSync, w
 import { join } from "node:path";
 import { Server, check, fresh_ip, main, until } from "./lib.mjs";
 
-const exec = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 120000 },
+const exec = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 900000 },
   (e, out, err) => resolve({ code: e ? e.code ?? 1 : 0, out, err })));
 
 /** A viewer who has just asked for the playlists: every address they name. */
@@ -38,7 +38,7 @@ await main(async () => {
   const encoded = () => s.sql(`select coalesce(max(id), 0) from jobs where kind = 'media.reencode' and state = 'done'`).then(r => Number(r[0][0]));
   const again = async (...args) => {
     const r = await s.ppv("media", "rebuild", ...args), before = Number(/job (\d+)/.exec(r.out)?.[1] ?? Infinity);
-    await until("it is encoded anew", async () => await encoded() >= before, 120);
+    await until("it is encoded anew", async () => await encoded() >= before, 900);
     return r;
   };
   const segment = () => readdirSync(dir).filter(f => f.endsWith(".m4s")).sort()[0];
@@ -94,7 +94,7 @@ await main(async () => {
   r = await maker.post(`/api/videos/${id}/reencode`);
   check("its creator can ask for a new encode", r.status === 200 && r.json.job_id > 0, r.text);
   check("nobody else can", (await (await s.user("stranger")).post(`/api/videos/${id}/reencode`)).status === 404);
-  await until("it is done", async () => await encoded() >= r.json.job_id, 120);
+  await until("it is done", async () => await encoded() >= r.json.job_id, 900);
   await s.sql(`update videos set upload_path = null where id = '${id}'`);
   r = await s.ppv("media", "rebuild", id);
   check("without its original a film cannot be rebuilt", r.code === 1 && /original file is gone/.test(r.out), r.out);

@@ -10,7 +10,7 @@ import { Server, check, fresh_ip, main, note, send, show, until } from "./lib.mj
 const dir = mkdtempSync(join(tmpdir(), "ppv-trace-"));
 const SECONDS = 52;
 
-const run = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 180000 },
+const run = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 900000 },
   (e, out, err) => resolve({ code: e ? e.code ?? 1 : 0, out, err })));
 const ffmpeg = async (...args) => {
   const r = await run("ffmpeg", ["-nostdin", "-v", "error", "-y", ...args]);
@@ -32,7 +32,7 @@ async function traced(who, path) {
     const t = (await who.get(`/api/trace/${r.json.job_id}`)).json;
     if (t.stage !== stage) note(`${t.state} ${stage = t.stage}`);
     return t.state === "done" || t.state === "dead" ? t : null;
-  }, 300);
+  }, 900);
   if (job.state === "dead") throw new Error(show(job));
   return { ...job, leak: job.leak_id && (await who.get(`/api/leaks/${job.leak_id}`)).json.leak };
 }
@@ -46,7 +46,7 @@ await main(async () => {
   const up = await send(maker, "/api/upload", film, { title: "Film", price_cents: 0 });
   const id = up.json?.video_id;
   if (!check("the film is received", up.status === 201, up.text)) return;
-  await until("the film is ready", async () => (await maker.get(`/api/videos/${id}/status`)).json.status === "ready", 180);
+  await until("the film is ready", async () => (await maker.get(`/api/videos/${id}/status`)).json.status === "ready", 900);
   await play(s, thief, id, copy);
   await play(s, saint, id, other);
   await ffmpeg("-ss", "1.3", "-i", copy, "-an", "-vf",

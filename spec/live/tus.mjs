@@ -169,7 +169,7 @@ async function killed(s, who, file) {
   const c = client(who, l.url, file);
   for (let i = 0; i < 2; i++) {
     const at = file.size * (0.25 + 0.3 * i);
-    await until("a quarter more is vouched for", async () => c.url && await vouched(s, c.url) > at, 120);
+    await until("a quarter more is vouched for", async () => c.url && await vouched(s, c.url) > at, 900);
     const before = await vouched(s, c.url);
     for (const w of (await s.status()).workers.filter(x => x.kind === "web")) process.kill(w.pid, "SIGKILL");
     await until("another worker answers", async () => (await who.get("/health", { timeout: 1000 })).status === 200);

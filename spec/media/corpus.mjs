@@ -7,7 +7,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { plain, ppv as built, root, samples, secret } from './lib.mjs';
+import { make_samples, plain, ppv as built, root, samples, secret } from './lib.mjs';
 import { craft, mutants, seeded } from '../support/hostile.mjs';
 
 const WHOLE = process.env.WHOLE === '1', SAMPLE = Number(process.env.SAMPLE ?? 5), SEED = Number(process.env.SEED ?? Date.now() % 1e6);
@@ -71,7 +71,7 @@ function unplayable(out, work) {
   tracks.forEach((t, i) => args.push('-i', plain(out, t, path.join(work, `t${i}.mp4`))));
   const map = tracks.flatMap((_, i) => ['-map', String(i)]);
   try {
-    const said = execFileSync('ffmpeg', ['-nostdin', '-v', 'error', '-xerror', ...args, ...map, '-f', 'null', '-'], { stdio: ['ignore', 'pipe', 'pipe'], timeout: 120000 }).toString();
+    const said = execFileSync('ffmpeg', ['-nostdin', '-v', 'error', '-xerror', ...args, ...map, '-f', 'null', '-'], { stdio: ['ignore', 'pipe', 'pipe'], timeout: 900000 }).toString();
     return said.trim();
   } catch (e) { return String(e.stderr).slice(0, 200) || e.message; }
 }
@@ -115,7 +115,7 @@ const pick = (list, n, random) => WHOLE ? list : list.map(f => [random(), f]).so
 function gather() {
   const random = seeded(SEED), at = name => path.join(root, 'spec/media/node_modules', name), here = path.join(tmp, 'made');
   fs.mkdirSync(here);
-  execFileSync('sh', [path.join(root, 'spec/support/samples.sh'), samples], { stdio: 'inherit' });
+  make_samples('landscape.mp4', 'tiny.mp4', 'one_frame.mp4', 'subs.mkv');
   const pairs = below(at('@videojs/vhs-utils/test/fixtures/formats'));
   const clips = [...below(at('mux.js/test/segments')), ...(process.env.CLIPS ?? '/usr/share/forensics-samples/original-files').split(':').flatMap(below)
     .filter(f => /\.(mp4|avi|mpe?g|og[gv]|mkv|webm|mov|wav|mp3)$/.test(f))];

@@ -5,7 +5,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { child, made, plain, root, samples } from './lib.mjs';
+import { child, make_samples, made, plain, samples } from './lib.mjs';
 
 const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'ppv-media-'));
 
@@ -19,11 +19,9 @@ const refused = { 'chapters.txt': 'unsupported_container', 'subs.srt': 'unsuppor
 const near = (a, b, by) => Math.abs(a - b) <= by;
 
 function* trackFaults(dir, index, track) {
-  const file = path.join(tmp, 'plain.mp4');
+  const file = path.join(tmp, track.name + '.mp4');
   const video = !!track.w, step = index.fps_den / index.fps_num;
   plain(dir, track, file);
-  const dec = spawnSync('ffmpeg', ['-nostdin', '-v', 'warning', '-xerror', '-i', file, '-f', 'null', '-']);
-  if (dec.status || dec.stderr.length) yield `does not decode cleanly: ${dec.stderr.toString().slice(0, 200)}`;
   const { packets } = JSON.parse(execFileSync('ffprobe', ['-v', 'error', '-show_packets', '-of', 'json', file], { maxBuffer: 1 << 28 }));
   const pts = packets.map(p => +p.pts_time).sort((a, b) => a - b);
   if (pts[0] !== 0) yield `starts at ${pts[0]}`;
@@ -38,14 +36,24 @@ function* trackFaults(dir, index, track) {
   if (keys.length !== grid.length || keys.some((k, i) => !near(k, grid[i], 0.0015))) yield `key frames ${keys} are not the grid ${grid}`;
 }
 
-/** b decodes under a's init segment, is another picture, and no file length tells it from a. */
+/** b goes under a's init segment, and no file length tells it from a. */
 function* pairFaults(dir, track) {
   const { segments: a, segments_b: b } = track;
   if (a.length !== b.length) return yield `${track.name}: ${a.length} segments a, ${b.length} b`;
   if (a.some((s, n) => s.size !== b[n].size || s.dur !== b[n].dur)) yield `${track.name}: a and b differ in size or duration`;
-  const file = plain(dir, track, path.join(tmp, 'b.mp4'), 'b');
-  const dec = spawnSync('ffmpeg', ['-nostdin', '-v', 'warning', '-xerror', '-i', file, '-f', 'null', '-']);
-  if (dec.status || dec.stderr.length) yield `${track.name}: b does not decode cleanly: ${dec.stderr.toString().slice(0, 200)}`;
+  plain(dir, track, path.join(tmp, track.name + '-b.mp4'), 'b');
+}
+
+/** What the decoders say of these files; all at once, and one by one when there is something. */
+function* decodeFaults(names) {
+  const said = list => {
+    const dec = spawnSync('ffmpeg', ['-nostdin', '-v', 'warning', '-xerror', ...list.flatMap(n => ['-i', path.join(tmp, n + '.mp4')]), ...list.flatMap((_, i) => ['-map', String(i)]), '-f', 'null', '-']);
+    return dec.status || dec.stderr.length ? `does not decode cleanly: ${dec.status} ${dec.stderr.toString().slice(0, 200)}` : '';
+  };
+  const all = said(names);
+  if (!all) return;
+  const each = names.map(n => [n, said([n])]).filter(x => x[1]);
+  yield* each.length ? each.map(x => x.join(': ')) : [all];
 }
 
 function* titleFaults(dir) {
@@ -60,6 +68,7 @@ function* titleFaults(dir) {
     for (const f of trackFaults(dir, index, track)) yield `${track.name}: ${f}`;
   }
   for (const track of index.renditions) yield* pairFaults(dir, track);
+  yield* decodeFaults([...index.renditions.flatMap(t => [t.name, t.name + '-b']), index.reference.name, ...index.audio.map(t => t.name)]);
   const stray = fs.readdirSync(dir).filter(n => !names.has(n));
   if (stray.length || [...names].some(n => !fs.existsSync(path.join(dir, n)))) yield `files differ from the index: ${stray}`;
 }
@@ -83,7 +92,7 @@ function check(clip) {
 
 let clips = process.argv.slice(2);
 if (!clips.length) {
-  execFileSync('sh', [path.join(root, 'spec/support/samples.sh'), samples], { stdio: 'inherit' });
+  make_samples();
   clips = fs.readdirSync(samples).filter(n => !/^part\.|^\./.test(n)).map(n => path.join(samples, n));
 }
 let failed = 0;

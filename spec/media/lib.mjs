@@ -3,12 +3,12 @@
 import { spawnSync } from 'node:child_process';
 import { hkdfSync, createDecipheriv } from 'node:crypto';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
+
+export { make_samples, samples } from '../support/samples.mjs';
 
 export const root = path.resolve(path.dirname(new URL(import.meta.url).pathname), '../..');
 export const ppv = path.resolve(process.env.PPV ?? path.join(root, 'build/ppv'));
-export const samples = process.env.SAMPLES ?? path.join(os.tmpdir(), 'ppv-samples');
 /** Where ingest.mjs leaves what it made of each sample for sources.mjs of the same run; undefined: nobody shares. */
 export const made = process.env.MADE;
 export const secret = Buffer.from([...Array(32).keys()]);
@@ -20,7 +20,7 @@ export function child(kind, clip, out, more = {}) {
   const input = fs.openSync(clip, 'r');
   const stdio = ['pipe', 'pipe', 'pipe', input];
   if (out) stdio.push(fs.openSync(out, 'r'));
-  const p = spawnSync(ppv, ['media', kind], { input: job, stdio, maxBuffer: 1 << 26, timeout: 300_000 });
+  const p = spawnSync(ppv, ['media', kind], { input: job, stdio, maxBuffer: 1 << 26, timeout: 900000 });
   stdio.slice(3).forEach(fd => fs.closeSync(fd));
   const lines = p.stdout.toString().trim().split('\n').filter(Boolean).map(l => JSON.parse(l));
   return { code: p.status, signal: p.signal, last: lines.at(-1) ?? {}, lines, log: p.stderr.toString() };

@@ -6,10 +6,10 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { child, plain, ppv, root, samples, secret } from './lib.mjs';
+import { child, make_samples, plain, ppv, samples, secret } from './lib.mjs';
 
 const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'ppv-resume-')), out = path.join(tmp, 'out'), journal = path.join(out, 'journal');
-execFileSync('sh', [path.join(root, 'spec/support/samples.sh'), samples], { stdio: 'inherit' });
+make_samples('landscape.mp4', 'tiny.mp4');
 const clip = path.join(samples, 'landscape.mp4'), job = { max_height: 360, cores: 1 };
 let passed = 0, failed = 0, cores = '';
 const check = (name, good, why = '') => { if (good) passed++; else { failed++; console.log(`not ok - ${name}: ${why}`); } };

@@ -5,10 +5,10 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { child, made, plain, root, samples } from './lib.mjs';
+import { child, make_samples, made, plain, samples } from './lib.mjs';
 
 const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'ppv-sources-'));
-execFileSync('sh', [path.join(root, 'spec/support/samples.sh'), samples], { stdio: 'inherit' });
+make_samples();
 
 /** Ingests a sample; the index with the directory as `dir`. */
 function ingest(name, more) {

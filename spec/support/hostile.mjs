@@ -27,7 +27,7 @@ function rewrite(buf, fn) {
   return Buffer.concat(out);
 }
 
-const ffmpeg = (...args) => execFileSync('ffmpeg', ['-nostdin', '-v', 'error', '-y', ...args], { stdio: 'ignore', timeout: 120000 });
+const ffmpeg = (...args) => execFileSync('ffmpeg', ['-nostdin', '-v', 'error', '-y', ...args], { stdio: 'ignore', timeout: 900000 });
 const PLAYLIST = ['#EXTM3U', '#EXT-X-TARGETDURATION:10', '#EXTINF:10,', 'file:///etc/passwd', '#EXTINF:10,', 'http://127.0.0.1:9/x.ts', '#EXTINF:10,', 'concat:/etc/passwd|/etc/shadow',
   '#EXT-X-ENDLIST', ''].join('\n');
 const FTYP = Buffer.from('\0\0\0\x18ftypisom\0\0\x02\0isomiso2', 'latin1');

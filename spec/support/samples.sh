@@ -1,11 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Test clips for the media specs: samples.sh DIRECTORY
-# Makes what is missing and leaves what is there. Good clips have plain names, hostile ones begin with bad_.
+# Test clips for the media specs: samples.sh DIRECTORY [NAME...]
+# Makes what is missing (of the names, if there are any) and leaves what is there. Good clips have plain names, hostile ones begin
+# with bad_. Pictures are as small and clips as short as what they show allows; LONG=1 makes those that need not be larger larger.
 set -eu
 
-dir=${1:?usage: samples.sh DIRECTORY}
+dir=${1:?usage: samples.sh DIRECTORY [NAME...]}
+shift
+only=$*
 mkdir -p "$dir"
+hd=640x360
+[ -z "${LONG:-}" ] || hd=1280x720
 cd "$dir"
 exec 8>.lock && flock 8 # tests that run at one time share a directory
 
@@ -14,7 +19,8 @@ make() {
     name=$1
     shift
     [ -e "$name" ] && return 0
-    timeout 120 ffmpeg -nostdin -v error -y "$@" "part.$name"
+    case " $only " in "  " | *" $name "*) ;; *) return 0 ;; esac
+    timeout 900 ffmpeg -nostdin -v error -y "$@" "part.$name"
     mv "part.$name" "$name"
 }
 
@@ -25,12 +31,12 @@ pic() { # SIZE RATE SECONDS
 tone="sine=frequency=440:beep_factor=4:sample_rate=48000"
 x264="-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
 
-make landscape.mp4 -f lavfi -i "$(pic 1280x720 25 12)" -f lavfi -i "$tone:duration=12" $x264 -c:a aac
+make landscape.mp4 -f lavfi -i "$(pic $hd 25 12)" -f lavfi -i "$tone:duration=12" $x264 -c:a aac
 make short.mp4 -f lavfi -i "$(pic 640x360 25 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
 make tiny.mp4 -f lavfi -i "$(pic 160x120 15 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
 make one_frame.mp4 -f lavfi -i "$(pic 320x240 25 1)" -frames:v 1 $x264
-make portrait.mp4 -f lavfi -i "$(pic 720x1280 30 5)" -f lavfi -i "$tone:duration=5" $x264 -c:a aac
-make silent.mp4 -f lavfi -i "$(pic 640x480 24000/1001 5)" $x264
+make portrait.mp4 -f lavfi -i "$(pic 720x1280 30 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
+make silent.mp4 -f lavfi -i "$(pic 640x480 24000/1001 3)" $x264
 make odd.mkv -f lavfi -i "$(pic 641x361 25 4)" -f lavfi -i "$tone:duration=4" -c:v libx264 -preset ultrafast -pix_fmt yuv444p -c:a libvorbis
 make tenbit.mkv -f lavfi -i "$(pic 1280x720 25 3)" -c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p10le
 # One picture in three lights: SDR, and the same as PQ and HLG with white at 203 cd/m2. hdr_as_sdr is what they are compared with.
@@ -47,22 +53,22 @@ hdr hdr_hlg.mkv arib-std-b67 arib-std-b67
 make fullrange.mp4 -f lavfi -i "$(pic 640x480 25 3)" -vf scale=out_range=pc -c:v libx264 -preset ultrafast -pix_fmt yuvj420p
 make vp9.webm -f lavfi -i "$(pic 640x360 30 4)" -f lavfi -i "$tone:duration=4" -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus
 make vp8.webm -f lavfi -i "$(pic 480x360 30 3)" -f lavfi -i "$tone:duration=3" -c:v libvpx -deadline realtime -cpu-used 8 -c:a libvorbis
-make h264.mkv -f lavfi -i "$(pic 854x480 30000/1001 6)" -f lavfi -i "$tone:duration=6" $x264 -c:a flac
-make stream.ts -f lavfi -i "$(pic 720x576 25 5)" -f lavfi -i "$tone:duration=5" -vf setsar=16/15 -c:v mpeg2video -q:v 4 -c:a mp2
-make interlaced.ts -f lavfi -i "$(pic 720x576 50 4)" -vf "interlace,setsar=16/15" -c:v mpeg2video -flags +ildct+ilme -q:v 4
+make h264.mkv -f lavfi -i "$(pic 854x480 30000/1001 5)" -f lavfi -i "$tone:duration=5" $x264 -c:a flac
+make stream.ts -f lavfi -i "$(pic 720x576 25 3)" -f lavfi -i "$tone:duration=3" -vf setsar=16/15 -c:v mpeg2video -q:v 4 -c:a mp2
+make interlaced.ts -f lavfi -i "$(pic 720x576 50 3)" -vf "interlace,setsar=16/15" -c:v mpeg2video -flags +ildct+ilme -q:v 4
 # Both field orders of one motion, as 25 pictures of 50 fields; the same motion at 25 for comparison. Then one that only says it is interlaced.
 field_source="testsrc2=size=640x360:rate=50:duration=2,scroll=h=0.006:v=0.002,format=yuv420p"
 make fields_top.mkv -f lavfi -i "$field_source" -vf "interlace=scan=tff:lowpass=0" -c:v libx264 -preset ultrafast -qp 10 -x264-params tff=1
 make fields_bottom.mkv -f lavfi -i "$field_source" -vf "interlace=scan=bff:lowpass=0" -c:v libx264 -preset ultrafast -qp 10 -x264-params bff=1
 make fields_none.mkv -f lavfi -i "$field_source" -vf "fps=25:round=up,setfield=prog" -c:v libx264 -preset ultrafast -qp 10
 # A stream whose pictures change in the middle: 16:9, then 4:3 of another size.
-[ -e shapes.ts ] || {
+[ -n "$only" ] || [ -e shapes.ts ] || {
     make part1.ts -f lavfi -i "color=green:size=640x360:rate=25:duration=2" $x264
     make part2.ts -f lavfi -i "color=green:size=320x240:rate=25:duration=2" $x264 -output_ts_offset 2
     cat part1.ts part2.ts >part.shapes.ts && mv part.shapes.ts shapes.ts && rm part1.ts part2.ts
 }
 make pcm.avi -f lavfi -i "$(pic 320x240 15 3)" -f lavfi -i "$tone:duration=3" -c:v mpeg4 -q:v 4 -c:a pcm_s16le
-make pal60.mp4 -f lavfi -i "$(pic 1280x720 60 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
+make pal60.mp4 -f lavfi -i "$(pic $hd 60 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
 make surround.mkv -f lavfi -i "$(pic 640x360 25 4)" -f lavfi -i "$tone:duration=4" -af "pan=5.1|FL=c0|FR=c0|FC=c0|LFE=c0|BL=c0|BR=c0" $x264 -c:a ac3
 # Three sounds a player must offer: 5.1 in German, English (the one to begin with), an unknown language.
 make sounds.mkv -f lavfi -i "$(pic 640x360 25 4)" -f lavfi -i "sine=330:sample_rate=48000:duration=4" -f lavfi -i "sine=660:sample_rate=44100:duration=4" \
@@ -83,14 +89,15 @@ for kind in mp4 mkv; do
     make chapters.$kind -f lavfi -i "$(pic 320x240 25 4)" -f lavfi -i "$tone:duration=4" -i chapters.txt -map 0 -map 1 -map_chapters 2 $x264 -c:a aac
 done
 # Frames dropped at random: a phone in the dark.
-make vfr.mp4 -f lavfi -i "$(pic 1280x720 30 8)" -f lavfi -i "$tone:duration=8" -vf "select='gt(random(1),0.35)'" -fps_mode vfr $x264 -c:a aac
+make vfr.mp4 -f lavfi -i "$(pic $hd 30 5)" -f lavfi -i "$tone:duration=5" -vf "select='gt(random(1),0.35)'" -fps_mode vfr $x264 -c:a aac
 # Sound that starts later, and sound that ends earlier.
-make late_sound.mkv -f lavfi -i "$(pic 640x360 25 6)" -itsoffset 1.5 -f lavfi -i "$tone:duration=4" $x264 -c:a aac
-make early_end.mp4 -f lavfi -i "$(pic 640x360 25 8)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
-make long_sound.mp4 -f lavfi -i "$(pic 640x360 25 4)" -f lavfi -i "$tone:duration=6" $x264 -c:a aac
+make late_sound.mkv -f lavfi -i "$(pic 640x360 25 4)" -itsoffset 1.5 -f lavfi -i "$tone:duration=2" $x264 -c:a aac
+make early_end.mp4 -f lavfi -i "$(pic 640x360 25 5)" -f lavfi -i "$tone:duration=2" $x264 -c:a aac
+make long_sound.mp4 -f lavfi -i "$(pic 640x360 25 3)" -f lavfi -i "$tone:duration=5" $x264 -c:a aac
 make rotated.mp4 -i landscape.mp4 -t 4 -c copy -metadata:s:v:0 rotate=90
 make cover.mp4 -i landscape.mp4 -t 4 -map 0 -c copy -metadata title="<script>alert(1)</script>"
 
+[ -z "$only" ] || exit 0
 make bad_audio_only.mp4 -f lavfi -i "$tone:duration=3" -c:a aac
 make bad_huge.mkv -f lavfi -i "color=black:size=8192x8192:rate=1:duration=1" $x264
 make bad_mjpeg.avi -f lavfi -i "$(pic 320x240 25 1)" -c:v mjpeg
@@ -106,14 +113,12 @@ make faststart.mp4 -i landscape.mp4 -t 4 -c copy -movflags +faststart
 [ -e bad_cut.mp4 ] || head -c $(($(wc -c <faststart.mp4) / 2)) faststart.mp4 >bad_cut.mp4
 [ -e bad_playlist.mp4 ] || printf '#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n' >bad_playlist.mp4
 [ -e bad_concat.mp4 ] || printf "ffconcat version 1.0\nfile '/etc/passwd'\n" >bad_concat.mp4
-# Every 4 KiB some bytes are noise: the decoder must survive, whatever the verdict.
+# In eleven places some bytes are noise: the decoder must survive, whatever the verdict.
 [ -e damaged.mp4 ] || {
     cp faststart.mp4 part.damaged.mp4
     size=$(wc -c <part.damaged.mp4)
-    at=200000
-    while [ $at -lt $((size - 200000)) ]; do
-        dd if=/dev/urandom of=part.damaged.mp4 bs=1 count=32 seek=$at conv=notrunc 2>/dev/null
-        at=$((at + 400000))
+    for at in 1 2 3 4 5 6 7 8 9 10 11; do
+        dd if=/dev/urandom of=part.damaged.mp4 bs=1 count=32 seek=$((size * at / 12)) conv=notrunc 2>/dev/null
     done
     mv part.damaged.mp4 damaged.mp4
 }
