@@ -10,7 +10,7 @@ import { Server, check, main, note } from "../spec/live/lib.mjs";
 import { cpu, median } from "./proc.mjs";
 
 const env = (name, def) => Number(process.env[name] ?? def);
-const PEOPLE = env("PEOPLE", 32), SECS = env("SECS", 10), ROUNDS = env("ROUNDS", 3), PRICE = 100, CONNECTIONS = 16;
+const PEOPLE = env("PEOPLE", 32), SECS = env("SECS", 10), ROUNDS = env("ROUNDS", 3), PRICE = 100, CONNECTIONS = 8; // as the two web workers have
 const run = promisify(execFile);
 
 /** wrk's script: every person buys every film, each purchase from an address of its own, because limits are per address. */

@@ -4,12 +4,13 @@
 //   nice node bench/soak.mjs         TXNS=1000000 SQL_LANES=6 HTTP_LANES=8 KILL_S=20; the default, 60000, takes some minutes
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
+import http from "node:http";
 import { join } from "node:path";
 import { Server, call, check, fresh_ip, main, note, show, until } from "../spec/live/lib.mjs";
 
 const env = (name, def) => Number(process.env[name] ?? def);
 const TXNS = env("TXNS", 60000), LANES = env("SQL_LANES", 4), HTTP = Math.max(2, env("HTTP_LANES", 6)), KILL_S = env("KILL_S", 15), MINUTES = env("MINUTES", 600);
-const PEOPLE = 400, CREATORS = 10, PRICE = 999, BATCH = 25; // people of each lane; steps between two acknowledgements
+const PEOPLE = 400, CREATORS = 40, PRICE = 999, BATCH = 25; // people of each lane; steps between two acknowledgements
 
 /** A step: two sales, two transfers, and in turn deposits, refunds, withdrawals, disputes, odd payments. One database transaction under
  *  the key soak/lane-n; its reply says how many ledger transactions it made. Steps of two lanes share a creator's wallet only. */
@@ -96,7 +97,9 @@ async function sql_lane(s, lane, admin, state) {
   while (!state.enough()) {
     await new Promise(done => {
       const p = spawn("psql", ["-XqAt", "-v", "ON_ERROR_STOP=1", `host=${join(s.var, "pgrun")} user=ppv dbname=ppv`], { stdio: ["pipe", "pipe", "pipe"] });
-      const ask = () => p.stdin.write(`call soak_run(${lane}, ${next}, ${BATCH}, ${admin}); select 'ack';\n`);
+      // The log is waited for once a batch, by a commit that says so; what comes before it in the log is on disk then, too.
+      const ask = () => p.stdin.write(`set synchronous_commit = off; call soak_run(${lane}, ${next}, ${BATCH}, ${admin}); set synchronous_commit = on;
+        select 'ack' from pg_logical_emit_message(true, 'soak', '');\n`);
       p.stdin.on("error", () => {});
       let said = "";
       p.stderr.on("data", d => { said += d; });
@@ -120,11 +123,12 @@ async function sql_lane(s, lane, admin, state) {
 
 /** People at the site's doors: purchases and transfers, each repeated with its key until it is answered. */
 async function http_lane(s, who, others, films, state) {
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   for (let n = 0; !state.enough(); n++) {
     const key = `http-${who.username}-${n}`, sale = n % 5 < 2 && films.length > 0;
     const [path, body] = sale ? ["/api/wallet/pay", { video_id: films.pop() }] : ["/api/wallet/transfer", { to_username: others[n % others.length].username, amount_cents: 100 + n % 50 }];
     for (let r; ;) {
-      try { r = await who.post(path, body, { ip: fresh_ip(), timeout: 10000, headers: { "idempotency-key": key } }); } catch (e) { r = { status: e.code ?? e.message }; }
+      try { r = await who.post(path, body, { agent, ip: fresh_ip(), timeout: 10000, headers: { "idempotency-key": key } }); } catch (e) { r = { status: e.code ?? e.message }; }
       if (r.status === 200) break;
       if (r.status === 402 || r.status === 409) { state.errors.push(`${path}: ${r.status} ${r.text}`); return; }
       state.repeats++;
@@ -168,7 +172,7 @@ await main(async () => {
       from users where username like 'soak%' or id in (${people.map(p => p.id)}) union all select jsonb_build_array(ppv_account('clearing', null, 'deposits', 'USD'),
       -1000000000::bigint * (select count(*) from users where username like 'soak%' or id in (${people.map(p => p.id)})), 'soak')) x))`);
   const own = await Promise.all(people.map(() => s.sql(`insert into videos (owner_id, title, price, currency, state, visibility, duration_ms, title_secret, ready_at)
-    select id, 'Own', 100, 'USD', 'ready', 'published', 8000, 'none', now() from users, generate_series(1, ${Math.ceil(TXNS / 20)}) where username = 'soak${LANES * PEOPLE + 1}' returning id`)));
+    select id, 'Own', 100, 'USD', 'ready', 'published', 8000, 'none', now() from users, generate_series(1, ${Math.ceil(TXNS / 20 / CREATORS)}) where username in (${Array.from({ length: CREATORS }, (_, i) => `'soak${LANES * PEOPLE + 1 + i}'`)}) returning id`)));
 
   const began = performance.now(), state = { acked: Array(LANES).fill(0), told: [], errors: [], repeats: 0, kills: [0, 0] };
   const done = () => state.acked.reduce((a, n) => a + n, 0) * 5.2 + state.told.length;

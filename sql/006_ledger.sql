@@ -142,9 +142,10 @@ create index ledger_txns_transfer on ledger_txns (actor_id, created_at) where ki
 
 create table ledger_entries (
     id bigint primary key default nextval('wallet_line_seq'),
-    txn_id bigint not null references ledger_txns,
-    account_id bigint not null,            -- ledger_accounts: the check at commit, and no account is ever deleted; a foreign
-                                           -- key would have all sales lock the row of the platform's revenue
+    -- No foreign keys: the two checks below see that both exist, and neither is ever deleted. A key would have all sales lock the row of
+    -- the platform's revenue.
+    txn_id bigint not null,                -- ledger_txns
+    account_id bigint not null,            -- ledger_accounts
     amount bigint not null check (amount <> 0),
     balance_after bigint,                  -- user accounts only
     note text not null default '' check (length(note) <= 500),
@@ -178,7 +179,7 @@ create function ppv_entry_check() returns trigger language plpgsql security defi
 begin
     -- A look-up per row, not a join: a plan cached while the table was small would scan it for ever.
     if exists (select from added n
-               where (select t.xact from ledger_txns t where t.id = n.txn_id) <> pg_current_xact_id()) then
+               where (select t.xact from ledger_txns t where t.id = n.txn_id) is distinct from pg_current_xact_id()) then
         raise exception 'ledger transactions are closed once committed' using errcode = '42501';
     end if;
     return null;

@@ -156,8 +156,11 @@ create function ppv_sale_check(p_buyer bigint, p_video uuid, p_price bigint, p_w
 declare
     v videos;
     f record;
+    v_buyer bigint := (select id from users where id = p_buyer and disabled_at is null);
 begin
-    perform ppv_active_user(p_buyer);
+    if v_buyer is null then
+        perform ppv_active_user(p_buyer); -- refuses
+    end if;
     select * into v from videos where id = p_video and state <> 'deleted' and visibility = 'published';
     if not found then
         perform ppv_refuse('video.not_found', 'This video does not exist.');
@@ -352,6 +355,7 @@ declare
     v_txn bigint;
     v_tax bigint;
     v_wallet bigint;
+    v_balance bigint;
 begin
     v_reply := ppv_idem_begin(v_scope, p_idem, p_hash);
     if v_reply is not null then
@@ -386,11 +390,14 @@ begin
         jsonb_build_array(v_wallet, -v.price, 'Video purchase: ' || v.id),
         jsonb_build_array(ppv_account('platform', null, 'revenue', v.currency), o.platform, 'Platform fee'))
         || ppv_order_earnings(o) || ppv_tax_postings(o.tax, v.currency));
-    perform ppv_commission_rows(o, v_txn);
-    perform ppv_sale_holds(o, v_txn, null);
+    if v_payees <> '[]' then
+        perform ppv_commission_rows(o, v_txn);
+        perform ppv_sale_holds(o, v_txn, null);
+    end if;
+    select balance into v_balance from ledger_accounts where id = v_wallet;
     return ppv_idem_end(v_scope, p_idem, jsonb_build_object('order_id', o.id, 'order_uid', o.uid, 'txn_id', v_txn,
         'entitlement_id', v_ent, 'video_id', v.id, 'price', v.price, 'currency', v.currency, 'platform', o.platform,
-        'creator', o.creator, 'commission', v_commission, 'balance', (select balance from ledger_accounts where id = v_wallet)));
+        'creator', o.creator, 'commission', v_commission, 'balance', v_balance));
 end $$;
 
 -- Wallet to wallet. Reply: {txn_id, amount, currency, balance}.

@@ -88,10 +88,11 @@ end $$;
 
 -- Internal: locks the debts of several people in id order.
 create function ppv_debt_lock(p_people bigint[], p_currency text) returns void
-    language sql as $$
-    select id from ledger_accounts where kind = 'receivable' and owner_id = any (p_people) and name = 'debt' and currency = p_currency
-        order by id for update
-$$;
+    language plpgsql as $$
+begin
+    perform id from ledger_accounts where kind = 'receivable' and owner_id = any (p_people) and name = 'debt' and currency = p_currency
+        order by id for update;
+end $$;
 
 -- Internal: lines that credit earnings: a debt is repaid first, the rest reaches the wallet.
 create function ppv_earn_lines(p_user bigint, p_amount bigint, p_currency text, p_note text) returns jsonb

@@ -63,6 +63,7 @@ declare
     v_taxes bigint := 0;
     v_lines jsonb;
     v_txn bigint;
+    v_people bigint[] := array[o.buyer_id, o.creator_id] || ppv_payee_ids(o.payees);
     r record;
 begin
     if p_amount <= 0 or v_after > o.price then
@@ -70,7 +71,7 @@ begin
     end if;
     -- Wallets in id order, as everywhere.
     perform id from ledger_accounts where kind = 'user' and currency = o.currency and name = 'wallet'
-        and owner_id = any (array[o.buyer_id, o.creator_id] || ppv_payee_ids(o.payees)) order by id for no key update;
+        and owner_id = any (v_people) order by id for no key update;
     if o.method = 'wallet' then
         v_lines := jsonb_build_array(jsonb_build_array(ppv_account('user', o.buyer_id, 'wallet', o.currency), p_amount, p_note));
     else

@@ -127,6 +127,7 @@ declare
     f offers;
     v_offer text := coalesce(p_what ->> 'offer', 'purchase');
     v_currency text := coalesce(p_what ->> 'currency', '');
+    v_terms jsonb := '{}';
 begin
     if v_offer = 'purchase' then
         f.kind := 'purchase';
@@ -153,12 +154,15 @@ begin
         end if;
         f.currency := v_currency;
     end if;
-    return (f.kind, f.id, f.price, f.currency::text, case f.kind
-        when 'rental' then jsonb_build_object('window_h', f.window_h, 'play_h', f.play_h)
-        when 'excerpt' then jsonb_build_object('excerpt_s', f.excerpt_s)
-        when 'bundle' then jsonb_build_object('title', f.title, 'videos',
-            (select jsonb_agg(video_id order by pos) from offer_videos where offer_id = f.id))
-        else '{}'::jsonb end)::ppv_picked;
+    if f.kind = 'rental' then
+        v_terms := jsonb_build_object('window_h', f.window_h, 'play_h', f.play_h);
+    elsif f.kind = 'excerpt' then
+        v_terms := jsonb_build_object('excerpt_s', f.excerpt_s);
+    elsif f.kind = 'bundle' then
+        v_terms := jsonb_build_object('title', f.title, 'videos',
+            (select jsonb_agg(video_id order by pos) from offer_videos where offer_id = f.id));
+    end if;
+    return row(f.kind, f.id, f.price, f.currency::text, v_terms)::ppv_picked;
 end $$;
 
 -- Internal: whether buying it would give nothing. Who rents may still buy; who owns some titles of a bundle may still buy it.

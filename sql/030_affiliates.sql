@@ -71,8 +71,9 @@ $$;
 -- What ties an affiliate to the buyer or the creator of a sale: 'payout_account', 'instrument' (known: the commission is refused),
 -- 'device' (suspected: it waits for an administrator), null = nothing.
 create function ppv_affiliate_tie(p_affiliate bigint, p_buyer bigint, p_creator bigint) returns text
-    language sql stable security definer set search_path = public, pg_temp as $$
-    select case
+    language plpgsql stable security definer set search_path = public, pg_temp as $$
+begin
+    return case
         when exists (select from payout_destinations a join payout_destinations b on b.fingerprint = a.fingerprint
                 where a.user_id = p_affiliate and b.user_id in (p_buyer, p_creator))
             or exists (select from users a join users b on b.id in (p_buyer, p_creator) and (b.wallet_account = a.wallet_account
@@ -82,8 +83,8 @@ create function ppv_affiliate_tie(p_affiliate bigint, p_buyer bigint, p_creator 
             where a.user_id = p_affiliate and b.user_id = p_buyer) then 'instrument'
         when exists (select from user_devices a join user_devices b on b.device = a.device
             where a.user_id = p_affiliate and b.user_id in (p_buyer, p_creator)) then 'device'
-    end
-$$;
+    end;
+end $$;
 -- The same as a sentence for affiliate and administrator.
 create function ppv_affiliate_why(p_why text) returns text language sql immutable set search_path = public, pg_temp as $$
     select case p_why
@@ -123,13 +124,14 @@ create index commission_reviews_open on commission_reviews (commission_id) where
 
 -- Who has what of a paid order now: the creator, and every payee unless an administrator gave the line back to the creator.
 create function ppv_order_shares(o orders) returns table (role text, owner bigint, share bigint)
-    language sql stable security definer set search_path = public, pg_temp as $$
-    select 'creator', o.creator_id, o.creator
+    language plpgsql stable security definer set search_path = public, pg_temp as $$
+begin
+    return query select 'creator', o.creator_id, o.creator
     union all
     select case when r.state = 'refused' then 'creator' else 'affiliate:' || c.affiliate_id end,
         case when r.state = 'refused' then o.creator_id else c.affiliate_id end, c.amount
-    from commissions c left join commission_reviews r on r.commission_id = c.id where c.order_id = o.id
-$$;
+    from commissions c left join commission_reviews r on r.commission_id = c.id where c.order_id = o.id;
+end $$;
 
 -- Internal: what a sale earned waits until p_until (null = it does not wait); lines with a tie wait for an administrator. Practice money
 -- looks like money in every book, and never leaves.

@@ -231,6 +231,7 @@ declare
     o orders;
     v_lines jsonb := '[]';
     v_sum bigint := 0;
+    v_people bigint[];
     r record;
 begin
     select * into c from chain_payments where id = p_payment for no key update;
@@ -238,8 +239,9 @@ begin
     if c.payout_txn is not null or c.state <> 'final' then
         return;
     end if;
+    v_people := o.creator_id || ppv_payee_ids(o.payees);
     perform id from ledger_accounts where kind = 'user' and currency = o.currency and name = 'wallet'
-        and owner_id = any (array[o.creator_id] || ppv_payee_ids(o.payees)) order by id for no key update;
+        and owner_id = any (v_people) order by id for no key update;
     for r in select case e->>'role' when 'creator' then 'creator' else 'affiliate:' || (e->>'user_id') end as role, (e->>'user_id')::bigint as who,
                  (e->>'share')::bigint as share, e->>'to' as addr
              from chain_invoices i, jsonb_array_elements(i.payees) e where i.id = c.invoice_id and e ? 'user_id' order by 2 loop
