@@ -41,15 +41,20 @@ export const two_pass = name => name.startsWith("two passes");
 /** Wrong bits that a row may have. */
 export const limit = name => name.startsWith("filmed") ? .05 : .02;
 
-/** Copies of several accounts made into one; inputs 0 .. n - 1. salt: which account each two seconds come from. */
+/** Which of n accounts each two seconds of a copy that is cut together come from. */
+export function sources(n, salt, seconds) {
+  const out = [];
+  for (let s = 0, r = salt; s * 2 < seconds; s++) {
+    r = (r * 1103515245 + 12345) % 2147483648;
+    out.push((r >> 16) % n);
+  }
+  return out;
+}
+/** Copies of several accounts made into one; inputs 0 .. n - 1. */
 export const collusions = {
   "cut together": (n, salt, seconds) => {
     const parts = Array.from({ length: n - 1 }, () => []);
-    for (let s = 0, r = salt; s * 2 < seconds; s++) {
-      r = (r * 1103515245 + 12345) % 2147483648;
-      const who = (r >> 16) % n;
-      if (who) parts[who - 1].push(`between(t,${2 * s},${2 * s + 1.99})`);
-    }
+    for (const [s, who] of sources(n, salt, seconds).entries()) if (who) parts[who - 1].push(`between(t,${2 * s},${2 * s + 1.99})`);
     return "[0:v]null[p0];" + parts.map((p, i) => `[p${i}][${i + 1}:v]overlay=enable='${p.join("+") || 0}'[p${i + 1}]`).join(";") + `;[p${n - 1}]null[out]`;
   },
   "averaged": n => Array.from({ length: n }, (_, i) => `[${i}:v]`).join("") + `mix=inputs=${n}[out]`,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Speed and memory of tracing: a title of two hours, and a search over 100 such titles.
 //   node bench/trace/limits.mjs WORK CLIP.mp4...     [hours=2] [titles=100]
-// The title is made of the clips, one after the other, over and over, each round framed a little differently. Figures: peak memory of the largest process that
+// The title is made of the clips, over and over, at 320 x 180 and five pictures a second: the length counts here, not the size. Figures: peak memory of the largest process that
 // traces a leak of ten minutes (of the whole title: full=1), seconds of clip per CPU second, seconds of the search.
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Server, fresh_ip, pause, until } from "../../spec/live/lib.mjs";
 
@@ -16,13 +16,17 @@ const run = (file, args, opts = {}) => new Promise((done, failed) => execFile(fi
 const ffmpeg = (...args) => run("ffmpeg", ["-nostdin", "-v", "error", "-y", ...args]);
 mkdirSync(where, { recursive: true });
 
-const film = join(where, "long.mp4"), leak = join(where, "long-leak.mp4"), other = join(where, "long-other.mp4");
+const film = join(where, "long.mp4"), leak = join(where, `long-leak-${full}.mp4`), other = join(where, "long-other.mp4");
 if (!existsSync(film)) {
-  const small = join(where, "round.mp4"), list = join(where, "rounds.txt");
-  await ffmpeg(...clips.flatMap(c => ["-i", c]), "-filter_complex", clips.map((_, i) => `[${i}:v]fps=10,scale=400:226,setsar=1[v${i}]`).join(";") + ";"
-    + clips.map((_, i) => `[v${i}]`).join("") + `concat=n=${clips.length}[out]`, "-map", "[out]", "-an", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", small);
-  writeFileSync(list, `file '${small}'\n`.repeat(Math.ceil(seconds / 30)));
-  await ffmpeg("-f", "concat", "-safe", "0", "-i", list, "-t", `${seconds}`, "-vf", `crop=320:180:x=80*t/${seconds}:y=22+22*sin(t/97)`, "-c:v", "libx264", "-preset", "ultrafast", "-crf", "20", film);
+  // Two loops of the clips, of different length, one over the other: no two minutes are alike.
+  const round = join(where, "round.mp4"), size = "scale=320:180,setsar=1,fps=5", part = film + ".part.mp4";
+  await ffmpeg(...clips.flatMap(c => ["-i", c]), "-filter_complex", clips.map((_, i) => `[${i}:v]${size}[v${i}]`).join(";") + ";"
+    + clips.map((_, i) => `[v${i}]`).join("") + `concat=n=${clips.length}[out]`, "-map", "[out]", "-an", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", round);
+  const short = join(where, "short.mp4");
+  await ffmpeg("-ss", "23", "-i", round, "-vf", "hflip", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", short);
+  await ffmpeg("-stream_loop", "-1", "-i", round, "-stream_loop", "-1", "-i", short, "-filter_complex", "[0:v][1:v]mix=inputs=2:weights=3 2[out]", "-map", "[out]", "-t", `${seconds}`,
+    "-c:v", "libx264", "-preset", "ultrafast", "-crf", "20", part);
+  renameSync(part, film);
 }
 
 /** ppv trace clip: CPU seconds and the peak memory of the largest process, children included. */

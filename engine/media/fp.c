@@ -57,6 +57,29 @@ void fp_maker_add(struct fp_maker *m, int num, int den, const uint8_t *y, ptrdif
     }
 }
 
+#ifdef __SSE2__
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+/* Eight cells at a time. */
+typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
+
+INLINE float sum_of(eight v)
+{
+    return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]));
+}
+
+INLINE float product(const float a[FP_CELLS], const float b[FP_CELLS])
+{
+    eight d = {0};
+    for (int i = 0; i < FP_CELLS; i += 8)
+        d += *(const eight *)(a + i) * *(const eight *)(b + i);
+    return sum_of(d);
+}
+
 /* Orthonormal polynomials of degree 2 over the cells that count: what a vignette or uneven light multiplies the picture with is
  * nearly a sum of these in its logarithm. Returns how many cells count. */
 static int slow_terms(const uint8_t *w, float out[SLOW][FP_CELLS])
@@ -71,17 +94,12 @@ static int slow_terms(const uint8_t *w, float out[SLOW][FP_CELLS])
             n += k == 0 && (!w || w[i]);
         }
     for (int k = 0; k < SLOW; k++) {
-        float len = 0;
         for (int j = 0; j < k; j++) {
-            float d = 0;
-            for (int i = 0; i < FP_CELLS; i++)
-                d += out[k][i] * out[j][i];
+            float d = product(out[k], out[j]);
             for (int i = 0; i < FP_CELLS; i++)
                 out[k][i] -= d * out[j][i];
         }
-        for (int i = 0; i < FP_CELLS; i++)
-            len += out[k][i] * out[k][i];
-        len = 1 / sqrtf(len + 1e-12f);
+        float len = 1 / sqrtf(product(out[k], out[k]) + 1e-12f);
         for (int i = 0; i < FP_CELLS; i++)
             out[k][i] *= len;
     }
@@ -95,33 +113,37 @@ struct lens {
     float x[FP_CELLS], y[FP_CELLS], slow[SLOW][FP_CELLS];
 };
 
-/* In four sums, so that the compiler may take four cells at a time. */
-static float product(const float a[FP_CELLS], const float b[FP_CELLS])
-{
-    float d[4] = {0};
-    for (int i = 0; i < FP_CELLS; i += 4)
-        for (int k = 0; k < 4; k++)
-            d[k] += a[i + k] * b[i + k];
-    return d[0] + d[1] + d[2] + d[3];
-}
-
-static float size_of(const float f[FP_CELLS])
+INLINE float size_of(const float f[FP_CELLS])
 {
     return product(f, f);
 }
 
-static void take_slow(const float slow[SLOW][FP_CELLS], float f[FP_CELLS])
+/* Made once: the logarithm of every luma, the slow terms of a whole picture. */
+static float level[256], whole[SLOW][FP_CELLS];
+
+__attribute__((constructor)) static void make_tables(void)
 {
-    for (int k = 0; k < SLOW; k++) {
-        float d = product(f, slow[k]);
-        for (int i = 0; i < FP_CELLS; i++)
-            f[i] -= d * slow[k][i];
-    }
+    for (int i = 0; i < 256; i++)
+        level[i] = logf((float)i + DARK);
+    slow_terms(NULL, whole);
+}
+
+INLINE void take_slow(const float slow[SLOW][FP_CELLS], float f[FP_CELLS])
+{
+    eight d[SLOW] = {{0}}; // the terms are orthonormal, so all may be measured before any is taken
+    for (int i = 0; i < FP_CELLS; i += 8)
+        for (int k = 0; k < SLOW; k++)
+            d[k] += *(eight *)(f + i) * *(const eight *)(slow[k] + i);
+    for (int k = 0; k < SLOW; k++)
+        d[k] = (eight){0} + sum_of(d[k]);
+    for (int i = 0; i < FP_CELLS; i += 8)
+        for (int k = 0; k < SLOW; k++)
+            *(eight *)(f + i) -= d[k] * *(const eight *)(slow[k] + i);
 }
 
 /* f: logarithms, 0 where a cell does not count; n cells do. */
-static void normalise(float f[FP_CELLS], const float slow[SLOW][FP_CELLS], int n,
-                      int16_t out[FP_CELLS])
+WIDE static void normalise(float f[FP_CELLS], const float slow[SLOW][FP_CELLS], int n,
+                           int16_t out[FP_CELLS])
 {
     take_slow(slow, f);
     float most = LOUD * sqrtf(size_of(f) / (float)n);
@@ -129,15 +151,11 @@ static void normalise(float f[FP_CELLS], const float slow[SLOW][FP_CELLS], int n
         f[i] = f[i] > most ? most : f[i] < -most ? -most : f[i];
     float sq = size_of(f), k = sq > FLAT * FLAT * (float)n ? UNIT / sqrtf(sq) : 0;
     for (int i = 0; i < FP_CELLS; i++)
-        out[i] = (int16_t)lrintf(f[i] * k);
+        out[i] = (int16_t)(f[i] * k + (f[i] < 0 ? -0.5f : 0.5f));
 }
 
 void fp_title_init(struct fp_title *t, const uint8_t *cells, size_t bytes, int step)
 {
-    float slow[SLOW][FP_CELLS], level[256];
-    slow_terms(NULL, slow);
-    for (int i = 0; i < 256; i++)
-        level[i] = logf((float)i + DARK);
     t->n = (int)(bytes / FP_CELLS);
     t->step = step;
     t->vec = malloc((size_t)t->n * FP_CELLS * sizeof *t->vec + 16);
@@ -146,7 +164,7 @@ void fp_title_init(struct fp_title *t, const uint8_t *cells, size_t bytes, int s
         float f[FP_CELLS];
         for (int k = 0; k < FP_CELLS; k++)
             f[k] = level[cells[(size_t)i * FP_CELLS + (size_t)k]];
-        normalise(f, (const float(*)[FP_CELLS])slow, FP_CELLS, t->vec + (size_t)i * FP_CELLS);
+        normalise(f, whole, FP_CELLS, t->vec + (size_t)i * FP_CELLS);
     }
 }
 
@@ -198,7 +216,10 @@ static bool lens_init(struct lens *l, const struct fp_clip *c, const struct fp_v
     }
     if (l->n < LEAST)
         return false;
-    slow_terms(l->in, l->slow);
+    if (l->n == FP_CELLS)
+        memcpy(l->slow, whole, sizeof whole);
+    else
+        slow_terms(l->in, l->slow);
     return true;
 }
 
@@ -213,17 +234,19 @@ static bool project(const uint8_t *cells, const struct lens *l, int16_t out[FP_C
         int x = (int)l->x[i], y = (int)l->y[i];
         float a = l->x[i] - (float)x, b = l->y[i] - (float)y;
         const uint8_t *p = cells + y * FP_CLIP_W + x;
-        f[i] = logf(DARK + (p[0] * (1 - a) + p[1] * a) * (1 - b) +
-                    (p[FP_CLIP_W] * (1 - a) + p[FP_CLIP_W + 1] * a) * b);
+        f[i] = (level[p[0]] * (1 - a) + level[p[1]] * a) * (1 - b) +
+               (level[p[FP_CLIP_W]] * (1 - a) + level[p[FP_CLIP_W + 1]] * a) * b;
     }
     normalise(f, l->slow, l->n, out);
     return dot(out, out) > 0;
 }
 
 /* Correlation over the cells that count alone; the quick dot product takes the title's length over all. */
-static double exact(const struct lens *l, const int16_t *clip, const int16_t *title)
+WIDE static double exact(const struct lens *l, const int16_t *clip, const int16_t *title)
 {
     float f[FP_CELLS], d = 0;
+    if (l->n == FP_CELLS) // the title's vector is what it would become
+        return dot(clip, title) / (UNIT * UNIT * sqrt(1 + FAINT));
     for (int i = 0; i < FP_CELLS; i++)
         f[i] = l->in[i] ? title[i] : 0;
     take_slow(l->slow, f);
@@ -283,38 +306,66 @@ static int nearest(const struct fp_clip *c, double t)
     return lo > 0 && t - c->t[lo - 1] < c->t[lo] - t ? lo - 1 : lo;
 }
 
-/* A moment of the clip seen through a lens. */
+/* A moment of the clip seen through a lens, and where in the title it fits best. */
 struct moment {
     int16_t m[MOMENT_FRAMES][FP_CELLS];
+    const struct lens *l;
     int frames, place;
+    int which;    /* moment, or view */
+    int first;    /* best product of the first picture alone, */
+    int64_t best; /* of all; -1 = none worth looking at */
 };
 
-/* Where in the title (every n-th picture is looked at) the moment fits best; returns how well. */
-static double best_place(const struct fp_title *t, const struct lens *l, struct moment *m,
-                         int every)
+typedef int dot_fn(const int16_t *a, const int16_t *b);
+
+/* One pass through the title (every n-th picture) for all moments, so that it is fetched from memory once. */
+INLINE void seek_by(const struct fp_title *t, struct moment *m, int n, int every, dot_fn *by)
 {
-    int64_t best = -1;
-    int first = INT_MIN;
+    for (int o = 0; o < t->n; o += every)
+        for (struct moment *q = m; q < m + n; q++) {
+            const int16_t *at = t->vec + (size_t)o * FP_CELLS;
+            if (o + q->frames > t->n)
+                continue;
+            int d = by(q->m[0], at);
+            if (q->best < 0 && d > q->first) { // the best of nothing good
+                q->first = d;
+                q->place = o;
+            }
+            if (d < UNIT * UNIT / 5) // most places need no second picture
+                continue;
+            int64_t s = d;
+            for (int k = 1; k < q->frames; k++)
+                s += by(q->m[k], at + (size_t)k * FP_CELLS);
+            if (s > q->best) {
+                q->best = s;
+                q->place = o;
+            }
+        }
+}
+
+#ifdef __SSE2__
+__attribute__((target("avx2"))) static void seek_wide(const struct fp_title *t, struct moment *m,
+                                                      int n, int every)
+{
+    seek_by(t, m, n, every, dot_wide);
+}
+#endif
+
+static void seek(const struct fp_title *t, struct moment *m, int n, int every)
+{
+#ifdef __SSE2__
+    if (__builtin_cpu_supports("avx2"))
+        return seek_wide(t, m, n, every);
+#endif
+    seek_by(t, m, n, every, dot);
+}
+
+/* How well a moment fits at its place. */
+static double fit_of(const struct fp_title *t, const struct moment *m)
+{
     double r = 0;
-    m->place = 0;
-    for (int o = 0; o + m->frames <= t->n; o += every) {
-        int d = dot(m->m[0], t->vec + (size_t)o * FP_CELLS);
-        if (best < 0 && d > first) { // the best of nothing good
-            first = d;
-            m->place = o;
-        }
-        if (d < UNIT * UNIT / 5) // most places need no second picture
-            continue;
-        int64_t s = d;
-        for (int k = 1; k < m->frames; k++)
-            s += dot(m->m[k], t->vec + (size_t)(o + k) * FP_CELLS);
-        if (s > best) {
-            best = s;
-            m->place = o;
-        }
-    }
     for (int k = 0; k < m->frames; k++)
-        r += exact(l, m->m[k], t->vec + (size_t)(m->place + k) * FP_CELLS) / m->frames;
+        r += exact(m->l, m->m[k], t->vec + (size_t)(m->place + k) * FP_CELLS) / m->frames;
     return r;
 }
 
@@ -329,7 +380,7 @@ static bool moment_of(const struct match *x, const struct lens *l, int k, int fr
                       struct moment *m)
 {
     double at = (k + 0.5) / MOMENTS * fmax(0, x->length - x->gap * (x->frames - 1));
-    m->frames = frames;
+    *m = (struct moment){.l = l, .frames = frames, .which = k, .first = INT_MIN, .best = -1};
     for (int i = 0; i < frames; i++)
         if (!project(x->c->cells + (size_t)nearest(x->c, at + i * x->gap) * FP_CLIP_CELLS, l,
                      m->m[i]))
@@ -337,24 +388,63 @@ static bool moment_of(const struct match *x, const struct lens *l, int k, int fr
     return true;
 }
 
-/* Looks every step-th moment up in the whole title. */
-static double scan(struct match *x, const struct fp_view *v, int step, int frames)
+/* Looks all moments up in the whole title. */
+static double scan(struct match *x, const struct fp_view *v)
 {
     struct lens l;
+    struct moment m[MOMENTS];
     double sum = 0;
     int n = 0;
     if (!lens_init(&l, x->c, v))
         return -1;
-    for (int k = step / 2; k < MOMENTS; k += step) {
-        struct moment m;
+    for (int k = 0; k < MOMENTS; k++) {
         x->place[k] = -1;
-        if (!moment_of(x, &l, k, frames, &m))
-            continue;
-        sum += best_place(x->t, &l, &m, step > 1 && x->t->n > MANY ? 2 : 1);
-        x->place[k] = m.place;
-        n++;
+        n += moment_of(x, &l, k, x->frames, &m[n]);
+    }
+    seek(x->t, m, n, 1);
+    for (int i = 0; i < n; i++) {
+        x->place[m[i].which] = m[i].place;
+        sum += fit_of(x->t, &m[i]);
     }
     return n ? sum / n : -1;
+}
+
+static void rank(struct fp_view *list, double *score, int *n, int max, const struct fp_view *v,
+                 double s)
+{
+    if (*n == max && score[max - 1] >= s)
+        return;
+    int i = *n < max ? (*n)++ : max - 1;
+    for (; i > 0 && score[i - 1] < s; i--) {
+        list[i] = list[i - 1];
+        score[i] = score[i - 1];
+    }
+    list[i] = *v;
+    score[i] = s;
+}
+
+/* A first look through every view: few moments, two pictures each. Returns how many views were kept in first, likeliest first. */
+static int look(struct match *x, const struct fp_view *views, int n, struct fp_view first[FP_BEST])
+{
+    struct lens *l = malloc((size_t)n * sizeof *l);
+    struct moment *m = malloc((size_t)(n * LOOKS) * sizeof *m);
+    double sum[VIEWS] = {0}, rough[FP_BEST];
+    int count[VIEWS] = {0}, all = 0, kept = 0, step = MOMENTS / LOOKS;
+    must(l && m);
+    for (int v = 0; v < n; v++)
+        for (int k = step / 2; lens_init(&l[v], x->c, &views[v]) && k < MOMENTS; k += step)
+            if (moment_of(x, &l[v], k, x->frames < LOOK_FRAMES ? x->frames : LOOK_FRAMES, &m[all]))
+                m[all++].which = v;
+    seek(x->t, m, all, x->t->n > MANY ? 2 : 1);
+    for (int i = 0; i < all; i++) {
+        sum[m[i].which] += fit_of(x->t, &m[i]);
+        count[m[i].which]++;
+    }
+    for (int v = 0; v < n; v++)
+        rank(first, rough, &kept, FP_BEST, &views[v], count[v] ? sum[v] / count[v] : -1);
+    free(l);
+    free(m);
+    return kept;
 }
 
 /* The same at the places that the scan found, for a view nearby. */
@@ -399,44 +489,25 @@ static void climb(const struct match *x, struct fp_view *v)
         }
 }
 
-static void rank(struct fp_view *list, double *score, int *n, int max, const struct fp_view *v,
-                 double s)
-{
-    if (*n == max && score[max - 1] >= s)
-        return;
-    int i = *n < max ? (*n)++ : max - 1;
-    for (; i > 0 && score[i - 1] < s; i--) {
-        list[i] = list[i - 1];
-        score[i] = score[i - 1];
-    }
-    list[i] = *v;
-    score[i] = s;
-}
-
 double fp_match(const struct fp_title *t, const struct fp_clip *c, struct fp_view best[FP_BEST])
 {
     struct fp_view views[VIEWS], first[FP_BEST];
-    double score[FP_BEST], rough[FP_BEST];
-    int n = views_of(c, views), kept = 0, done = 0;
+    double score[FP_BEST];
+    int done = 0, n = views_of(c, views);
     struct match x = {t,  c, (double)t->step / FP_RATE, c->n ? c->t[c->n - 1] : 0, MOMENT_FRAMES,
                       {0}};
     for (int i = 0; i < FP_BEST; i++)
         best[i] = views[0];
-    if (!t->n || !c->n)
-        return -1;
     while (x.frames > 1 && (x.length < x.gap * (x.frames - 1) || t->n < x.frames))
         x.frames--;
-    for (int v = 0; v < n; v++)
-        rank(first, rough, &kept, FP_BEST, &views[v],
-             scan(&x, &views[v], MOMENTS / LOOKS, x.frames < LOOK_FRAMES ? x.frames : LOOK_FRAMES));
-    for (int k = 0; k < kept; k++) {
+    score[0] = -1;
+    for (int k = 0, kept = t->n && c->n ? look(&x, views, n, first) : 0; k < kept; k++) {
         struct fp_view v = first[k];
-        double s = scan(&x, &v, 1, x.frames);
-        double before = s - 1;
+        double s = scan(&x, &v), before = s - 1;
         for (int round = 0; round < 2 && s > WORTH && s > before + GAIN; round++) {
             before = s;
             climb(&x, &v);
-            s = scan(&x, &v, 1, x.frames);
+            s = scan(&x, &v);
         }
         rank(best, score, &done, FP_BEST, &v, s);
     }
