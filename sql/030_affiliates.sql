@@ -233,6 +233,7 @@ end $$;
 grant select, insert, update, delete on user_devices to ppv_app;
 grant select on affiliate_attributions, commission_refusals, commission_reviews to ppv_app;
 grant delete on affiliate_attributions, user_instruments to ppv_app;
+grant select (last_at) on user_instruments to ppv_app; -- what is too old is deleted; who pays with what stays unread
 revoke all on user_devices, user_instruments, affiliate_attributions from ppv_ro;
 grant execute on function ppv_attribute(bigint, jsonb), ppv_attribution(bigint, uuid, jsonb, integer), ppv_affiliate_why(text),
     ppv_affiliate_tie(bigint, bigint, bigint), ppv_commission_decide(bigint, bigint, text, text) to ppv_app;

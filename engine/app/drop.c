@@ -8,10 +8,13 @@
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/conf.h"
 #include "base/log.h"
@@ -88,6 +91,39 @@ static int give_tree(const char *path, struct err *e)
         chown(path, d.uid, d.gid) < 0)
         return err_errno(e, path);
     log_event(LOG_INFO, "drop.given", "ss", "path", path, "user", d.uid ? d.name : "root");
+    return 0;
+}
+
+/* Asks the kernel, as the user: groups, ACLs and whatever else decides. */
+static bool user_reaches(const char *dir)
+{
+    int status = 1;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(initgroups(d.name, d.gid) < 0 || setgid(d.gid) < 0 || setuid(d.uid) < 0 ||
+              chdir(dir) < 0);
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+int drop_home(struct err *e)
+{
+    char above[PATH_MAX], home[PATH_MAX];
+    const char *var = conf_str("var_dir"), *slash = strrchr(var, '/');
+    struct stat st;
+    if (geteuid() != 0 || lstat(var, &st) == 0)
+        return 0;
+    if (find_user(e) < 0)
+        return -1;
+    snprintf(home, sizeof home, "%.*s", slash ? (int)(slash - var) + 1 : 1, slash ? var : ".");
+    if (!d.name[0] || realpath(home, above) == NULL || user_reaches(above))
+        return 0;
+    snprintf(home, sizeof home, "/var/lib/ppv%.400s", above);
+    for (char *s = home + strlen("/var/lib/ppv/"); *s; s++)
+        if (*s == '/')
+            *s = '-';
+    if (make_path(home, e) < 0 || chmod(home, 0755) < 0 || symlink(home, var) < 0)
+        return err_errno(e, home);
+    log_event(LOG_INFO, "drop.home", "sss", "path", var, "is", home, "user", d.name);
     return 0;
 }
 

@@ -4,6 +4,9 @@
 #ifndef APP_DROP_H
 #define APP_DROP_H
 #include "base/err.h"
+/* Before var_dir is made: when the user could not pass the directories above it (a clone in /root), var_dir
+ * becomes a link to a directory of its own under /var/lib/ppv. Does nothing when var_dir exists. */
+int drop_home(struct err *e);
 /* Master, before fork: finds the user (run_user, else pg_user, ppv, postgres; "root" = stay),
  * makes the directories that workers write to and gives them to it. Blocking: when a tree has
  * another owner it is walked once. */

@@ -79,7 +79,7 @@ static int lock_var(struct err *e)
 int master_prepare(struct err *e)
 {
     char path[560];
-    if (make_dir(conf_str("var_dir"), 0755, e) < 0)
+    if (drop_home(e) < 0 || make_dir(conf_str("var_dir"), 0755, e) < 0)
         return -1;
     snprintf(path, sizeof path, "%.512s/run", conf_str("var_dir"));
     if (make_dir(path, 0755, e) < 0)

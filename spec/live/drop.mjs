@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Started by root, only the master stays root; the site works all the same, also after kill -9 of every worker.
 //   node spec/live/drop.mjs          needs root, else there is nothing to check
-import { readFileSync, statSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Server, call, check, main, note, until } from "./lib.mjs";
 
@@ -49,4 +50,23 @@ await main(async () => {
   delete s.sets.run_user;
   await s.start();
   check("and back", (await s.status()).workers.every(w => dropped(w.pid)) && statSync(join(s.var, "upload")).uid !== 0);
+
+  // A clone in /root: the user may not pass what lies above. All paths relative, as from `make run`.
+  const t = new Server({ job_workers: 1 }), link = join(t.dir, "v");
+  chmodSync(t.dir, 0o700);
+  t.args = (...rest) => Server.prototype.args.apply(t, rest).map(a => a.replace(t.dir + "/", ""));
+  await t.start();
+  const home = readlinkSync(link);
+  try {
+    check("what the user writes lies where it can", home === "/var/lib/ppv/" + t.dir.slice(1).replaceAll("/", "-") && (await t.status()).workers.every(w => dropped(w.pid)), home);
+    const maker = await t.user("maker"), clip = join(t.dir, "c.mp4");
+    execFileSync("ffmpeg", ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=12:d=3", "-pix_fmt", "yuv420p", clip]);
+    check("a film is prepared there", (await maker.get(`/api/videos/${await t.film(maker, clip)}/status`)).json.status === "ready");
+    await t.stop();
+    await t.start();
+    check("a second start finds it", readlinkSync(link) === home && (await maker.get("/api/me")).status === 200);
+  } finally {
+    await t.stop();
+    rmSync(home, { recursive: true, force: true });
+  }
 });

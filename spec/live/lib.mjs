@@ -252,6 +252,9 @@ export class Server {
   async remove() {
     await this.stop();
     servers.delete(this);
+    // A statement that PostgreSQL refuses as wrong (class 42: rights, names, syntax) is our mistake wherever it runs, also where nobody waits for it.
+    const wrong = this.log().split("\n").find(l => l.includes("SQLSTATE 42"));
+    if (wrong) check("no statement of the site is wrong", false, wrong);
     if (process.env.KEEP) note("kept " + this.dir); else rmSync(this.dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 
