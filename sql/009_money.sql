@@ -187,7 +187,7 @@ end $$;
 
 -- Sum of tax lines; refuses what is not a list of known-looking codes with whole amounts that leave something of the price.
 create function ppv_tax_total(p_tax jsonb, p_price bigint) returns bigint
-    language plpgsql stable as $$
+    language plpgsql stable security definer set search_path = public, pg_temp as $$
 declare
     l jsonb;
     v_total numeric := 0;
@@ -353,7 +353,7 @@ declare
     v_commission bigint;
     v_ent bigint;
     v_txn bigint;
-    v_tax bigint;
+    v_tax bigint := 0;
     v_wallet bigint;
     v_balance bigint;
 begin
@@ -370,7 +370,9 @@ begin
     if p_fee_bp is null or p_fee_bp not between 0 and 10000 then
         raise exception 'fee_bp % out of range', p_fee_bp using errcode = '22023';
     end if;
-    v_tax := ppv_tax_total(p_tax, v.price);
+    if p_tax <> '[]' then
+        v_tax := ppv_tax_total(p_tax, v.price);
+    end if;
     v_gross := div((v.price - v_tax)::numeric * (10000 - p_fee_bp), 10000)::bigint;
     v_payees := ppv_payees(v, p_buyer, p_payees, v_gross);
     v_commission := ppv_payees_total(v_payees);
