@@ -101,13 +101,13 @@ for kind in $(awk '$1 != "c" && $1 != "lua" { print $1 } $1 == "chain" { print "
 done
 # A database before the first start of a site, made once; each server of a test takes a copy (spec/live/lib.mjs). drop.mjs does not.
 if [ "$(grep -cE '^(live|browser|chain) ' "$RESULTS/tasks")" -gt 1 ]; then
-  "$PPV" --root "$PWD" --set var_dir="$RESULTS/new" migrate >"$RESULTS/new.log" 2>&1 && export TEMPLATE=$RESULTS/new || cat "$RESULTS/new.log"
+  "$PPV" --root "$PWD" --set var_dir="$RESULTS/new" migrate >"$RESULTS/new.log" 2>&1 && cp -r sql "$RESULTS/new" && export TEMPLATE=$RESULTS/new || cat "$RESULTS/new.log"
 fi
 # The longest first, so that no lane waits for one at the end; sources.mjs looks at what ingest.mjs has made by then; what
 # measures time has the machine for itself.
 export MADE=$RESULTS/made
 mkdir "$MADE"
-long='/(ingest|media|crashpoints|sidedoor|trace|journey_site|gateways|x402|crash|smtp|cli|stop_site|early_site)\.mjs' late='/sources\.mjs' alone='/reload\.mjs'
+long='/(ingest|media|crashpoints|sidedoor|trace|journey_site|gateways|storage|x402|crash|smtp|cli|stop_site|early_site)\.mjs' late='/sources\.mjs' alone='/reload\.mjs'
 { grep -E "$long" "$RESULTS/tasks"; grep -vE "$long|$late|$alone" "$RESULTS/tasks"; grep -E "$late" "$RESULTS/tasks"; } | xargs -r -P "$LANES" -L1 "$self" --task
 grep -E "$alone" "$RESULTS/tasks" | xargs -r -L1 "$self" --task
 awk '{ p += $1; f += $3 } END { print p + 0 " passed, " f + 0 " failed"; exit f > 0 || p == 0 }' "$RESULTS/results"

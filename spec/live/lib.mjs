@@ -2,7 +2,7 @@
 // What the live tests share: a server of their own in a scratch directory, clients with cookies, waiting by condition,
 // the database through psql, and the counting of results. Plain node; real peers come from package.json.
 import { execFile, spawn, execFileSync } from "node:child_process";
-import { accessSync, chmodSync, constants, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { accessSync, chmodSync, constants, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -181,7 +181,8 @@ export class Server {
     this.root = join(this.dir, "root");
     this.var = join(this.dir, "v");
     this.bin = join(this.dir, "ppv");
-    if (made && !("database_url" in sets)) {
+    const sql = dir => readdirSync(dir).map(f => readFileSync(join(dir, f), "utf8")).join("");
+    if (made && !("database_url" in sets) && sql(join(made, "sql")) === sql(join(process.env.CODE ?? ROOT, "sql"))) {
       mkdirSync(this.var);
       execFileSync("cp", ["-a", join(made, "pg"), this.var]);
     }

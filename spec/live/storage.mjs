@@ -33,7 +33,7 @@ class Way {
   }
 }
 
-const exec = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 120000 }, (e, out, err) => resolve({ code: e ? e.code ?? 1 : 0, out, err })));
+const exec = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 900000 }, (e, out, err) => resolve({ code: e ? e.code ?? 1 : 0, out, err })));
 const decode = (s, who, playlist) => exec("ffmpeg", ["-nostdin", "-v", "error", "-xerror", "-headers", `Cookie: ${who.cookie()}\r\nX-Forwarded-For: ${fresh_ip()}\r\n`,
   "-allowed_extensions", "ALL", "-i", s.url + playlist, "-f", "null", "-"]);
 
@@ -95,7 +95,7 @@ await main(async () => {
   r = await admin.post("/admin/storage_migrations", { include_uploads: true, include_media: true });
   check("originals never leave", r.status === 422 && /not encrypted/.test(r.json.error), r.text);
   const migration = async id => (await admin.get("/admin/storage_migrations")).json.jobs.find(j => j.id === id);
-  const over = id => until("the migration is over", async () => { const j = await migration(id); return !["pending", "running"].includes(j.status) && j; }, 60);
+  const over = id => until("the migration is over", async () => { const j = await migration(id); return !["pending", "running"].includes(j.status) && j; });
   await admin.post("/admin/storage_settings", { ...good, secret_key: "wrong" });
   r = await admin.post("/admin/storage_migrations", { include_media: true });
   let m = await over(r.json.job_id);
@@ -107,7 +107,7 @@ await main(async () => {
   r = await admin.post("/admin/storage_migrations", { include_media: true });
   check("a migration starts", r.status === 200 && r.json.job_id, r.text);
   check("one at a time", (await admin.post("/admin/storage_migrations", { include_media: true })).status === 409);
-  m = await until("the storage is down in the middle", async () => { const j = await migration(r.json.job_id); return j.retry_attempts > 0 && j; }, 60);
+  m = await until("the storage is down in the middle", async () => { const j = await migration(r.json.job_id); return j.retry_attempts > 0 && j; });
   check("it says so and waits", m.status === "running" && /did not answer/.test(m.last_error) && m.copied_files > 0 && m.copied_files < m.total_files, JSON.stringify(m));
   way.left = Infinity;
   m = await over(r.json.job_id);
@@ -157,7 +157,7 @@ await main(async () => {
 
   // ---- a new film, and only one copy ----
   const fresh = await s.film(maker, clip);
-  await until("the new film is copied by itself", async () => (await s.sql(`select 1 from video_copies where video_id = '${fresh}' and copied_at is not null and not wanted`)).length, 60);
+  await until("the new film is copied by itself", async () => (await s.sql(`select 1 from video_copies where video_id = '${fresh}' and copied_at is not null and not wanted`)).length);
   check("all of it is there", keys(ceph, `videos/${fresh}/`).length === sums(fresh).length);
   r = await s.ppv("media", "verify");
   check("both verify", r.code === 0 && /2 films.* 0 films are damaged/.test(r.out), r.out);
@@ -169,8 +169,8 @@ await main(async () => {
   await s.sql(`update videos set deleted_at = now() - interval '31 days' where id = '${fresh}'`);
   await s.stop(); // the first round of everything that is done now and then is at the start
   await s.start();
-  await until("the segments of the old film are gone here but for its fingerprints", () => local().length <= 2, 60);
-  await until("the deleted film's objects are gone", () => keys(ceph, `videos/${fresh}/`).length === 0, 60);
+  await until("the segments of the old film are gone here but for its fingerprints", () => local().length <= 2);
+  await until("the deleted film's objects are gone", () => keys(ceph, `videos/${fresh}/`).length === 0);
   check("and nothing else", keys(ceph).length === want.length);
   r = await decode(s, maker, (await session(maker, old)).playlist);
   check("the film plays from the only copy", r.code === 0 && r.err === "", r.err.slice(0, 500));

@@ -61,7 +61,7 @@ export class Ceph {
     const mon = await free_port(), id = randomUUID(), file = join(this.dir, "ceph.conf");
     writeFileSync(file, conf(this.dir, this.port, mon, id));
     this.env = { ...process.env, CEPH_ARGS: "-c " + file };
-    const run = (name, ...args) => execFileSync(name, args, { cwd: this.dir, env: this.env, stdio: "pipe", timeout: 60000 }).toString();
+    const run = (name, ...args) => execFileSync(name, args, { cwd: this.dir, env: this.env, stdio: "pipe", timeout: 900000 }).toString();
     process.on("exit", () => this.stop());
     run("ceph-authtool", "--create-keyring", "keyring", "--gen-key", "-n", "client.admin");
     run("monmaptool", "--create", "--fsid", id, "--addv", "a", `[v2:127.0.0.1:${mon}]`, "monmap");
@@ -81,7 +81,7 @@ export class Ceph {
   /** The gateway answers again. */
   async up() {
     this.rgw = this.daemon("radosgw", "-f", "-n", "client.admin", "--auth-client-required=none", "--auth-supported=none", "--ms-mon-client-mode=crc");
-    await until("the S3 gateway answers", async () => (await fetch(this.url)).status > 0, 60);
+    await until("the S3 gateway answers", async () => (await fetch(this.url)).status > 0);
   }
   /** Nobody answers any more; what is stored stays. */
   async down() {
