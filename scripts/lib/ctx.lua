@@ -32,7 +32,7 @@ end
 -- The engine's table of the request becomes the context: one table less, and twelve copies.
 function M.new(req, route)
   local ctx = setmetatable(req, Ctx)
-  ctx.req, ctx.route, ctx.set_cookies = req, route, {}
+  ctx.req, ctx.route = req, route
   ctx.base_url, ctx.now = base or M.base_url(), time.now()
   ctx.https = always_https or (not never_https and req.scheme == "https")
   return ctx
@@ -75,7 +75,8 @@ end
 function Ctx:cookie(name, value, o)
   o = o or {}
   o.secure = self.https
-  local list = self.set_cookies
+  local list = self.set_cookies or {}
+  self.set_cookies = list
   for i = #list, 1, -1 do if list[i]:sub(1, #name + 1) == name .. "=" then table.remove(list, i) end end
   list[#list + 1] = cookie.build(name, value, o)
 end

@@ -160,9 +160,9 @@ function M.failure(ctx, route, err)
 end
 
 local function finish(ctx, answer)
-  local headers = answer.headers or {}
-  for name, value in pairs(ctx.route and ctx.route.headers or {}) do headers[name] = headers[name] or value end
-  if #ctx.set_cookies > 0 then headers["set-cookie"] = ctx.set_cookies end
+  local headers, fixed = answer.headers or {}, ctx.route and ctx.route.headers
+  if fixed then for name, value in pairs(fixed) do headers[name] = headers[name] or value end end
+  if ctx.set_cookies then headers["set-cookie"] = ctx.set_cookies end
   -- the engine adds no-store to all but files
   if type(answer.body) == "table" and not headers["cache-control"] and ctx.path:sub(1, 8) ~= "/public/" then
     headers["cache-control"] = "no-store"
