@@ -6,6 +6,7 @@ import { existsSync, readFileSync, readdirSync, utimesSync, writeFileSync } from
 import net from "node:net";
 import { join } from "node:path";
 import { Ceph, KEYS } from "../support/ceph.mjs";
+import { launch, open_page, shot } from "../browser/lib.mjs";
 import { Server, check, fresh_ip, main, until } from "./lib.mjs";
 
 // Somebody else's signer: curl.
@@ -48,6 +49,34 @@ async function session(who, id) {
     keys.push(...[...text.matchAll(/EXT-X-KEY:[^\n]*URI="([^"]+)"/g)].map(x => x[1]));
   }
   return { playlist, base, files, keys };
+}
+
+/** The administrator's page, and a film played from the bucket under the policy of our own pages. */
+async function in_browser(s, way, admin, maker, film) {
+  const browser = await launch(), noise = [], from_bucket = [];
+  try {
+    let page = await open_page(browser, s, admin, noise, { viewport: { width: 360, height: 740 } });
+    await page.goto(s.url + "/public/admin/storage.html");
+    check("the page shows the settings but not the secret", await page.inputValue("[name=endpoint]") === way.url && await page.inputValue("[name=secret_key]") === "");
+    await page.click("#test");
+    await page.waitForSelector('#settings .alert-success:has-text("written, read back and deleted")');
+    const before = await page.locator("#jobs tbody tr").count();
+    await page.click("#migrate");
+    await page.waitForFunction(n => document.querySelectorAll("#jobs tbody tr").length > n && /Completed/.test(document.querySelector("#jobs tbody tr").textContent), before);
+    await page.click("#jobs tbody tr:first-child button:has-text('Files')");
+    await page.waitForSelector("#items tbody tr:has-text('Was there')");
+    check("films are copied and files listed, on a phone", await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+    await shot(page, "storage-phone");
+    page = await open_page(browser, s, maker, noise);
+    page.on("response", r => { if (r.url().startsWith(way.url)) from_bucket.push(r.status()); });
+    await page.goto(`${s.url}/public/watch.html?video_id=${film}`);
+    if (!await page.locator("video").count()) await page.click("#play");
+    await page.waitForFunction(() => { const v = document.querySelector("video"); if (v && v.paused) { v.muted = true; v.play(); } return v?.currentTime > 1; });
+    check("it plays in a browser, from the bucket", from_bucket.length > 1 && from_bucket.every(x => x === 200), from_bucket.join());
+    check("without a complaint", noise.length === 0, noise.join("; "));
+  } finally {
+    await browser.close();
+  }
 }
 
 await main(async () => {
@@ -145,6 +174,7 @@ await main(async () => {
   r = await decode(s, maker, play.playlist);
   check("it plays", r.code === 0 && r.err === "", r.err.slice(0, 500));
   r = await until("pages may fetch from there", async () => { const p = await admin.get("/public/watch.html"); return p.headers["content-security-policy"].includes(`connect-src 'self' ${way.url};`) && p; });
+  await in_browser(s, way, admin, maker, old);
   await admin.post("/admin/storage_settings", { ...good, deliver: false });
   check("unless the operator does not want it", (await session(maker, old)).files.every(u => !u.includes("://")));
   writeFileSync(join(s.dir, "policy.json"), PUBLIC);

@@ -74,9 +74,9 @@ async function items(id) {
     return h("div", { class: "card" }, t.el);
   });
   filter.addEventListener("change", draw);
-  fill($("#items"), h("div", { class: "d-flex justify-content-between align-items-center mt-4 mb-2 gap-2 flex-wrap" }, h("h3", { class: "h6 mb-0", tabindex: "-1" }, "The newest 200 files"), filter), list);
+  fill($("#items"), h("div", { class: "d-flex justify-content-between align-items-center mt-4 mb-2 gap-2 flex-wrap" }, h("h2", { class: "h5 mb-0", tabindex: "-1" }, "The newest 200 files of the migration"), filter), list);
   await draw();
-  $("#items h3").focus();
+  $("#items h2").focus();
 }
 
 const t = table([
@@ -89,9 +89,9 @@ const t = table([
       h("div", { class: "small" }, `${j.copied_files} copied, ${j.skipped_files} there already, ${j.failed_files} failed, of ${j.total_files}`),
       j.retry_attempts > 0 && h("div", { class: "small" }, `${j.retry_attempts} further tries`)];
   } },
-  { head: "", end: true, cell: (j) => [small("Files", () => items(j.id)), " ",
+  { head: "", end: true, cell: (j) => h("span", { class: "d-inline-flex flex-wrap gap-2 justify-content-end" }, small("Files", () => items(j.id)),
     LIVE.includes(j.status) && confirmButton("Cancel", { question: "Cancel it?", yes: async () => { await post(`/admin/storage_migrations/${j.id}/cancel`); refresh(); } }),
-    RESUMABLE.includes(j.status) && small("Resume", () => start(j.id))] }], "Migrations");
+    RESUMABLE.includes(j.status) && small("Resume", () => start(j.id))) }], "Migrations");
 
 let drawn = "";
 function draw(r) {
