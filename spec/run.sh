@@ -33,12 +33,15 @@ run_lua() {
   echo "$ok passed, $((bad + err)) failed"
 }
 
+# Tests of other parts that need the packages of spec/browser too.
+opens_pages='^(chain|live .*/storage\.mjs)'
+
 # One task: kind and files. What it has to say is printed at once when it has ended.
 run_task() {
   local kind=$1 result spent
   shift
   log=$(mktemp "$RESULTS/log.XXXXXX")
-  for needed in "$kind" $([ "$kind" != chain ] || echo browser); do flock -s "$RESULTS/packages.$needed" true; done
+  for needed in "$kind" $([[ ! "$kind $1" =~ $opens_pages ]] || echo browser); do flock -s "$RESULTS/packages.$needed" true; done
   TIMEFORMAT='%0R s, CPU %0U + %0S s'
   spent=$( { time case $kind in
     c) run_c "$@" ;;
@@ -92,8 +95,8 @@ else
   [ $# -gt 0 ] || set -- media live browser chain lua c
   for part in "$@"; do tasks "$part"; done >"$RESULTS/tasks"
 fi
-# Packages come while the first tests run; a test that needs some waits until nobody holds their lock. (Chain tests open pages, too.)
-for kind in $(awk '$1 != "c" && $1 != "lua" { print $1 } $1 == "chain" { print "browser" }' "$RESULTS/tasks" | sort -u); do
+# Packages come while the first tests run; a test that needs some waits until nobody holds their lock.
+for kind in $(awk '$1 != "c" && $1 != "lua" { print $1 } $0 ~ pages { print "browser" }' pages="${opens_pages/\\/\\\\}" "$RESULTS/tasks" | sort -u); do
   exec 8>"$RESULTS/packages.$kind"
   flock 8
   packages "spec/$kind" &
