@@ -270,7 +270,7 @@ begin
         v_seen := v_seen || (l ->> 'to')::bigint;
         v_sum := v_sum + (l ->> 'amount')::bigint;
         v_tie := ppv_affiliate_tie((l ->> 'to')::bigint, p_buyer, v.owner_id);
-        if v_tie in ('payout_account', 'instrument') then
+        if v_tie in ('payout_account', 'instrument', 'mail') then
             v_refused := v_refused || jsonb_build_array(jsonb_strip_nulls(jsonb_build_object('to', (l ->> 'to')::bigint, 'amount', 0,
                 'would', (l ->> 'amount')::bigint, 'refused', v_tie, 'direct', nullif(l -> 'direct' = 'true', false))));
         else

@@ -225,7 +225,8 @@ begin
     return v_txn;
 end $$;
 
--- The provider's facts about an order: {state, amount, currency, live, ref, payment_ref, fee, instrument (keyed hash), in_time (it was
+-- The provider's facts about an order: {state, amount, currency, live, ref, payment_ref, fee, instrument (keyed hash), alike (the same of
+-- what others may share), in_time (it was
 -- paid before the time ran out, whenever we hear of it), review (why a person must look at it)}. The only way to a paid order. Same
 -- facts again change nothing. Reply: {state, why, order_id, changed}.
 create function ppv_order_settle(p_order bigint, f jsonb, p_source text, p_actor bigint default null) returns jsonb
@@ -276,6 +277,9 @@ begin
     end if;
     if f->>'instrument' <> '' then
         perform ppv_instrument_seen(o.buyer_id, f->>'instrument');
+    end if;
+    if f->>'alike' <> '' then
+        perform ppv_instrument_seen(o.buyer_id, 'alike:' || (f->>'alike'));
     end if;
     return ppv_order_paid(o, f, p_source, p_actor);
 end $$;

@@ -68,8 +68,9 @@ create function ppv_instrument_seen(p_user bigint, p_instrument text) returns vo
         on conflict (user_id, instrument) do update set last_at = now()
 $$;
 
--- What ties an affiliate to the buyer or the creator of a sale: 'payout_account', 'instrument' (known: the commission is refused),
--- 'device' (suspected: it waits for an administrator), null = nothing.
+-- What ties an affiliate to the buyer or the creator of a sale: 'payout_account', 'mail', 'instrument' (known: the commission is refused),
+-- 'device', 'alike' (suspected: it waits for an administrator), null = nothing. mail: a guest whose receipt goes to the affiliate's own
+-- address, or whose goods the affiliate took over. alike: instruments named 'alike:...', which others may share (a masked card).
 create function ppv_affiliate_tie(p_affiliate bigint, p_buyer bigint, p_creator bigint) returns text
     language plpgsql stable security definer set search_path = public, pg_temp as $$
 begin
@@ -80,9 +81,14 @@ begin
                 or (length(btrim(a.bank_account)) > 5 and lower(btrim(b.bank_account)) = lower(btrim(a.bank_account))))
                 where a.id = p_affiliate) then 'payout_account'
         when exists (select from user_instruments a join user_instruments b on b.instrument = a.instrument
-            where a.user_id = p_affiliate and b.user_id = p_buyer) then 'instrument'
+            where a.user_id = p_affiliate and b.user_id = p_buyer and a.instrument not like 'alike:%') then 'instrument'
+        when exists (select from users a join users b on b.id = p_buyer and (b.claimed_by = a.id
+                or lower(b.guest_email::text) in (lower(a.email::text), lower(a.guest_email::text)))
+            where a.id = p_affiliate) then 'mail'
         when exists (select from user_devices a join user_devices b on b.device = a.device
             where a.user_id = p_affiliate and b.user_id in (p_buyer, p_creator)) then 'device'
+        when exists (select from user_instruments a join user_instruments b on b.instrument = a.instrument
+            where a.user_id = p_affiliate and b.user_id = p_buyer) then 'alike'
     end;
 end $$;
 -- The same as a sentence for affiliate and administrator.
@@ -91,6 +97,8 @@ create function ppv_affiliate_why(p_why text) returns text language sql immutabl
         when 'self' then 'You bought this through your own link.'
         when 'payout_account' then 'The affiliate is paid to the same account as the buyer or the creator.'
         when 'instrument' then 'The affiliate and the buyer pay with the same card or account.'
+        when 'mail' then 'The receipt went to the affiliate''s own e-mail address.'
+        when 'alike' then 'The affiliate and the buyer pay with cards that look alike.'
         when 'device' then 'The affiliate and the buyer or creator sign in from the same browser.'
         else p_why end
 $$;

@@ -269,6 +269,11 @@ static int cmd_ledger(void)
     return run_lua("scripts/cli/ledger.lua", true, !file);
 }
 
+static int cmd_affiliate(void)
+{
+    return run_lua("scripts/cli/affiliate.lua", true, true);
+}
+
 static int cmd_trace(void)
 {
     return run_lua("scripts/cli/trace.lua", true, true);
@@ -385,6 +390,7 @@ static const struct command commands[] = {
     {"migrate", "", "bring the database up to date", cmd_migrate},
     {"jobs", "[list|retry ID|cancel ID]", "the background queue", cmd_jobs},
     {"ledger", "verify|export|report|key", "add up, prove and show the books", cmd_ledger},
+    {"affiliate", "dry-run [--rule NAME] ...", "a changed rule over past sales", cmd_affiliate},
     {"secret", "list|rotate|reseal", "the master key of films and sealed settings", cmd_secret},
     {"key", "list|new NAME|import NAME FILE", "keys for payments on a chain", cmd_key},
     {"trace", "clip FILE [EVIDENCE]|verify EVIDENCE", "whose copy a leaked clip is", cmd_trace},

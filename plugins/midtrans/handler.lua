@@ -109,6 +109,8 @@ function M.fetch(ctx, order)
   facts.amount, facts.currency = from_wire(j.gross_amount), str(j.currency) or "IDR"
   if not facts.amount then return midtrans:unreadable(ctx, "amount") end
   facts.ref, facts.payment_ref, facts.state = str(j.order_id), str(j.transaction_id), state_of(ctx, order, j)
+  -- the first and last digits of a card: others may have the same
+  if str(j.masked_card) then facts.alike = j.masked_card .. " " .. (str(j.bank) or "") end
   reversed(facts, j)
   -- cancelled after it was paid (a card before settlement): the buyer has everything back
   if facts.state == "cancelled" and order.payment_ref then facts.state, facts.refunded = "paid", facts.amount end

@@ -96,6 +96,13 @@ local function add_refunds(ctx, facts, invoice)
   return facts
 end
 
+-- The first and last digits of the card that paid, which others may share too; nil for other ways to pay, and when it cannot be read.
+local function card_of(ctx, i)
+  local id = gateway.id(i.credit_card_charge_id)
+  local r = id and send(ctx, "GET", "/credit_card_charges/" .. id)
+  return r and r.status < 300 and str(r.json.masked_card_number) or nil
+end
+
 function M.fetch(ctx, order)
   local i, err = request(ctx, "GET", "/v2/invoices/" .. order.ref)
   if not i then return nil, err end
@@ -105,6 +112,7 @@ function M.fetch(ctx, order)
   if not state or not amount then return xendit:unreadable(ctx, "invoice") end
   local facts = { state = state, amount = amount, currency = i.currency, live = gateway.live(ctx), ref = i.id,
     payment_ref = state == "paid" and (str(i.payment_id) or i.id) or nil, fee = from_wire(i.fees_paid_amount, i.currency) }
+  if state == "paid" and not order.payment_ref then facts.alike = card_of(ctx, i) end
   if state == "paid" and order.payment_ref then return add_refunds(ctx, facts, i.id) end -- known as paid: what happened since
   return facts
 end

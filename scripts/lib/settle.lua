@@ -92,6 +92,11 @@ local function announce(o, r)
   metrics.count("sales_total", 1)
 end
 
+-- What a provider calls a card or an account, as it is kept: only to be compared.
+local function hashed(o, name)
+  return type(name) == "string" and crypto.hmac_sha256("affiliate.instrument", o.method .. ":" .. name, "hex") or nil
+end
+
 -- Gives facts to the ledger. {state, why, changed} | nil, err. Yields.
 function M.apply(o, facts, source, actor)
   local why = malformed(facts)
@@ -103,7 +108,7 @@ function M.apply(o, facts, source, actor)
     ref = facts.ref, payment_ref = facts.payment_ref or facts.ref, fee = facts.fee, ids = facts.ids, why = facts.why,
     in_time = facts.in_time == true or nil, review = type(facts.review) == "string" and facts.review or nil,
     refunded = facts.refunded, dispute = facts.dispute,
-    instrument = type(facts.instrument) == "string" and crypto.hmac_sha256("affiliate.instrument", o.method .. ":" .. facts.instrument, "hex") or nil }
+    instrument = hashed(o, facts.instrument), alike = hashed(o, facts.alike) }
   crash.at "settle.before_commit"
   local row, err = db.one("select ppv_order_facts($1, $2::jsonb, $3, $4)::text as r", o.id, json.encode(f), source, actor)
   if not row then return nil, err end

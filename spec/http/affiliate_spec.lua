@@ -330,6 +330,20 @@ describe("a link", function()
     assert.equal("instrument", refused(other)[1].why)
   end)
 
+  it("of a guest whose receipt goes to the affiliate earns nothing; of a card that looks alike waits", function()
+    local function tie(a, b) return db.one("select ppv_affiliate_tie($1, $2, $3) as why", a.id, b.id, maker.id).why end
+    local aff, guest, other = h.make.user(), h.client(), buyer()
+    local r = guest:post("/api/guest", { email = aff.email:upper() })
+    assert.equal(200, r.status, r.body)
+    guest.id = assert(db.one("select id from users where guest and guest_email = $1::citext order by id desc limit 1", aff.email)).id
+    assert.equal("mail", tie(aff, guest))
+    assert.is_nil(tie(other, guest))
+    for _, c in ipairs { aff, other } do assert(db.one("select ppv_instrument_seen($1, 'alike:481111-1114')::text as x", c.id)) end
+    assert.equal("alike", tie(aff, other))
+    assert.equal(200, buy(other, film(20), aff.username).commission_cents)
+    assert.same({ "alike", "open", 200 }, { refused(aff)[1].why, refused(aff)[1].state, refused(aff)[1].amount })
+  end)
+
   it("of somebody who signs in from the same browser is paid on hold, until an administrator decides", function()
     local function held(c) return c:get("/api/wallet/balance").json.held_cents end
     for _, what in ipairs { "release", "refuse" } do

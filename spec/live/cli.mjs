@@ -99,6 +99,9 @@ async function books(s) {
   r = await offline(all, "--key", key);
   check("nor changed books", r.code === 1 && /was changed after it was sealed \(batch 1\)/.test(r.out), show(r));
   r = await s.ppv("ledger", "report");
+  const dry = await s.ppv("affiliate", "dry-run", "--pct", "30", "--days", "7");
+  check("affiliate dry-run", dry.code === 0 && /^Rule percent over the sales of the last 7 days:\n {2}(no sales|USD {2}\d+ sales, commission )/.test(dry.out), show(dry));
+  check("affiliate dry-run with nonsense", (await s.ppv("affiliate", "dry-run", "--days", "x")).code === 2 && (await s.ppv("affiliate", "dry-run", "--rule", "nothing")).code === 1);
   check("ledger report", r.code === 0 && /user\/all +15\.00 USD/.test(r.out), show(r));
   await s.sql(`begin; set local session_replication_role = replica; update ledger_entries set note = 'x' where note = 'for boss'; commit`);
   r = await s.ppv("ledger", "verify");

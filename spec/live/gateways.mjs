@@ -216,41 +216,74 @@ async function forged(name, g, f) {
   check(`${name}: and leave nothing behind`, await events() === before && (await order(o.uid)).state === "pending");
 }
 
-/** Many buyers' payments and all that is said about them, twice, in any order, among forgeries. */
-async function crowd(fakes) {
-  const names = Object.keys(SERVICES), each = Math.max(4, Math.round(DELIVERIES / 40)), all = [];
-  for (const name of names)
-    for (const film of await films(SERVICES[name], each)) all.push({ name, ...await waiting(name, film) });
-  const queue = [];
-  let before; // a paid order's message
-  for (const [i, o] of all.entries()) {
-    const f = fakes[o.name];
-    o.truth = i % 5 === 4 && before.name === o.name ? "pending" : "paid"; // one in five does not pay: only forgeries speak of it
-    if (o.truth === "paid") before = { name: o.name, m: SERVICES[o.name].pay(f, o.ref) };
-    for (let k = 0; o.truth === "paid" && k < 8; k++) queue.push([o.name, before.m, 200]);
-    const [what, fake] = forgeries(o.name, f, before.m)[i % 8];
-    for (let k = 0; k < 3; k++) queue.push([o.name, fake, 401, what]);
-  }
-  while (queue.length < DELIVERIES) queue.push(queue[Math.floor(Math.random() * queue.length)]);
-  for (let i = queue.length - 1; i > 0; i--) { const j = Math.floor(Math.random() * (i + 1)); [queue[i], queue[j]] = [queue[j], queue[i]]; }
-  const started = performance.now(), wrong = [];
+const shuffle = list => {
+  for (let i = list.length - 1; i > 0; i--) { const j = Math.floor(Math.random() * (i + 1)); [list[i], list[j]] = [list[j], list[i]]; }
+  return list;
+};
+
+/** Delivers messages [name, message, wanted status, what] in any order, some of them many times, until there were n. */
+async function storm(queue, n, told) {
+  const all = queue.slice(), started = performance.now(), wrong = [];
+  while (all.length < n) all.push(queue[Math.floor(Math.random() * queue.length)]);
+  shuffle(all);
   let next = 0, taken = 0, refused = 0;
   await times(16, async () => {
-    while (next < queue.length) {
-      const [name, m, want, what] = queue[next++];
+    while (next < all.length) {
+      const [name, m, want, what] = all[next++];
       const got = await Gateway.post(hook(name), m).catch(e => e.message);
       if (want === 200 ? got !== 200 : ![400, 401].includes(got)) wrong.push(`${name} ${what ?? "good"}: ${got}`);
       if (got === 200) taken++; else refused++;
     }
   });
   const ms = performance.now() - started;
-  note(`${queue.length} deliveries in ${(ms / 1000).toFixed(1)} s (${Math.round(queue.length / ms * 1000)}/s), ${taken} taken, ${refused} refused`);
-  check(`crowd: ${queue.length} deliveries are answered as they deserve`, wrong.length === 0, wrong.slice(0, 8).join("; "));
-  const paid = all.filter(o => o.truth === "paid");
-  await until("all messages are worked", async () => (await hurry(), Number((await s.sql(`select count(*) from orders where uid in (${paid.map(o => `'${o.uid}'`)}) and state <> 'paid'`))[0][0]) === 0), 90 + DELIVERIES / 20);
-  const states = await s.sql(`select uid, state from orders where uid in (${all.map(o => `'${o.uid}'`)})`), now = new Map(states);
-  const bad = all.filter(o => now.get(o.uid) !== o.truth);
-  check(`crowd: ${all.length} orders are what is true`, bad.length === 0, show(bad.slice(0, 3).map(o => [o.name, o.truth, now.get(o.uid)])));
+  note(`${told}: ${all.length} deliveries in ${(ms / 1000).toFixed(1)} s (${Math.round(all.length / ms * 1000)}/s), ${taken} taken, ${refused} refused`);
+  check(`${told}: ${all.length} deliveries are answered as they deserve`, wrong.length === 0, wrong.slice(0, 8).join("; "));
+}
+
+/** Every order reaches what is true, and none stays elsewhere. */
+async function come_true(all, told, n) {
+  const ids = `(${all.map(o => `'${o.uid}'`)})`, off = o => `(uid = '${o.uid}' and state <> '${o.truth}')`;
+  await until(`${told}: all messages are worked`, async () => {
+    await hurry();
+    return (await s.sql(`select count(*) from orders where ${all.map(off).join(" or ")}`))[0][0] === "0";
+  }, 120 + n / 20);
+  const now = new Map(await s.sql(`select uid, state from orders where uid in ${ids}`)), bad = all.filter(o => now.get(o.uid) !== o.truth);
+  check(`${told}: ${all.length} orders are what is true`, bad.length === 0, show(bad.slice(0, 3).map(o => [o.name, o.truth, now.get(o.uid)])));
+}
+
+/** Forgeries that cost no time to send; the large ones have had their turn. */
+const small_forgeries = (name, f, m) => forgeries(name, f, m).filter(([, x]) => x.body.length < 10000);
+
+/** Many buyers' payments and all that is said about them, twice, in any order, late, among forgeries; then what came back of them. */
+async function crowd(fakes) {
+  const each = Math.min(250, Math.max(10, Math.round(DELIVERIES / 80))), all = [], queue = [];
+  for (const name of Object.keys(SERVICES))
+    for (const film of await films(SERVICES[name], each)) all.push({ name, ...await waiting(name, film) });
+  let before; // a paid order's message
+  const forge = (o, i) => { const list = small_forgeries(o.name, fakes[o.name], before.m), [what, m] = list[i % list.length]; queue.push([o.name, m, 401, what]); };
+  for (const [i, o] of all.entries()) {
+    o.truth = i % 5 === 4 && before.name === o.name ? "pending" : "paid"; // one in five does not pay: only forgeries speak of it
+    if (o.truth === "paid") before = { name: o.name, m: SERVICES[o.name].pay(fakes[o.name], o.ref) };
+    for (let k = 0; o.truth === "paid" && k < 3; k++) queue.push([o.name, before.m, 200]);
+    forge(o, i);
+  }
+  await storm(queue, DELIVERIES / 2, "payments");
+  await come_true(all, "payments", DELIVERIES / 2);
+  // The same again, late, and what services tell of refunds at their own desk and of disputes.
+  for (const [i, o] of all.filter(x => x.truth === "paid").entries()) {
+    const f = fakes[o.name], tell = m => { for (let k = 0; k < 3; k++) queue.push([o.name, m, 200]); };
+    const part = o.name === "stripe" || o.name === "paypal" ? 100 : 10000;
+    if (i % 6 === 0) { tell(f.give_back(o.ref, part)); o.truth = "partially_refunded"; }
+    else if (i % 6 === 1) { tell(f.give_back(o.ref, part)); tell(f.give_back(o.ref)); o.truth = "refunded"; }
+    else if (i % 6 === 2 && f.chargeback) { tell(f.chargeback(o.ref)); o.truth = "chargeback_lost"; }
+    else if (i % 6 < 5 && f.dispute) {
+      tell(f.dispute(o.ref));
+      o.truth = "disputed";
+      if (i % 6 > 2) { tell(f.judge(o.ref, i % 6 === 3)); o.truth = i % 6 === 3 ? "paid" : "chargeback_lost"; }
+    }
+  }
+  await storm(queue, DELIVERIES / 2, "reversals");
+  await come_true(all, "reversals", DELIVERIES / 2);
 }
 
 await main(async () => {

@@ -50,7 +50,7 @@ describe("payment plugin midtrans", function()
     local order = started()
     midtrans.call("pay", order.ref, "capture", "challenge", "credit_card")
     midtrans.call("decide", order.ref, "approve")
-    assert.equal("paid", call("fetch", order).state)
+    assert.same({ "paid", "48111111-1114 bni" }, { call("fetch", order).state, call("fetch", order).alike })
     order = started { expires_at = os.time() - 1 }
     assert.equal("expired", call("fetch", order).state, "nothing was ever chosen")
   end)

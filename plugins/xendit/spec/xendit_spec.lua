@@ -46,6 +46,14 @@ describe("payment plugin xendit", function()
     assert.same({ "paid", 7499900 }, { call("fetch", order).state, call("fetch", order).amount })
   end)
 
+  it("tells the first and last digits of a card", function()
+    local order = started()
+    xendit.call("pay", order.ref)
+    assert.is_nil(call("fetch", order).alike)
+    xendit.call("card", order.ref, "400000XXXXXX0002")
+    assert.equal("400000XXXXXX0002", call("fetch", order).alike)
+  end)
+
   it("finds the invoice of an attempt whose answer was lost", function()
     local order = support.order { currency = "IDR", amount = 7500000 }
     xendit.call "reset"

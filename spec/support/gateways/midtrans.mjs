@@ -74,10 +74,14 @@ export class Midtrans extends Gateway {
     const p = this.pages.get(id);
     if (!p) throw new Error("no page for " + id);
     const t = this.payments.get(id) ?? { transaction_id: randomUUID(), order_id: id, gross_amount: rp(p.sum), currency: "IDR", transaction_time: time() };
-    Object.assign(t, { transaction_status: status, fraud_status: fraud, payment_type: type });
+    Object.assign(t, { transaction_status: status, fraud_status: fraud, payment_type: type }, type === "credit_card" && { masked_card: "48111111-1114", bank: "bni" });
     this.payments.set(id, t);
     return this.notify(t);
   }
   decide(id, to) { this.#change(this.payments.get(id), to); return this.deliveries.at(-1); }
+  /** Money given back in the dashboard. -> the message */
+  give_back(id, sum) { this.#refund(this.payments.get(id), { refund_key: "desk-" + hex(4), amount: sum, reason: "desk" }); return this.deliveries.at(-1); }
+  /** The bank took a card payment back. -> the message */
+  chargeback(id) { const t = this.payments.get(id); t.transaction_status = "chargeback"; return this.notify(t); }
   no_refunds() { this.irrevocable = true; }
 }

@@ -166,6 +166,8 @@ export class PayPal extends Gateway {
   /** What becomes of the next captures: COMPLETED, PENDING, DECLINED; REFUSED = the wallet says no before anything is taken. */
   become(state) { this.outcome = state; }
   settle(i, state) { const c = this.#order(i).purchase_units[0].payments.captures[0]; c.status = state; return this.#event(`PAYMENT.CAPTURE.${state}`, "capture", c); }
+  /** Money given back at PayPal's own desk. -> the message */
+  give_back(i, sum) { this.#refund(this.#order(i).purchase_units[0].payments.captures[0], sum ? { amount: usd(sum) } : {}); return this.deliveries.at(-1); }
   dispute(i) {
     const c = this.#order(i).purchase_units[0].payments.captures[0];
     const d = { dispute_id: "PP-D-" + id(5), create_time: iso(), status: "WAITING_FOR_SELLER_RESPONSE", reason: "UNAUTHORISED", dispute_amount: c.amount,

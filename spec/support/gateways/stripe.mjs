@@ -130,6 +130,8 @@ export class Stripe extends Gateway {
     if (good) this.#charged(s, pi); else pi.status = "requires_payment_method";
     return this.notify(this.#event(`checkout.session.async_payment_${good ? "succeeded" : "failed"}`, s));
   }
+  /** Money given back at Stripe's own desk. -> the message */
+  give_back(id, amount) { this.#refund({ payment_intent: this.#find(id).payment_intent, amount }); return this.deliveries.at(-1); }
   expire(id) { this.#expired(this.#find(id)); return this.deliveries.at(-1); }
   dispute(id) {
     const s = this.#find(id), c = this.intents.get(s.payment_intent).latest_charge;

@@ -15,12 +15,13 @@ export class Xendit extends Gateway {
       ["POST", /^\/refunds$/, (m, q) => this.#post(q, b => this.#refund(b))],
       ["GET", /^\/refunds\/?$/, (m, q) => (this.#auth(q), { data: this.#refunds(q.query.get("invoice_id")), has_more: false })],
       ["GET", /^\/refunds\/([\w-]+)$/, (m, q) => (this.#auth(q), this.refunds.get(m[1]) ?? this.#missing())],
+      ["GET", /^\/credit_card_charges\/(\w+)$/, (m, q) => (this.#auth(q), this.charges.get(m[1]) ?? this.#missing())],
       ["POST", /^\/v2\/payouts$/, (m, q) => this.#post(q, b => this.#payout(b))],
       ["GET", /^\/v2\/payouts$/, (m, q) => (this.#auth(q), { data: [...this.payouts.values()].filter(p => p.reference_id === q.query.get("reference_id")), has_more: false })],
       ["GET", /^\/v2\/payouts\/([\w-]+)$/, (m, q) => (this.#auth(q), this.payouts.get(m[1]) ?? this.#missing())],
       ["POST", /^\/v2\/payouts\/([\w-]+)\/cancel$/, (m, q) => (this.#auth(q), this.#cancel(this.payouts.get(m[1]) ?? this.#missing()))],
     ]);
-    Object.assign(this, { key, token, invoices: new Map(), refunds: new Map(), payouts: new Map() });
+    Object.assign(this, { key, token, invoices: new Map(), refunds: new Map(), payouts: new Map(), charges: new Map() });
   }
   #auth(q) { this.demand(q, this.basic(this.key), { error_code: "INVALID_API_KEY", message: "API key is not authorized for this API service" }); }
   #post(q, fn) {
@@ -92,8 +93,21 @@ export class Xendit extends Gateway {
     Object.assign(i, { status: "PAID", paid_amount: sum ?? i.amount, paid_at: iso(), payment_method: "EWALLET", payment_channel: "OVO", payment_id: "ewc_" + randomUUID(), fees_paid_amount: 0 });
     return this.notify(this.#flat(i), { id: hex(12) });
   }
+  /** The invoice was paid with a card. */
+  card(id, masked) {
+    const i = this.#find(id);
+    i.payment_method = "CREDIT_CARD";
+    i.credit_card_charge_id = hex(12);
+    this.charges.set(i.credit_card_charge_id, { id: i.credit_card_charge_id, status: "CAPTURED", masked_card_number: masked });
+  }
   expire(id) { this.#close(this.#find(id)); return this.deliveries.at(-1); }
   settled(id) { const i = this.#find(id); i.status = "SETTLED"; return this.notify(this.#flat(i), { id: hex(12) }); }
+  /** Money given back in the dashboard. -> the message */
+  give_back(id, sum) {
+    const left = this.#find(id).paid_amount - this.#refunds(id).reduce((n, r) => n + r.amount, 0);
+    this.#refund({ invoice_id: id, amount: sum ?? left, reference_id: "desk-" + hex(4) });
+    return this.refunded(id);
+  }
   refunded(id, status = "SUCCEEDED") {
     const r = this.#refunds(id).at(-1);
     r.status = status;
