@@ -65,22 +65,18 @@ begin
     return v_user;
 end $$;
 
--- The one allocator of a relayer's transaction numbers: the least one that is free. p_latest: the account's count in the newest
--- block. What had a number and never got into a block leaves it to the next, so that no gap holds others up.
+-- Gives a payment its number (033_chain_gas.sql), or the one that it has while that is not used up. null: none, or it is over.
 create function ppv_x402_number(p_id bigint, p_relayer text, p_latest bigint) returns bigint
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     x x402_payments;
     v_number bigint;
 begin
-    select * into x from x402_payments where id = p_id;
-    perform pg_advisory_xact_lock(hashtextextended('x402 relayer:' || x.chain_id || p_relayer, 0));
     select * into x from x402_payments where id = p_id for no key update;
     if x.state in ('sent', 'orphaned') and x.relayer = p_relayer and x.relay_nonce >= p_latest then
         v_number := x.relay_nonce; -- sent again, perhaps with a higher fee
     elsif x.state in ('claimed', 'sent', 'orphaned') then
-        select min(n) into v_number from generate_series(p_latest, p_latest + 10000) n where not exists (select from x402_payments o
-            where o.chain_id = x.chain_id and o.relayer = p_relayer and o.relay_nonce = n and o.state in ('sent', 'settled', 'orphaned') and o.id <> x.id);
+        v_number := ppv_relay_number(x.chain_id, p_relayer, p_latest);
     end if;
     update x402_payments set state = case state when 'claimed' then 'sent' else state end, relayer = p_relayer, relay_nonce = v_number, tries = tries + 1
         where id = p_id and v_number is not null;

@@ -13,7 +13,9 @@ M.PAID = evm.topic "Paid(bytes32,address,address,uint256,bytes32)"
 M.SHARE = evm.topic "Share(bytes32,address,uint256,bool)"
 
 local COLUMNS = [[c.chain_id, c.name, c.testnet, c.enabled, c.contract, c.code_hash, c.start_block, c.treasury, c.finality, c.confirmations,
-  c.rpc_sealed as rpc, c.rpc2_sealed as rpc2, c.second_above, c.range, c.poll_s, c.explorer, c.head, c.head2,
+  c.rpc_sealed as rpc, c.rpc2_sealed as rpc2, c.relayer,
+  c.relayer_wei::text as relayer_wei, c.treasury_wei::text as treasury_wei, c.gas_wei::text as gas_wei,
+  c.second_above, c.range, c.poll_s, c.explorer, c.head, c.head2,
   extract(epoch from c.head_at)::bigint as head_at, c.final,
   extract(epoch from c.checked_at)::bigint as checked_at, c.problem, c.problem2, k.block_number as cursor, k.block_hash as cursor_hash]]
 local FROM = " from chains c left join chain_cursors k on k.chain_id = c.chain_id "
@@ -40,7 +42,7 @@ end
 
 --- Tokens that can be paid with in an environment ("live": no testnets; "sandbox": only testnets). Yields.
 function M.tokens(environment)
-  return db.read([[select t.chain, t.chain_id, t.symbol, t.decimals, t.erc20_address as erc20, c.name, c.explorer, c.testnet, c.contract
+  return db.read([[select t.chain, t.chain_id, t.symbol, t.decimals, t.erc20_address as erc20, t.eip3009, c.name, c.explorer, c.testnet, c.contract
     from pay_tokens t join chains c on c.chain_id = t.chain_id where t.is_active and ]] .. M.READY .. [[ and c.testnet = $1
     order by t.chain_id, t.symbol]], environment ~= "live")
 end

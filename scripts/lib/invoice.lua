@@ -96,6 +96,12 @@ function M.of(o, choice, life_s)
   return i
 end
 
+--- An invoice by its id, of an order if one is named; false when there is none. Yields.
+function M.find(id, order_id)
+  local row, err = db.one("select " .. COLUMNS .. " from chain_invoices where id = $1 and order_id = coalesce($2, order_id)", id:lower(), order_id)
+  return row and decoded(row) or row, err
+end
+
 --- The newest invoice of an order, false when there is none. Yields.
 function M.last(order_id)
   local row, err = db.one("select " .. COLUMNS .. " from chain_invoices where order_id = $1 order by created_at desc limit 1", order_id)

@@ -10,11 +10,12 @@ local time = require "ppv.time"
 local chain = require "lib.chain"
 local errors = require "lib.errors"
 local registry = require "lib.registry"
+local relayer = require "lib.relayer"
 local rpc = require "lib.rpc"
 local settings = require "lib.settings"
 local x402 = require "lib.x402"
 
-local M = { RELAYER = "relayer" }
+local M = {}
 local LEASE_S, WAIT_S, STEP_S = 90, 25, 0.25
 local CHUNK, CHUNKS = 2000, 200
 local TRANSFER, USED = evm.topic "Transfer(address,address,uint256)", evm.topic "AuthorizationUsed(address,bytes32)"
@@ -127,45 +128,18 @@ local function signed(x)
     nonce = evm.unhex(x.nonce), signature = evm.unhex(x.signature) }
 end
 
--- {tip, cap} in wei per gas; each try is a quarter dearer, as nodes replace a waiting transaction only then; six times at most.
-local function fees(cfg, tries)
-  local head, err = cfg.node:call("eth_getBlockByNumber", { "latest", false })
-  if head == nil then return nil, err end
-  local base = type(head) == "table" and rpc.decimal(head.baseFeePerGas) or "0"
-  local tip = cfg.node:quantity "eth_maxPriorityFeePerGas" or "1000000"
-  local factor = math.floor(100 * 1.25 ^ math.min(tries, 8))
-  tip = evm.muldiv(tip, factor, 100, "up")
-  return { tip = tip, cap = evm.add(evm.muldiv(base, 2 * factor, 100, "up"), tip) }
-end
-
 -- true when it was handed over or is as if; nil, err when certainly nothing was sent.
 local function relay(cfg, x)
-  local from, err = evm.key_address(M.RELAYER)
-  if not from then return errors.fail("payment.not_configured", "the key `relayer` is missing: " .. tostring(err.message), { status = 503 }) end
-  local data = x402.calldata(signed(x))
-  local gas, count, fee
-  gas, err = cfg.node:quantity("eth_estimateGas", { { from = from, to = x.asset, data = data } })
-  if not gas then return nil, err end
-  count, err = cfg.node:quantity("eth_getTransactionCount", { from, "latest" })
-  if not count then return nil, err end
-  fee, err = fees(cfg, x.tries)
-  if not fee then return nil, err end
-  local row
-  row, err = db.one("select ppv_x402_number($1, $2, $3) as n", x.id, from:lower(), tonumber(count))
-  if not row then return nil, err end
-  if not row.n then return errors.fail("engine.busy", "too many payments are under way", { retry = true }) end
-  local raw, hash = evm.raw_transaction({ chain_id = cfg.chain_id, nonce = row.n, tip = fee.tip, fee_cap = fee.cap, value = 0, to = evm.address(x.asset),
-    gas = evm.muldiv(gas, 13, 10, "up"), data = data }, M.RELAYER)
-  if not raw then return nil, hash end
-  local done
-  done, err = db.exec("update x402_payments set tx_hash = $2 where id = $1 and state in ('sent', 'orphaned')", x.id, hash)
-  if not done then return nil, err end
+  local hash, err = relayer.send { node = cfg.node, chain_id = cfg.chain_id, to = evm.address(x.asset), data = x402.calldata(signed(x)), tries = x.tries,
+    number = function(from, latest)
+      local row, e = db.one("select ppv_x402_number($1, $2, $3) as n", x.id, from, latest)
+      return row and row.n, e
+    end,
+    note = function(tx) return db.exec("update x402_payments set tx_hash = $2 where id = $1 and state in ('sent', 'orphaned')", x.id, tx) end }
+  if not hash then return nil, err end
   x.state, x.tx_hash, x.tries = x.state == "claimed" and "sent" or x.state, hash, x.tries + 1
-  done, err = cfg.node:call("eth_sendRawTransaction", { raw })
-  if not done then log.warn("x402.send", { payment = x.id, tx = hash, code = err and err.code, message = err and tostring(err.message) }) end
-  return true -- whatever the node says: the chain will tell
+  return true
 end
-
 M.relay = relay
 
 local function facilitate(cfg, x, requirement, payload)

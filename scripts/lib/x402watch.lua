@@ -8,6 +8,7 @@ local evm = require "ppv.evm"
 local log = require "ppv.log"
 local metrics = require "ppv.metrics"
 local chain = require "lib.chain"
+local relayer = require "lib.relayer"
 local watch = require "lib.watch"
 local x402pay = require "lib.x402pay"
 
@@ -24,7 +25,7 @@ end
 
 -- Unused, and its block gone: the same authorization once more, with the number it had.
 local function again(cfg, x, head)
-  if evm.cmp(x.valid_before, ("%.0f"):format(head.time)) <= 0 or not evm.key_address(x402pay.RELAYER) then return true end
+  if evm.cmp(x.valid_before, ("%.0f"):format(head.time)) <= 0 or not evm.key_address(relayer.KEY) then return true end
   local r, err = x402pay.take(x)
   if r == nil then return nil, err end
   if not r then return true end -- sent not long ago

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A film is bought in Chromium with a wallet on a local chain: no wallet, another network, rejections, the coin and a token, progress
-// by confirmations, and the split on the chain and in the books.
-import { check, main, Server, show, until } from "../live/lib.mjs";
+// A film is bought in Chromium with a wallet on a local chain: no wallet, another network, rejections, the coin and a token, by a signature
+// alone from an account without the coin, progress by confirmations, and the split on the chain and in the books; over HTTP with a coupon, as a
+// rental and as a gift.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { check, fresh_ip, main, Server, show, until } from "../live/lib.mjs";
 import { launch, open_page, shot } from "../browser/lib.mjs";
-import { chain, deploySplitter, deployToken, ethers } from "./lib.mjs";
+import { chain, deploySplitter, deployToken, ethers, key } from "./lib.mjs";
 
 const CHAIN = 31337, CONFIRMATIONS = 3, PRICE = 1000;
 const phone = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true };
@@ -22,6 +25,10 @@ async function inject(page, c, signer, w) {
           if (!w.knows.includes(Number(params[0].chainId))) return refuse(4902, "Unrecognized chain ID");
           w.chainId = Number(params[0].chainId);
           return { result: null };
+        case "eth_signTypedData_v4": {
+          const { domain, types: { EIP712Domain: _domain, ...types }, message } = JSON.parse(params[1]);
+          return { result: await signer.signTypedData(domain, types, message) };
+        }
         case "eth_sendTransaction": {
           const { to, value, data } = params[0];
           return { result: (await signer.sendTransaction({ to, value, data })).hash };
@@ -49,7 +56,7 @@ await main(async () => {
   const [c, s] = await Promise.all([chain(), new Server().start()]);
   const admin = await s.admin(), maker = await s.user("maker"), viewer = await s.user("viewer");
   const [owner, payer, treasury, home] = [0, 2, 3, 4].map(c.wallet);
-  const must = (r, what) => { if (r.status !== 200) throw new Error(`${what}: ${r.status} ${r.text}`); return r.json; };
+  const must = (r, what) => { if (r.status >= 300) throw new Error(`${what}: ${r.status} ${r.text}`); return r.json; };
   const { signer } = must(await admin.post("/admin/chains/signer"), "signer");
   const { deployment } = await deploySplitter(c, { owner: owner.address, signer });
   const dollar = await deployToken(c, "DollarToken");
@@ -63,7 +70,7 @@ await main(async () => {
   must(await admin.post("/admin/plugins/splitter/settings", { settings: { environment: "live", deadline_s: 7200 } }), "environment");
   const { message } = must(await maker.post("/api/chain/address/challenge", { address: home.address }), "challenge");
   must(await maker.post("/api/chain/address/prove", { signature: await home.signMessage(message) }), "proof");
-  const films = await s.films(maker, PRICE, 2);
+  const films = await s.films(maker, PRICE, 9);
   await until("tokens are offered", async () => (await viewer.get("/api/pay/all_options?video_id=" + films[0])).json.x402.tokens.length === 2);
 
   const browser = await launch(), noise = [];
@@ -103,20 +110,21 @@ await main(async () => {
     check("nothing is wider than the phone", await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
 
     /** Pays, follows the order's page to its end and answers what the creator got on the chain. */
-    async function buy(held) {
+    async function buy(held, on = page, press = go) {
       const before = await held();
-      await go();
-      await page.waitForURL(/order\.html/);
-      await page.waitForSelector("#confirming");
-      check("the order's page counts confirmations", /confirming 1 of 3/.test(await page.textContent("#confirming")), await page.textContent("#confirming"));
-      await shot(page, "confirming-phone");
+      await press();
+      await on.waitForURL(/order\.html/);
+      await on.waitForSelector("#confirming");
+      check("the order's page counts confirmations", /confirming 1 of 3/.test(await on.textContent("#confirming")), await on.textContent("#confirming"));
+      await shot(on, "confirming-phone");
       await c.mine(CONFIRMATIONS);
-      await page.waitForSelector("[data-state=paid]");
+      await on.waitForSelector("[data-state=paid]");
       return String(await held() - before);
     }
     w.reject = null;
     const got = await buy(() => dollar.balanceOf(home.address));
     same("a token purchase: the creator's part of 10.002001 USDC, to the unit", got, "9001800");
+    same("it took one transaction: the permission was a signature", await c.provider.getTransactionCount(payer.address), 1);
     same("the permission was exact", String(await dollar.allowance(payer.address, deployment.address)), "0");
     check("the film is the buyer's", (await viewer.get("/api/pay/all_options?video_id=" + films[0])).json.already_purchased);
 
@@ -125,10 +133,89 @@ await main(async () => {
     same("a purchase with the coin, to the unit", await buy(() => c.provider.getBalance(home.address)), "3599280143971206");
     const clearing = (await s.sql("select -sum(e.amount) from ledger_entries e join ledger_accounts a on a.id = e.account_id where a.kind = 'clearing' and a.name = 'splitter'"))[0][0];
     same("the books: nothing is owed to the creator, clearing is the treasury's part", [await maker.balance(), clearing], [0, "200"]);
+
+    // ---- by a signature alone, from an account without the chain's coin ----
+    const relayer = c.wallet(7), poor = ethers.Wallet.createRandom().connect(c.provider), starved = await s.user("starved");
+    writeFileSync(join(s.dir, "key"), key(7), { mode: 0o600 });
+    check("the relayer's key is taken over", (await s.ppv("key", "import", "relayer", join(s.dir, "key"))).code === 0);
+    await (await dollar.mint(poor.address, 10n ** 9n)).wait();
+    const fees = { environment: "live", deadline_s: 7200, sponsor: true, sponsor_buyer: 2, sponsor_day: 100 };
+    must(await admin.post("/admin/plugins/splitter/settings", { settings: fees }), "fees");
+    await until("fees are paid for buyers", async () => (await viewer.get("/api/pay/all_options?video_id=" + films[2])).json.x402.tokens.some(t => t.fee_free));
+    const second = await open_page(browser, s, starved, noise, phone), w2 = { chainId: CHAIN, knows: [CHAIN], reject: /signTypedData/ };
+    await inject(second, c, poor, w2);
+    await second.goto(at(films[2]));
+    await second.check("text=USDC on Local");
+    await second.click("[data-wallet]");
+    await second.waitForFunction(() => document.querySelector("#state")?.textContent.includes("You rejected the request"));
+    await shot(second, "chainpay-nofee");
+    check("the page says that there is no network fee", (await second.textContent("#chainpay")).includes("no network fee"));
+    same("a rejected signature pays nothing", String(await dollar.balanceOf(poor.address)), "1000000000");
+    w2.reject = /sendTransaction/; // none may be asked for
+    const earlier = await c.provider.getBalance(relayer.address);
+    const share = await buy(() => dollar.balanceOf(home.address), second, async () => { await second.waitForSelector("[data-wallet]:not([disabled])"); await second.click("[data-wallet]"); });
+    same("by signature: the creator's part to the unit", share, "9001800");
+    same("the buyer had no coin and needed none; the relayer paid the fee", [String(await c.provider.getBalance(poor.address)), await c.provider.getTransactionCount(poor.address), await c.provider.getBalance(relayer.address) < earlier],
+      ["0", 0, true]);
+    same("the books again: nothing is owed to the creator", await maker.balance(), 0);
     same("no script failed on these pages", noise, []);
+
+    // ---- the same over HTTP: what is refused, twice the same, stuck, and the bounds ----
+    const start = async (who, film, over = {}) => must(await who.post("/api/pay/x402/start", { video_id: film, chain_id: CHAIN, symbol: "USDC", payer_address: poor.address, ...over }, { ip: fresh_ip() }), "start");
+    const signed = async (o, wallet = poor) => {
+      const { domain, types: { EIP712Domain: _domain, ...types }, message } = o.authorization;
+      return wallet.signTypedData(domain, types, message);
+    };
+    const authorize = (who, o, signature) => who.post("/api/pay/x402/authorize", { invoice_uid: o.invoice_uid, id: o.invoice.id, signature }, { ip: fresh_ip() });
+    const order = async (who, o) => (await who.get("/api/pay/order?id=" + o.invoice_uid)).json.order;
+    const o = await start(starved, films[3]);
+    same("another key's signature is none", (await authorize(starved, o, await signed(o, payer))).json.code, "chain.signature");
+    same("nor is somebody else's order", (await authorize(viewer, o, await signed(o))).json.code, "order.not_found");
+    await c.automine(false);
+    const sent = must(await authorize(starved, o, await signed(o)), "authorize"), twice = must(await authorize(starved, o, await signed(o)), "again");
+    same("shown twice it is sent once", twice.tx_hash, sent.tx_hash);
+    await s.sql("update chain_relays set busy_until = now()");
+    const dearer = await until("a transaction that is stuck goes out again", async () => (await s.sql("select tx_hash from chain_relays where tries = 2"))[0]?.[0]);
+    await c.mine();
+    await c.automine(true);
+    same("the dearer one took its place", [(await c.receipt(sent.tx_hash)), (await c.receipt(dearer)).status], [null, "0x1"]);
+    await c.mine(CONFIRMATIONS);
+    await until("it is paid", async () => (await order(starved, o)).state === "paid");
+    const third = await start(starved, films[4]);
+    same("a buyer's bound holds", (await authorize(starved, third, await signed(third))).json.code, "chain.sponsor");
+    await c.rpc("anvil_setBalance", relayer.address, "0x1000");
+    const other = await s.user("other"), fourth = await start(other, films[4]);
+    same("without coin the relayer sends nothing, and says so", (await authorize(other, fourth, await signed(fourth))).json.code, "relayer.funds");
+    await s.sql("update chains set relayer_wei = 1, gas_wei = 1000");
+    const low = (await admin.get("/admin/chains")).json.chains.find(x => x.chain_id === CHAIN);
+    same("the administrator is warned", [low.relayer, low.relayer_left, low.relayer_low], [relayer.address, 0, true]);
+
+    // ---- a coupon, a rental, a gift ----
+    const till = new ethers.Contract(deployment.address, ["function payToken((bytes32 id, address token, uint256 amount, address payer, (address to, uint256 amount)[] payees, uint64 deadline) invoice, bytes sig)"], payer);
+    await (await dollar.connect(payer).approve(deployment.address, ethers.MaxUint256)).wait();
+    must(await maker.post("/api/creator/coupons", { code: "HALF", percent_bp: 5000 }), "coupon");
+    must(await maker.post("/api/offers/rental", { video_id: films[6], price_cents: 200, window_hours: 48, play_hours: 24 }), "rental");
+    const bought = async (who, film, over, amount, part) => {
+      const x = await start(who, film, { payer_address: payer.address, ...over }), before = await dollar.balanceOf(home.address);
+      same(`${JSON.stringify(over)}: the amount in whole units`, x.amount_wei, amount);
+      await (await till.payToken(x.invoice, x.signature)).wait();
+      await c.mine(CONFIRMATIONS);
+      await until("it is paid", async () => (await order(who, x)).state === "paid");
+      same(`${JSON.stringify(over)}: the creator's part on the chain`, String(await dollar.balanceOf(home.address) - before), part);
+      return x;
+    };
+    const happy = await s.user("happy"), access = async (who, film) => (await who.get("/api/videos/" + film)).json.video.access;
+    await bought(happy, films[5], { coupon: "HALF" }, "5001001", "4500900");
+    same("with a coupon: half the price, the film for good", await access(happy, films[5]), "purchase");
+    await bought(happy, films[6], { offer: "rental" }, "2000401", "1800360");
+    same("as a rental", await access(happy, films[6]), "rental");
+    await bought(happy, films[7], { gift: true }, "10002001", "9001800");
+    const gift = (await happy.get("/api/gifts")).json;
+    same("as a gift: nothing for the giver, a code to give away", [await access(happy, films[7]) ?? "none", gift.items.length], ["none", 1]);
+    same("the books owe the creator nothing for them", await maker.balance(), 0);
   } finally {
     await browser.close();
   }
-  await s.check_books("two purchases");
+  await s.check_books("all purchases");
   await c.stop();
 });

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The product and a real chain: a film is bought with a token and with the chain's coin, the contract splits, the books say the same to the unit;
-// blocks vanish 1 to 200 deep and payments are dropped, included again and replaced; the node is gone for an hour; transactions that get stuck,
+// blocks vanish 1 to 200 deep (DEPTHS=all: each of them) and payments are dropped, included again and replaced; the node is gone for an hour; transactions that get stuck,
 // pay the wrong sum, come late, or twice.   node spec/chain/watch.mjs
 import net from "node:net";
 import { check, fresh_ip, main, note, Server, show, until } from "../live/lib.mjs";
 import { chain, deploySplitter, deployToken, ethers, refused } from "./lib.mjs";
 
 const CHAIN = 31337, CONFIRMATIONS = 12, PRICE = 1000;
+// DEPTHS=all: every depth from 1 to 200 (an hour).
+const depths = process.env.DEPTHS === "all" ? Array.from({ length: 200 }, (_, i) => i + 1) : [1, 2, 11, 12, 64, 200];
 const same = (name, got, want) => check(name, show(got) === show(want), `${show(got)}, not ${show(want)}`);
 
 /** A way to the node that can be cut, so that the product alone loses it. */
@@ -25,7 +27,8 @@ async function cable(port) {
 }
 
 await main(async () => {
-  const [c, s] = await Promise.all([chain(), new Server().start()]);
+  // All states of the chain are kept: of old ones the node would else forget what a deep reorganisation needs.
+  const [c, s] = await Promise.all([chain({ args: ["--prune-history", "100000"] }), new Server().start()]);
   const line = await cable(c.port);
   const admin = await s.admin(), maker = await s.user("maker"), friend = await s.user("friend");
   const [owner, payer, treasury, home, friends, stranger] = [0, 2, 3, 4, 5, 6].map(c.wallet);
@@ -62,7 +65,7 @@ await main(async () => {
   must(await prove(friend, friends), "affiliate");
 
   // ---- buying ----
-  const films = await s.films(maker, PRICE, 60);
+  const films = await s.films(maker, PRICE, 30 + 3 * depths.length);
   await s.sql(`insert into affiliate_programs (video_id, pct, enabled) values ('${films[0]}', 10, true), ('${films[1]}', 10, true)`);
   await (await dollar.mint(payer.address, 10n ** 12n)).wait();
   await (await dollar.connect(payer).approve(deployment.address, ethers.MaxUint256)).wait();
@@ -118,39 +121,43 @@ await main(async () => {
   }
   await s.check_books("token and coin");
 
-  // ---- reorganisations: the deepest first, as the local chain forgets old states ----
+  // ---- reorganisations: of every depth three payments of one block vanish; one is included again, one replaced, one never comes back ----
   const payment = async o => (await s.sql(`select p.state, p.tx_hash from chain_payments p join orders x on x.id = p.order_id where x.uid = '${o.invoice_uid}' order by p.id`));
-  const booked = async o => (await s.sql(`select count(*) from payments p join orders x on x.id = p.order_id where x.uid = '${o.invoice_uid}'`))[0][0];
-  for (const depth of [200, 11, 1]) {
-    await c.mine(depth + 20); // what came before stays
-    const deep = depth > CONFIRMATIONS, all = [await start(), await start(), await start()], [again, replaced, dropped] = all, txs = [];
+  const states = async all => Object.fromEntries((await s.sql(`select x.uid, x.state, string_agg(p.state, ' ' order by p.id),
+    (select count(*) from payments y where y.order_id = x.id), (select string_agg(q.tx_hash, ' ') from chain_payments q where q.order_id = x.id and q.state = 'final')
+    from orders x left join chain_payments p on p.order_id = x.id where x.uid in ('${all.map(o => o.invoice_uid).join("','")}') group by x.id, x.uid`)).map(r => [r[0], r.slice(1)]));
+  const all_are = (all, what, fits) => until(what, async () => { const at = await states(all); return all.every(o => fits(at[o.invoice_uid])); });
+  for (const depth of depths) {
+    await c.mine(depth + 1); // what came before stays
+    const deep = depth >= CONFIRMATIONS, all = [await start(), await start(), await start()], [again, replaced, dropped] = all, txs = [];
     await c.automine(false);
     for (const o of all) txs.push(await pay(o, { gasLimit: 500000 }));
     await c.mine();
     await c.automine(true);
     const raw = await c.rpc("eth_getRawTransactionByHash", txs[0].hash);
     if (depth > 1) await c.mine(depth - 1);
-    for (const o of all) if (deep) await becomes(o, "paid"); else await sees(o);
+    await all_are(all, deep ? "they are paid" : "they are seen", r => deep ? r[0] === "paid" : r[1] === "provisional");
     const earned = await clearing();
     await c.reorg(depth);
-    for (const o of all) await until("the payment is orphaned", async () => (await payment(o)).every(r => r[0] === "orphaned"));
-    const now = await Promise.all(all.map(order)), open = await Promise.all(all.map(plays));
-    check(`${depth} deep: three payments vanished, and access with them`, now.every(x => x.state === (deep ? "disputed" : "pending") && !x.confirming) && !open.includes(true), show(now));
+    await all_are(all, "they are orphaned", r => r[1] === "orphaned");
+    const now = await states(all), open = await Promise.all(all.map(plays));
+    check(`${depth} deep: three payments vanished, and access with them`, all.every(o => now[o.invoice_uid][0] === (deep ? "disputed" : "pending")) && !open.includes(true), show(now));
     await c.rpc("eth_sendRawTransaction", raw);
     await (await pay(replaced, { nonce: txs[1].nonce })).wait();
     await final();
-    for (const [o, how] of [[again, "included again"], [replaced, "replaced"]]) {
-      await becomes(o, "paid");
-      const rows = await payment(o);
-      check(`${depth} deep, ${how}: paid once`, rows.filter(r => r[0] === "final").length === 1 && await plays(o) && await booked(o) === "1"
-        && (rows.find(r => r[0] === "final")[1] === txs[o === again ? 0 : 1].hash) === (o === again), show(rows));
+    await all_are([again, replaced], "two are paid again", r => r[0] === "paid");
+    const end = await states(all), watch = await Promise.all(all.map(plays));
+    for (const [n, how] of [[0, "included again"], [1, "replaced"]]) {
+      const r = end[all[n].invoice_uid];
+      check(`${depth} deep, ${how}: paid once`, r[2] === "1" && watch[n] && (r[3] === txs[n].hash) === (n === 0) && !r[3].includes(" "), show(r));
     }
     if (deep) {
       const row = (await admin.get("/admin/chains")).json.orphaned.find(x => x.order_id === dropped.invoice_uid);
       same(`${depth} deep, dropped: given up, the sale is undone`, must(await admin.post(`/admin/chains/payments/${row.id}/give_up`), "give up").state, "chargeback_lost");
-      same("clearing has what the treasury has", await clearing(), earned - 100);
-    } else check(`${depth} deep, dropped: it waits for its payment`, (await order(dropped)).state === "pending");
+      same(`${depth} deep: clearing has what the treasury has`, await clearing(), earned - 100);
+    } else check(`${depth} deep, dropped: it waits for its payment`, end[dropped.invoice_uid][0] === "pending" && !watch[2]);
   }
+  note(`${depths.length} depths of reorganisations in three kinds, ${depths[0]} to ${depths.at(-1)}`);
   same("after all that the maker is owed nothing here, the chain has paid", [await maker.balance(), (await s.sql("select count(*) from disputes where state = 'open'"))[0][0]], [0, "0"]);
   await s.check_books("reorganisations");
 

@@ -49,12 +49,38 @@ export async function onChain(provider, id, name) {
 const word = (x) => BigInt(x).toString(16).padStart(64, "0");
 const NATIVE = { true: "0xe57e22ce", false: "0xef09191d" }; // payNative, payToken ((bytes32,address,uint256,address,(address,uint256)[],uint64),bytes)
 
-// Calldata that pays a signed invoice. The invoice is in the third word, after the two offsets; its payees after its six words.
-export function payCall(i, signature, native) {
+// Calldata that pays a signed invoice: two offsets, `more` words, the invoice with its payees after its six words, the signature.
+function encode(selector, i, signature, more = []) {
   const list = i.payees.map((p) => word(p.to) + word(p.amount)).join("");
   const invoice = word(i.id) + word(i.token) + word(i.amount) + word(i.payer) + word(6 * 32) + word(i.deadline) + word(i.payees.length) + list;
   const sig = signature.slice(2);
-  return NATIVE[native] + word(64) + word(64 + invoice.length / 2) + invoice + word(sig.length / 2) + sig.padEnd(Math.ceil(sig.length / 64) * 64, "0");
+  const head = 64 + more.length * 32;
+  return selector + word(head) + word(head + invoice.length / 2) + more.map(word).join("") + invoice + word(sig.length / 2) + sig.padEnd(Math.ceil(sig.length / 64) * 64, "0");
+}
+export const payCall = (i, signature, native) => encode(NATIVE[native], i, signature);
+
+// Signatures instead of transactions. Some wallets cannot: null then.
+export async function signTyped(provider, who, data) {
+  try {
+    return await provider.request({ method: "eth_signTypedData_v4", params: [who, JSON.stringify(data)] });
+  } catch (error) {
+    if (error?.code === 4200 || error?.code === -32601) return null;
+    throw error;
+  }
+}
+const DOMAIN = [["name", "string"], ["version", "string"], ["chainId", "uint256"], ["verifyingContract", "address"]];
+const PERMIT = [["owner", "address"], ["spender", "address"], ["value", "uint256"], ["nonce", "uint256"], ["deadline", "uint256"]];
+const fields = (list) => list.map(([name, type]) => ({ name, type }));
+
+// Calldata that allows by a signature (EIP-2612) and pays at once; null when the wallet cannot sign that.
+export async function permitCall(provider, contract, i, signature, domain, tell) {
+  const nonce = await provider.request({ method: "eth_call", params: [{ to: i.token, data: "0x7ecebe00" + word(i.payer) }, "latest"] });
+  tell("Please sign the permission for the exact amount in your wallet. Nothing is paid by this yet.");
+  const sig = await signTyped(provider, i.payer, { domain, types: { EIP712Domain: fields(DOMAIN), Permit: fields(PERMIT) }, primaryType: "Permit",
+    message: { owner: i.payer, spender: contract, value: i.amount, nonce: BigInt(nonce).toString(), deadline: String(i.deadline) } });
+  if (!sig) return null;
+  const v = Number.parseInt(sig.slice(130, 132), 16);
+  return encode("0xd5ee76db", i, signature, [i.deadline, v < 27 ? v + 27 : v, sig.slice(0, 66), "0x" + sig.slice(66, 130)]);
 }
 
 // The receipt once it is in a block; asks every two seconds.
@@ -69,10 +95,12 @@ async function mined(provider, hash) {
 export const balance = async (provider, token, who) => BigInt(token ? await provider.request({ method: "eth_call", params: [{ to: token, data: "0x70a08231" + word(who) }, "latest"] })
   : await provider.request({ method: "eth_getBalance", params: [who, "latest"] }));
 
-// Lets the contract take exactly the amount, unless it may already. tell(sentence) before the wallet is asked.
-export async function allow(provider, token, from, contract, amount, tell) {
-  const now = BigInt(await provider.request({ method: "eth_call", params: [{ to: token, data: "0xdd62ed3e" + word(from) + word(contract) }, "latest"] }));
-  if (now >= BigInt(amount)) return;
+// What the contract may take of the token.
+export const allowance = async (provider, token, from, contract) =>
+  BigInt(await provider.request({ method: "eth_call", params: [{ to: token, data: "0xdd62ed3e" + word(from) + word(contract) }, "latest"] }));
+
+// Lets the contract take exactly the amount; now: what it may take already. tell(sentence) before the wallet is asked.
+export async function allow(provider, token, from, contract, amount, now, tell) {
   const approve = (n) => ({ from, to: token, data: "0x095ea7b3" + word(contract) + word(n) });
   const steps = [approve(amount)];
   // Some tokens (USDT) change an approval only through zero.

@@ -12,8 +12,11 @@ local invoice = require "lib.invoice"
 local iso = require "lib.iso"
 local rates = require "lib.rates"
 local payments = require "lib.payments"
+local relayer = require "lib.relayer"
 local rpc = require "lib.rpc"
 local watch = require "lib.watch"
+
+local LOW = 50 -- payments that the relayer should be able to pay the fee of
 
 local function shown(c)
   c.has_rpc, c.has_rpc2 = c.rpc ~= "", c.rpc2 ~= ""
@@ -21,6 +24,15 @@ local function shown(c)
   c.lag = c.cursor and c.final and math.max(c.final - c.cursor, 0) or json.null
   c.lag2 = c.head and c.head2 and c.head - c.head2 or json.null
   c.rpc, c.rpc2, c.cursor_hash = nil, nil, nil
+  -- How many payments the relayer can still pay the fee of, at the price of now.
+  local cost = c.gas_wei and c.gas_wei ~= "0" and evm.muldiv(c.gas_wei, relayer.GAS, 1, "up")
+  c.relayer_left = c.relayer_wei and cost and tonumber(evm.muldiv(c.relayer_wei, 1, cost, "down")) or json.null
+  c.relayer_low = type(c.relayer_left) == "number" and c.relayer_left < LOW
+  for _, who in ipairs { "relayer", "treasury" } do
+    local wei = c[who .. "_wei"]
+    c[who .. "_text"] = wei and invoice.text(wei, 18) or json.null
+  end
+  c.relayer_wei, c.treasury_wei, c.gas_wei, c.relayer = nil, nil, nil, c.relayer and evm.address(c.relayer) or json.null
   for _, k in ipairs { "contract", "treasury" } do c[k] = c[k] and evm.address(c[k]) or json.null end
   for _, k in ipairs { "code_hash", "second_above", "head", "head_at", "final", "cursor", "checked_at" } do if c[k] == nil then c[k] = json.null end end
   return c

@@ -9,6 +9,7 @@ local errors = require "lib.errors"
 local invoice = require "lib.invoice"
 local pay = require "app.purchase.pay"
 local settle = require "lib.settle"
+local sponsor = require "lib.sponsor"
 
 local NAME = "splitter"
 
@@ -24,10 +25,13 @@ local function start(ctx, input)
     if p.role == "creator" then creator = payees[n].to end
   end
   local native = i.token == chain.NATIVE
+  local ways, why = sponsor.ways(i)
+  if not ways then return nil, why end
   return ctx:ok { invoice_uid = r.uid, invoice_uid_bytes32 = i.id, video_id = input.video_id, chain_id = i.chain_id, chain = i.chain, symbol = i.symbol,
     decimals = i.decimals, token_address = native and json.null or evm.address(i.token), amount_wei = i.amount, min_amount_wei = i.amount,
     amount_text = i.amount_text, rate = i.rate, rate_source = i.rate_source, deadline = i.deadline, v = tonumber(sig:sub(131, 132), 16),
     r = sig:sub(1, 66), s = "0x" .. sig:sub(67, 130), signature = sig, split_creator_bp = 10000 - row.fee_bp, split_admin_bp = row.fee_bp,
+    authorization = ways.authorization or json.null, permit = ways.permit or json.null,
     x402_contract = evm.address(i.contract), creator_wallet = creator, order_url = "/public/order.html?id=" .. r.uid,
     invoice = { id = i.id, token = evm.address(i.token), amount = i.amount, payer = evm.address(i.payer), payees = payees, deadline = i.deadline } }
 end
@@ -96,6 +100,24 @@ local function confirm(ctx, input)
   return answer(ctx, o, tx)
 end
 
+-- The buyer has signed the authorization that start offered: the site sends it.
+local function authorize(ctx, input)
+  local o, err = settle.find("o.uid = $1::uuid and o.method = $2 and o.buyer_id = any(ppv_buyers($3))", input.invoice_uid, NAME, ctx.user.id)
+  if o == nil then return nil, err end
+  if not o then return errors.fail("order.not_found", "invoice not found") end
+  if o.state ~= "pending" then return errors.fail("order.state", "This order is not waiting for a payment.") end
+  local i
+  i, err = invoice.find(input.id, o.id)
+  if i == nil then return nil, err end
+  if not i then return errors.fail("order.not_found", "invoice not found") end
+  if i.deadline < ctx.now + 20 then return errors.fail("chain.late", "The time to pay this invoice is over. Please start again.") end
+  local tx
+  tx, err = sponsor.pay(i, ctx.user.id, input.signature)
+  if not tx then return nil, err end
+  db.exec("update chains set checked_at = null where chain_id = $1", i.chain_id) -- the watcher looks soon
+  return ctx:ok { tx_hash = tx, order_url = "/public/order.html?id=" .. o.uid }
+end
+
 -- As any start (coupons, gifts, affiliates), but the choice must be there.
 local START = {}
 for name, rule in pairs(pay.START) do START[name] = rule end
@@ -106,6 +128,11 @@ START.payer_address = { type = "evm", required = true }
 return { routes = {
   { method = "POST", path = "/api/pay/x402/start", auth = "user", guest = true, rate = "30/m", summary = "A signed invoice to pay on chain", input = START,
     handler = start },
+  { method = "POST", path = "/api/pay/x402/authorize", auth = "user", guest = true, rate = "10/m",
+    summary = "Pay an invoice by signature, without a network fee",
+    handler = authorize, input = { invoice_uid = { type = "uuid", required = true },
+      id = { type = "string", min = 66, max = 66, required = true, pattern = "^0x%x+$", hint = "must be 0x and 64 hexadecimal digits" },
+      signature = { type = "string", min = 132, max = 132, required = true, pattern = "^0x%x+$", hint = "must be 65 bytes in hexadecimal" } } },
   { method = "POST", path = "/api/pay/x402/confirm", auth = "public", csrf = false, rate = "60/m", summary = "Look at a payment on chain",
     handler = confirm, input = { invoice_uid = { type = "uuid", required = true },
       tx_hash = { type = "string", max = 66, required = true, pattern = "^0[xX]%x+$", hint = "must be 0x and 64 hexadecimal digits", min = 66 } } },

@@ -8,6 +8,7 @@ local errors = require "lib.errors"
 local offers = require "lib.offers"
 local payments = require "lib.payments"
 local settings = require "lib.settings"
+local sponsor = require "lib.sponsor"
 
 local function find(id)
   local v, err = db.read_one([[select v.id::text as id, v.owner_id, v.price, v.currency::text as currency, v.state,
@@ -24,10 +25,10 @@ local function tokens(list)
     if p.on_chain and p.enabled then
       local rows, err = chain.tokens(p.environment)
       if not rows then return nil, err end
-      local out = {}
+      local out, free = {}, sponsor.on() ~= false
       for i, t in ipairs(rows) do
         out[i] = { chain = t.name, chain_id = t.chain_id, symbol = t.symbol, decimals = t.decimals, erc20 = t.erc20 or json.null, testnet = t.testnet,
-          contract = t.contract, explorer = t.explorer }
+          contract = t.contract, explorer = t.explorer, fee_free = free and t.eip3009 }
       end
       return json.array(out)
     end

@@ -88,8 +88,12 @@ function state(c) {
   const out = [c.testnet && badge("test", "info"), " ", c.ready ? badge("on", "success") : badge(c.enabled ? "not set up" : "off", "secondary")];
   if (c.problem && c.ready) out.push(h("div", { class: "small text-danger", data: { problem: c.chain_id } }, c.problem));
   if (c.problem2 && c.ready) out.push(h("div", { class: "small text-warning-emphasis" }, "Second node: ", c.problem2));
+  if (c.relayer_low && c.enabled) out.push(h("div", { class: "small text-danger", data: { low: c.chain_id } }, `The relayer can pay the fee of about ${c.relayer_left} payments. Send it some of the chain's coin.`));
   return out;
 }
+// An amount of the chain's coin, shortened for the eye.
+const coin = (text) => h("span", { title: text }, text.replace(/(\.\d{4})\d+$/, "$1…"));
+const keys = (c) => [c.relayer && [h("div", { class: "small" }, "Relayer ", coin(c.relayer_text)), code(c.relayer)], c.treasury_text && h("div", { class: "small" }, "Treasury ", coin(c.treasury_text))];
 const chainTable = () => table([
   { head: "Chain", cell: (c) => [h("strong", {}, c.name), h("div", { class: "small text-body-secondary" }, c.chain_id)] },
   { head: "State", class: "wrap", cell: state },
@@ -98,6 +102,7 @@ const chainTable = () => table([
   { head: "Cursor", end: true, cell: (c) => [dash(c.cursor), c.lag > 0 && h("div", { class: "small text-warning-emphasis" }, `${c.lag} behind`)] },
   { head: "Second node", end: true, cell: (c) => (c.has_rpc2 ? [dash(c.head2), c.lag2 > 0 && h("div", { class: "small" }, `${c.lag2} behind the first`)] : "none") },
   { head: "Contract", class: "wrap", cell: (c) => code(c.contract) },
+  { head: "Coin for fees", class: "wrap", cell: keys },
   { head: "", end: true, cell: (c) => wrap(small("Set up", () => edit(c)), c.ready && small("Look now", async () => { await post("/admin/chains/look", { chain_id: c.chain_id }); toast("It is looked at now."); })) },
 ], "Chains");
 
