@@ -1,4 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
+local blob = require "ppv.blob"
+local crypto = require "ppv.crypto"
 local fetch = require "ppv.fetch"
 local h = require "spec.support"
 local json = require "ppv.json"
@@ -40,6 +42,29 @@ describe("ppv.fetch", function()
     assert.equal(200, r.status, r.body)
     r = assert(get { url = h.url .. "/auth/login", headers = { origin = h.url }, form = { email = "a&b=c@example.org", password = "x+y %\0" } })
     assert.is_true(r.status >= 400 and r.status < 500)
+  end)
+
+  it("sends a file and writes an answer to one, without a string between", function()
+    local name = "fetch-spec-" .. crypto.hex_encode(crypto.random(6))
+    assert(blob.write("tmp", name, ("a"):rep(70000)))
+    local r = assert(get { url = h.url .. "/csp", method = "POST", upload = { root = "tmp", path = name } })
+    assert.equal(413, r.status) -- all of it came: what is shorter is taken
+    assert(blob.write("tmp", name, ("a"):rep(700)))
+    r = assert(get { url = h.url .. "/csp", method = "POST", upload = { root = "tmp", path = name } })
+    assert.equal(204, r.status)
+    r = assert(get { url = h.url .. "/public/styles.css", download = { root = "tmp", path = name } })
+    assert.equal("", r.body)
+    local bytes = assert(get "/public/styles.css").body
+    assert.is_true(#bytes > 100)
+    assert.equal(bytes, blob.read("tmp", name))
+    assert.equal(crypto.sha256(bytes, "hex"), blob.sha256("tmp", name))
+    r = assert(get { url = h.url .. "/api/none", download = { root = "tmp", path = name } })
+    assert.equal(404, r.status)
+    assert.is_true(#r.body > 0)
+    failed("request.not_found", get { url = h.url .. "/csp", upload = { root = "tmp", path = "no-such-file" } })
+    failed("auth.forbidden", get { url = h.url .. "/csp", upload = { root = "tmp", path = "../secret" } })
+    failed("auth.forbidden", get { url = h.url .. "/csp", download = { root = "tmp", path = "/etc/x" } })
+    blob.remove_tree("tmp", name)
   end)
 
   it("stops at max_body", function() failed("request.too_large", get { url = h.url .. "/api/videos", max_body = 10 }) end)

@@ -164,6 +164,21 @@ await main(async () => {
   check("and resumed; what is there is not sent again", m.status === "completed" && m.resumed_from_job_id === stopped && m.copied_files === 0 && m.skipped_files === want.length
     && way.puts.length === want.length, JSON.stringify(m));
 
+  const victim = want.map(([, n]) => n).find(n => n.endsWith(".m4s")), here = join(s.var, "media", old, victim), right = readFileSync(here);
+  const wrong = Buffer.from(right);
+  wrong[wrong.length >> 1] ^= 1;
+  writeFileSync(here, wrong);
+  curl(ceph, "-X", "DELETE", "S3:/films/" + path(victim));
+  r = await admin.post("/admin/storage_migrations", { include_media: true });
+  m = await over(r.json.job_id);
+  check("the service refuses a segment that is not what was encoded", m.status === "completed_with_errors" && m.failed_files === 1 && !keys(ceph).includes(path(victim)), JSON.stringify(m));
+  r = await admin.get(`/admin/storage_migrations/${m.id}/items?status=failed`);
+  check("the item says what to do", r.json.items.length === 1 && r.json.items[0].source_path === old + "/" + victim && /damaged: ppv media rebuild/.test(r.json.items[0].error_message), r.text);
+  writeFileSync(here, right);
+  r = await admin.post("/admin/storage_migrations", { include_media: true, resume_from_job_id: m.id });
+  m = await over(r.json.job_id);
+  check("repaired, it is copied", m.status === "completed" && m.copied_files === 1, JSON.stringify(m));
+
   // ---- playing ----
   const from = way.url + "/films/videos/" + old + "/";
   let play = await session(maker, old);
