@@ -43,3 +43,15 @@ begin
 end $$;
 
 grant execute on function ppv_title_sale(uuid, bigint), ppv_sales_tell(integer) to ppv_app, ppv_worker;
+
+-- Functions keep their plans. One made while a table was a page long would read it from end to end for as long as the connection lives,
+-- with every dead row in it (ledger_accounts has many), so where money moves tables are never read that way.
+do $$
+declare f regprocedure;
+begin
+    for f in select p.oid from pg_proc p join pg_language l on l.oid = p.prolang
+            where p.pronamespace = 'public'::regnamespace and p.prosecdef and l.lanname = 'plpgsql'
+            and p.proname ~ '^ppv_(sale|title_sale|transfer|deposit|order|refund|payout|dispute|payment|hold|unhold|txn|entry|balance|commission|coupon|gift|job)' loop
+        execute format('alter function %s set enable_seqscan = off', f);
+    end loop;
+end $$;
