@@ -34,6 +34,14 @@ begin
     return coalesce((select value::text::bigint from public.settings where key = name and jsonb_typeof(value) = 'number'), dflt);
 end $$;
 
+-- A limit in minor units: the currency's own ('wallet.withdraw_day.idr'), else the general one.
+create function ppv_limit(name text, p_currency text, dflt bigint) returns bigint
+    language plpgsql stable set search_path = public, pg_temp as $$
+begin
+    return coalesce((select value::text::bigint from settings where key = name || '.' || lower(p_currency) and jsonb_typeof(value) = 'number'),
+        (select value::text::bigint from settings where key = name and jsonb_typeof(value) = 'number'), dflt);
+end $$;
+
 create table audit_log (
     id bigint generated always as identity primary key,
     at timestamptz not null default now(),
@@ -119,6 +127,6 @@ grant select, insert, update, delete on settings, plugin_settings to ppv_app;
 grant select on settings, plugin_settings to ppv_worker;
 grant select on audit_log, audit_chain to ppv_app;
 revoke all on plugin_settings, settings from ppv_ro;
-grant execute on function ppv_setting_bool(text, boolean), ppv_setting_int(text, bigint),
+grant execute on function ppv_setting_bool(text, boolean), ppv_setting_int(text, bigint), ppv_limit(text, text, bigint),
     ppv_audit(bigint, text, text, jsonb, inet) to ppv_app, ppv_worker;
 grant execute on function ppv_audit_seal(), ppv_audit_verify() to ppv_app;

@@ -407,7 +407,7 @@ create function ppv_transfer(p_from bigint, p_to bigint, p_amount bigint, p_curr
     returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v_scope text := 'transfer:' || p_from;
-    v_limit bigint := ppv_setting_int('wallet.transfer_day', 1000000);
+    v_limit bigint := ppv_limit('wallet.transfer_day', p_currency, 1000000);
     v_day bigint;
     v_reply jsonb;
     v_txn bigint;
@@ -421,7 +421,7 @@ begin
     elsif p_from = p_to then
         perform ppv_refuse('transfer.self', 'You cannot send money to yourself.');
     end if;
-    perform ppv_amount_check(p_amount, ppv_setting_int('wallet.min_transfer', 100));
+    perform ppv_amount_check(p_amount, ppv_limit('wallet.min_transfer', p_currency, 100));
     perform ppv_active_user(p_from);
     perform ppv_active_user(p_to);
     v_txn := ppv_post('transfer', null, p_from, left(p_note, 500), '{}', jsonb_build_array(
@@ -454,7 +454,7 @@ begin
     if not ppv_setting_bool('payment.wallet_deposit_enabled', true) then
         perform ppv_refuse('wallet.deposit_disabled', 'Top-ups that an administrator approves are switched off.');
     end if;
-    perform ppv_amount_check(p_amount, ppv_setting_int('wallet.min_deposit', 1000));
+    perform ppv_amount_check(p_amount, ppv_limit('wallet.min_deposit', p_currency, 1000));
     perform ppv_active_user(p_user);
     insert into deposits (user_id, amount, currency, note)
         values (p_user, p_amount, p_currency, left(coalesce(p_note, ''), 500)) returning id into v_id;
@@ -505,7 +505,7 @@ begin
         return v_reply;
     end if;
     d := ppv_deposit_pending(p_admin, p_id);
-    if d.amount > ppv_setting_int('wallet.four_eyes_above', 1000000) then
+    if d.amount > ppv_limit('wallet.four_eyes_above', d.currency, 1000000) then
         if d.first_by = p_admin then
             perform ppv_refuse('approval.second', 'A second administrator has to approve this amount.');
         elsif d.first_by is null then

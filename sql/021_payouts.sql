@@ -138,7 +138,7 @@ create function ppv_payout_request(p_user bigint, p_amount bigint, p_currency te
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v_scope text := 'withdraw:' || p_user;
-    v_limit bigint := ppv_setting_int('wallet.withdraw_day', 10000000);
+    v_limit bigint := ppv_limit('wallet.withdraw_day', p_currency, 10000000);
     v_reply jsonb;
     p payouts;
 begin
@@ -149,10 +149,10 @@ begin
     if not ppv_setting_bool('payment.wallet_withdraw_enabled', true) then
         perform ppv_refuse('wallet.withdraw_disabled', 'Withdrawals are switched off.');
     end if;
-    perform ppv_amount_check(p_amount, ppv_setting_int('wallet.min_withdraw', 5000));
+    perform ppv_amount_check(p_amount, ppv_limit('wallet.min_withdraw', p_currency, 5000));
     perform ppv_active_user(p_user);
     p := ppv_payout_new(p_user, p_amount, p_currency, null, p_note,
-        case when p_amount > ppv_setting_int('payout.four_eyes_above', 50000) then 2 else 1 end);
+        case when p_amount > ppv_limit('payout.four_eyes_above', p_currency, 50000) then 2 else 1 end);
     -- Looked at with the wallet locked, so parallel requests count each other.
     if (select sum(amount) from payouts where user_id = p_user and currency = p_currency and created_at > now() - interval '1 day'
         and state not in ('rejected', 'failed')) > v_limit then
@@ -400,8 +400,8 @@ end $$;
 create function ppv_payout_schedule(p_period text, p_after bigint, p_limit integer) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    v_min bigint := greatest(1, ppv_setting_int('payout.minimum', 5000));
-    v_max bigint := ppv_setting_int('payout.four_eyes_above', 50000);
+    v_min bigint;
+    v_max bigint;
     v_auto boolean := ppv_setting_bool('payout.auto_approve', false);
     v_made integer := 0;
     v_last bigint;
@@ -411,9 +411,12 @@ begin
     for r in select a.id, a.owner_id, a.currency::text as currency, 'auto:' || a.owner_id || ':' || a.currency || ':' || p_period as cause
              from ledger_accounts a join users u on u.id = a.owner_id and u.disabled_at is null
              join payout_destinations d on d.user_id = u.id and d.removed_at is null
-             where a.kind = 'user' and a.name = 'wallet' and a.id > p_after and a.balance - a.held >= v_min
+             where a.kind = 'user' and a.name = 'wallet' and a.id > p_after
+                and a.balance - a.held >= greatest(1, ppv_limit('payout.minimum', a.currency, 5000))
              order by a.id limit p_limit loop
         v_last := r.id;
+        v_min := greatest(1, ppv_limit('payout.minimum', r.currency, 5000));
+        v_max := ppv_limit('payout.four_eyes_above', r.currency, 50000);
         perform from ledger_accounts where id = r.id for no key update;
         v_amount := (ppv_earnings(r.owner_id, r.currency) ->> 'payable')::bigint;
         if v_amount >= v_min and not exists (select from payouts where cause = r.cause) then

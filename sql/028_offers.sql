@@ -47,6 +47,7 @@ create table prices (
 );
 create index prices_offer on prices (offer_id) where offer_id is not null;
 
+alter table videos add column alone boolean not null default true; -- false: sold only for rent or in bundles; its price is its weight in those
 alter table users add column currency char(3) check (currency ~ '^[A-Z]{3}$'); -- prices are shown in it; null = by country
 
 alter table orders
@@ -94,7 +95,7 @@ create function ppv_offers(p_video uuid, p_user bigint) returns table (offer tex
     select 'purchase', 'purchase', v.title, v.price, v.currency::text, null::integer, null::integer,
         coalesce((select jsonb_object_agg(p.currency, p.amount) from prices p where p.video_id = v.id), '{}'), '[]'::jsonb,
         exists (select from have h where h.video_id = v.id and h.kind <> 'rental')
-    from videos v where v.id = p_video and v.price > 0
+    from videos v where v.id = p_video and v.price > 0 and v.alone
     union all
     select * from (select case f.kind when 'rental' then 'rental' else f.uid::text end, f.kind, coalesce(nullif(f.title, ''), v.title), f.price,
         f.currency::text, f.window_h, f.play_h, coalesce((select jsonb_object_agg(p.currency, p.amount) from prices p where p.offer_id = f.id), '{}'),
@@ -129,7 +130,7 @@ declare
     v_currency text := coalesce(p_what ->> 'currency', '');
     v_terms jsonb := '{}';
 begin
-    if v_offer = 'purchase' then
+    if v_offer = 'purchase' and v.alone then
         f.kind := 'purchase';
         f.price := v.price;
         f.currency := v.currency;

@@ -77,6 +77,24 @@ describe("an offer", function()
     assert.equal(9100, h.balance(who))
   end)
 
+  it("may be all there is: no title for good", function()
+    local v, who = film(), rich()
+    local function alone(yes) return creator:post("/api/offers/alone", { video_id = v, alone = yes }) end
+    assert.equal("offer.none", alone(false).json.code)
+    rental(v)
+    assert.equal(404, who:post("/api/offers/alone", { video_id = v, alone = false }).status)
+    assert.equal(200, alone(false).status)
+    assert.is_false(creator:get("/api/my_videos/" .. v .. "/offers").json.alone)
+    local list = who:get("/api/pay/all_options?video_id=" .. v).json.offers
+    assert.same({ 1, "rental" }, { #list, list[1].offer })
+    assert.equal("from $3.00", who:get("/api/videos/" .. v).json.video.price_display)
+    for _, offer in ipairs { "purchase", false } do assert.equal("offer.gone", pay(who, v, offer or nil).json.code) end
+    assert.equal(10000, h.balance(who))
+    assert.equal(200, pay(who, v, "rental", { price_cents = 300 }).status)
+    assert.equal(200, alone(true).status)
+    assert.equal(200, pay(who, v, "purchase", { price_cents = 1000 }).status)
+  end)
+
   it("buying while renting: the rental steps back, and comes back with a refund of the purchase", function()
     local v, who = film(), rich()
     rental(v)

@@ -112,6 +112,18 @@ describe("payouts", function()
     assert.equal(1000001, wallet(rich).balance_cents)
   end)
 
+  it("has limits of its own for a currency", function()
+    local function limit(currency) return db.one("select ppv_limit('wallet.withdraw_day', $1, 5) as n", currency).n end
+    local general = limit "USD"
+    local r = admin:post("/admin/settings", { wallet_withdraw_day_idr = 160000000000 })
+    assert.equal(200, r.status, r.body)
+    assert.equal(160000000000, r.json.settings.wallet_withdraw_day_idr)
+    assert.same({ 160000000000, general, general }, { limit "IDR", limit "USD", limit "EUR" })
+    assert.equal(422, admin:post("/admin/settings", { wallet_withdraw_day_idr = -1 }).status)
+    db.exec "delete from settings where key = 'wallet.withdraw_day.idr'"
+    settings.changed()
+  end)
+
   it("and transfers and deposits can be switched off, and have limits of a day", function()
     local other = h.make.user()
     with({ ["payment.wallet_withdraw_enabled"] = false, ["payment.wallet_deposit_enabled"] = false, ["payment.wallet_transfer_enabled"] = false },

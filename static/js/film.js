@@ -9,7 +9,10 @@ export function film(v) {
     poster: v.poster_url || v.poster || null, seconds: v.duration ?? v.duration_sec ?? (v.duration_ms ? v.duration_ms / 1000 : null), currency: v.currency || "USD" };
 }
 
-export function price(v) { return v.price_cents > 0 ? money(v.price_cents, v.currency) : "Free"; }
+export function price(v) {
+  if (v.from_cents) return `from ${money(v.from_cents, v.currency)}`;
+  return v.price_cents > 0 ? money(v.price_cents, v.currency) : "Free";
+}
 
 export function watchUrl(id, ref) { return "/public/watch.html" + query({ video_id: id, ref }); }
 

@@ -212,7 +212,7 @@ function ownedPanel() {
   return fill(panel, h("div", { class: "card-body" }, h("p", { class: "mb-2" }, why),
     owner ? h("a", { class: "btn btn-outline-secondary", href: "/public/dashboard.html" }, "Edit in my videos")
       : [h("a", { class: "btn btn-outline-secondary me-2", href: "/public/library.html" }, "My library"),
-        video.price_cents > 0 && h("a", { class: "btn btn-outline-secondary", id: "give", href: here() + "&gift=1" }, "Give it to somebody")]));
+        video.price_cents > 0 && options?.offers?.some((o) => o.offer === "purchase") && h("a", { class: "btn btn-outline-secondary", id: "give", href: here() + "&gift=1" }, "Give it to somebody")]));
 }
 
 // Buying without an account: an address for the receipt is all that is asked.

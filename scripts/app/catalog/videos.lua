@@ -13,7 +13,9 @@ local UNDELETE_DAYS = 7
 
 local COLUMNS = [[v.id::text as id, v.owner_id, u.username::text as owner_name, u.profile_desc as owner_profile_desc, v.title,
   v.description, v.price as price_cents, v.currency::text as currency, v.state as processing_state, v.duration_ms, v.width,
-  v.height, v.poster, v.upload_name, v.preview_ms, coalesce(p.pct, cp.pct, 0) as commission_pct, coalesce(p.enabled, cp.enabled, false) as has_affiliate, ]]
+  v.height, v.poster, v.upload_name, case when not v.alone then (select min(f.price) from offers f where f.active and f.currency = v.currency
+    and (f.kind = 'rental' and f.video_id = v.id or f.kind = 'bundle' and exists (select from offer_videos m where m.offer_id = f.id and m.video_id = v.id)))
+  end as from_cents, v.preview_ms, coalesce(p.pct, cp.pct, 0) as commission_pct, coalesce(p.enabled, cp.enabled, false) as has_affiliate, ]]
   .. iso "v.created_at" .. " as created_at"
 local PROGRAM = " left join affiliate_programs p on p.video_id = v.id left join creator_programs cp on cp.creator_id = v.owner_id "
 local FROM = " from videos v join users u on u.id = v.owner_id" .. PROGRAM
@@ -30,7 +32,8 @@ local function shape(row)
   row.filename = row.id .. ((row.upload_name or ""):match("%.%w+$") or ".mp4"):lower()
   row.upload_name, row.duration_ms = nil, nil
   if not row.has_affiliate then row.commission_pct = 0 end
-  row.price_display = display.money(row.price_cents, row.currency)
+  -- Sold only for rent or in bundles: what the cheapest of those costs.
+  row.price_display = (row.from_cents and "from " or "") .. display.money(row.from_cents or row.price_cents, row.currency)
   return row
 end
 

@@ -87,9 +87,10 @@ local function overview(ctx, input)
     p.not_before, p.decided_at = p.not_before or json.null, p.decided_at or json.null
     p.amount_display = display.money(p.amount_cents, p.currency)
   end
+  local function limit(key) return settings.get(key .. "." .. currency:lower(), settings.get(key, 5000)) end
   return ctx:ok { earnings = earnings, destination = destination, holds = holds, payouts = json.array(rows), next_cursor = next_cursor or json.null,
-    minimum_cents = settings.get("wallet.min_withdraw", 5000), schedule = settings.get("payout.schedule", "off"),
-    schedule_minimum_cents = settings.get("payout.minimum", 5000), withdraw_enabled = payments.enabled("wallet_withdraw"),
+    minimum_cents = limit("wallet.min_withdraw"), schedule = settings.get("payout.schedule", "off"),
+    schedule_minimum_cents = limit("payout.minimum"), withdraw_enabled = payments.enabled("wallet_withdraw"),
     currency = currency, currencies = currencies }
 end
 

@@ -68,7 +68,7 @@ end
 
 -- What the page for editing a title needs.
 local function mine(ctx, input)
-  local v, err = db.one([[select id::text as id, price as price_cents, currency::text as currency,
+  local v, err = db.one([[select id::text as id, price as price_cents, currency::text as currency, alone,
     coalesce((select jsonb_object_agg(p.currency, p.amount) from prices p where p.video_id = v.id), '{}')::text as prices
     from videos v where id = $1::uuid and owner_id = $2 and state <> 'deleted']], input.id, ctx.user.id)
   if v == nil then return nil, err end
@@ -86,8 +86,8 @@ local function mine(ctx, input)
   titles, err = db.query([[select id::text as id, title, price as price_cents from videos where owner_id = $1 and state = 'ready' and currency = $2
     and price > 0 order by id desc limit 500]], ctx.user.id, v.currency)
   if not titles then return nil, err end
-  return ctx:ok { currency = v.currency, price_cents = v.price_cents, prices = json.decode(v.prices), rental = r or json.null,
-    excerpt = e or json.null,     bundles = json.array(list), titles = json.array(titles) }
+  return ctx:ok { currency = v.currency, price_cents = v.price_cents, alone = v.alone, prices = json.decode(v.prices), rental = r or json.null,
+    excerpt = e or json.null, bundles = json.array(list), titles = json.array(titles) }
 end
 
 local function set_prices(ctx, input)
@@ -104,6 +104,25 @@ local function set_prices(ctx, input)
   end)
   if not done then return nil, err end
   return ctx:ok { prices = input.prices }
+end
+
+-- Whether the title is sold for good by itself; else a rental or a bundle has to be there.
+local function set_alone(ctx, input)
+  local done, err = db.tx(function(tx)
+    local v, e = own(tx, ctx, input.video_id)
+    if not v then return nil, e end
+    local other
+    other, e = tx.one([[select 1 as yes from offers f where f.active and (f.kind = 'rental' and f.video_id = $1::uuid
+      or f.kind = 'bundle' and exists (select from offer_videos m where m.offer_id = f.id and m.video_id = $1::uuid)) limit 1]], v.id)
+    if other == nil then return nil, e end
+    if not input.alone and not other then return errors.fail("offer.none", "Offer a rental or a bundle first.", { status = 409 }) end
+    local ok
+    ok, e = tx.exec("update videos set alone = $2 where id = $1::uuid", v.id, input.alone)
+    if not ok then return nil, e end
+    return audit.write(tx, ctx, "offer.alone", "video:" .. v.id, { alone = input.alone })
+  end)
+  if not done then return nil, err end
+  return ctx:ok { alone = input.alone }
 end
 
 local function set_rental(ctx, input)
@@ -230,6 +249,8 @@ return { routes = {
   { method = "GET", path = "/api/offers/bundles", auth = "user", summary = "The own bundles", handler = list },
   { method = "POST", path = "/api/offers/prices", auth = "user", rate = "60/m", summary = "Prices of an own title in other currencies",
     input = { video_id = ID, prices = { type = "object", required = true } }, handler = set_prices },
+  { method = "POST", path = "/api/offers/alone", auth = "user", rate = "60/m", summary = "Sell an own title for good, or only for rent and in bundles",
+    input = { video_id = ID, alone = { type = "bool", required = true } }, handler = set_alone },
   { method = "POST", path = "/api/offers/rental", auth = "user", rate = "60/m", summary = "Rent out an own title",
     input = { video_id = ID, price_cents = PRICE, window_hours = { type = "int", min = 1, max = 8760, default = 720 },
       play_hours = { type = "int", min = 1, max = 720, default = 48 }, active = ACTIVE, prices = PRICES }, handler = set_rental },

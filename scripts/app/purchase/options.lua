@@ -101,7 +101,7 @@ local function all_offers(ctx, v, list)
   local names = {}
   for i, o in ipairs(rows) do
     rows[i] = shown(o, wished, balances, list)
-    if o.offer == "purchase" then for _, m in ipairs(rows[i].methods) do names[#names + 1] = m.provider end end
+    if i == 1 then for _, m in ipairs(rows[i].methods) do names[#names + 1] = m.provider end end
   end
   return rows, names
 end

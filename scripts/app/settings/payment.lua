@@ -106,9 +106,15 @@ local SITE = {
   ["security.admin_totp_required"] = { type = "bool" },
   ["security.step_up"] = { type = "enum", values = { "auto", "on", "off" }, default = "auto" },
 }
+-- Limits of money in other currencies than the site's; without one the general number counts, in that currency's minor units.
+local LIMITS = { "wallet.min_deposit", "wallet.min_transfer", "wallet.min_withdraw", "wallet.transfer_day", "wallet.withdraw_day",
+  "wallet.four_eyes_above", "payout.four_eyes_above", "payout.minimum" }
+for _, currency in ipairs { "IDR", "USD", "EUR" } do
+  for _, key in ipairs(LIMITS) do SITE[key .. "." .. currency:lower()] = { type = "int", min = SITE[key].min, max = 1000000000000000 } end
+end
 local FIELD, SITE_INPUT = {}, {}
 for key, rule in pairs(SITE) do
-  local field = key:gsub("%.", "_")
+  local field = key:gsub("%.", "_"):lower()
   FIELD[field] = key
   SITE_INPUT[field] = { type = rule.type, min = rule.min, max = rule.max, values = rule.values, multiline = rule.multiline,
     keep_blank = rule.default == "", pattern = rule.pattern, hint = rule.hint }

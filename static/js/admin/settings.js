@@ -9,10 +9,12 @@ const admin = await requireAdmin();
 const CASH = [["wallet_min_deposit", "Smallest deposit"], ["wallet_min_transfer", "Smallest transfer"], ["wallet_min_withdraw", "Smallest withdrawal"], ["payout_minimum", "Smallest payout by itself"],
   ["wallet_transfer_day", "Most to send within 24 hours"], ["wallet_withdraw_day", "Most to withdraw within 24 hours"],
   ["payout_four_eyes_above", "Payouts need two administrators above"], ["wallet_four_eyes_above", "Deposits need two administrators above"]];
+const OTHERS = ["IDR", "USD", "EUR"];
 load($("#site"), () => get("/admin/settings"), (r) => {
   const s = r.settings, cur = r.currency || "USD";
   const choice = (name, list) => h("select", { name }, [...new Set([s[name], ...(list || [])])].filter(Boolean).map((v) => h("option", { value: v, selected: v === s[name] }, v)));
   const number = (name, min, max) => h("input", { name, type: "number", min, max, value: s[name] });
+  const other = (name, c) => `${name}_${c.toLowerCase()}`;
   const cash = (name) => h("input", { name, inputmode: "decimal", value: plainMoney(s[name], cur) });
   const form = h("form", { novalidate: true },
     field("Our share of a sale in percent", h("input", { name: "payment_platform_fee_bp", inputmode: "decimal", value: String(s.payment_platform_fee_bp / 100) }), "Two decimals at most. The creator gets the rest."),
@@ -23,6 +25,8 @@ load($("#site"), () => get("/admin/settings"), (r) => {
     field("Seller on receipts", h("textarea", { name: "receipt_seller", rows: 3, maxlength: 500, value: s.receipt_seller }), "Name, address, tax number."),
     CASH.slice(0, 2).map(([name, text]) => field(`${text} in ${cur}`, cash(name))),
     h("h3", { class: "h6 mt-4" }, "Paying out"), CASH.slice(2).map(([name, text, help]) => field(`${text} in ${cur}`, cash(name), help)),
+    OTHERS.filter((c) => c !== cur).map((c) => h("details", { class: "mb-3" }, h("summary", {}, `Other limits in ${c}`), h("p", { class: "form-text" }, `Empty: the numbers above count, in ${c}.`),
+      CASH.map(([name, text]) => field(`${text} in ${c}`, h("input", { name: other(name, c), inputmode: "decimal", value: s[other(name, c)] === undefined ? "" : plainMoney(s[other(name, c)], c) }))))),
     field("Hours before a new account is used", h("input", { name: "payout_destination_hold_hours", type: "number", min: 0, max: 8760, value: s.payout_destination_hold_hours })),
     field("Days after the first sale before money leaves", h("input", { name: "payout_new_payee_days", type: "number", min: 0, max: 365, value: s.payout_new_payee_days })),
     field("Earnings are paid out by themselves", h("select", { name: "payout_schedule" }, [["off", "never"], ["daily", "daily"], ["weekly", "weekly"], ["monthly", "monthly"]].map(([v, x]) =>
@@ -60,6 +64,12 @@ load($("#site"), () => get("/admin/settings"), (r) => {
     for (const [name] of CASH) {
       body[name] = parseMoney(v[name], cur);
       if (!body[name]) { invalid(form.elements[name], `An amount like ${money(1000, cur)}.`); return; }
+    }
+    for (const c of OTHERS.filter((x) => x !== cur)) for (const [name] of CASH) {
+      const key = other(name, c), text = v[key].trim();
+      if (!text) continue;
+      body[key] = parseMoney(text, c);
+      if (!body[key]) { invalid(form.elements[key], `An amount like ${money(100000, c)}.`); return; }
     }
     await post("/admin/settings", body);
     toast("Saved.");

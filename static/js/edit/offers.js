@@ -44,6 +44,17 @@ function pricesForm(v, data) {
   return form;
 }
 
+function aloneForm(v, data) {
+  const form = h("form", { novalidate: true, id: "alone", class: "mt-4" }, h("h3", { class: "h6" }, "The title for good"),
+    field("Sell it for good by itself", checkbox("alone", data.alone), "Switched off, it is sold only for rent or in bundles."),
+    h("div", { class: "form-actions" }, h("button", { type: "submit", class: "btn btn-brand" }, "Save")));
+  onSubmit(form, async (x) => {
+    await post("/api/offers/alone", { video_id: v.id, alone: !!x.alone });
+    toast(x.alone ? "Saved. It is sold by itself." : "Saved. It is sold only for rent or in bundles.");
+  });
+  return form;
+}
+
 function rentalForm(v, data) {
   const r = data.rental || { prices: {}, window_hours: 720, play_hours: 48, active: false };
   const price = input("price", r.price_cents ? plainMoney(r.price_cents, data.currency) : ""), more = list(r.prices, data.currency);
@@ -123,7 +134,7 @@ function draw(v) {
   if (v.state === "deleted") return null;
   const box = h("div", {});
   const show = () => load(box, () => get(`/api/my_videos/${v.id}/offers`), (data) => (data.price_cents > 0
-    ? [pricesForm(v, data), rentalForm(v, data), excerptForm(v, data), bundlesPart(v, data, show)] : h("p", { class: "mb-0" }, "This title is free. Give it a price first.")));
+    ? [pricesForm(v, data), aloneForm(v, data), rentalForm(v, data), excerptForm(v, data), bundlesPart(v, data, show)] : h("p", { class: "mb-0" }, "This title is free. Give it a price first.")));
   show();
   return box;
 }
