@@ -156,6 +156,7 @@ contract FuzzTest is Base {
         (bool ok,) = address(splitter).call{value: value}(abi.encodeCall(splitter.payNative, (o, sig)));
         vm.assertFalse(ok && (now_ > deadline || who != payer || value != o.amount), "in time, by the payer, exact");
         if (!ok) vm.assertEq(who.balance, paid, "a refusal costs nothing");
+        vm.deal(payer, o.amount); // whoever was drawn may have been the payer, with too little
         vm.prank(payer);
         (ok,) = address(splitter).call{value: o.amount}(abi.encodeCall(splitter.payNative, (o, sig)));
         vm.assertTrue(ok || splitter.used(o.id) || now_ > deadline, "what is in time, exact and the payer's is taken");
