@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // At the checkout: a field for a coupon, and the choice to buy for somebody else.
 import { post } from "./api.js";
-import { busy, field, fill, h, invalid, sentence } from "./ui.js";
+import { busy, field, fill, h, invalid, money, sentence } from "./ui.js";
 
 // offer(): {offer, currency} that is chosen; changed() runs when the price or the kind of purchase is another. -> {el, off(currency): minor
 // units of a price in it, free(), fields(): of the request that buys, or null when something is missing, sync(): another offer is chosen}
@@ -29,7 +29,7 @@ export function codesBox(video, { offer, changed, code = "", gift = false }) {
     asked = offer();
     if (input.value.trim()) {
       quote = await post("/api/coupon", { video_id: video.id, code: input.value.trim(), offer: asked?.offer, currency: asked?.currency });
-      fill(say, `${quote.discount_display} less: `, h("strong", { class: "amount", id: "coupon-price" }, quote.free ? "free" : quote.price_display));
+      fill(say, `${money(quote.discount_cents, quote.currency)} less: `, h("strong", { class: "amount", id: "coupon-price" }, quote.free ? "free" : money(quote.price_cents, quote.currency)));
     }
     changed();
   }
