@@ -65,7 +65,7 @@ begin
     return v_user;
 end $$;
 
--- Gives a payment its number (033_chain_gas.sql), or the one that it has while that is not used up. null: none, or it is over.
+-- Gives a payment its number (033_chain_out.sql), or the one that it has while that is not used up. null: none, or it is over.
 create function ppv_x402_number(p_id bigint, p_relayer text, p_latest bigint) returns bigint
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare

@@ -6,8 +6,8 @@ function M.start(ctx) return nil, ctx:err("payment.not_configured", "People cann
 
 function M.fetch(ctx) return ctx.x402.facts() end
 
--- What was paid on a chain goes back by hand, from the paid address to the payer; asking for the refund is the record that it was done.
-function M.refund(_, _, refund) return { ref = refund.key, state = "done" } end
+-- What was paid on a chain goes back by hand; it is done when the chain has it (docs/chain.md).
+function M.refund(ctx, _, refund) return ctx.x402.refund(refund) end
 M.refund_fetch = M.refund
 
 return M

@@ -40,6 +40,7 @@ end
 local function chains_of(o)
   local api = {}
   function api.facts() return chain.facts(o.id) end
+  function api.refund(refund) return require("lib.chainrefund").facts(refund) end -- it needs the watcher, which needs this file
   function api.progress() return chain.progress(o.id) end
   function api.invoice(choice, life_s)
     local i, err = invoice.of(o, choice, life_s)

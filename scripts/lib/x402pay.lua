@@ -313,7 +313,8 @@ end
 --- What plugins see of it: ctx.x402 of an order.
 function M.of(o)
   if o.method ~= "x402" then return nil end
-  return { facts = function() return M.facts(o) end }
+  return { facts = function() return M.facts(o) end,
+    refund = function(refund) return require("lib.chainrefund").facts(refund) end } -- which needs the watcher, which needs this file
 end
 
 return M

@@ -241,6 +241,18 @@ await main(async () => {
   same("and then no piece", (await pay(film, of(await authorize(nibbler, bit)))).why, "already_paid");
   const sorry = await payer(), back = await pay(film, of(await authorize(sorry, bit)));
   const refund = await admin.post("/admin/orders/" + back.json.order_id + "/refund", { reason: "did not like it" });
+  const todo = must(await admin.get("/admin/chains"), "chains").refunds;
+  same("the administrator is told what to send where", todo.map(x => [x.amount, x.amount_text, x.symbol, x.token, x.payer]), [["50000", "0.05", "USDC", asset, sorry.address]]);
+  const send = async (amount, to) => { const tx = await dollar.connect(treasury).transfer(to, amount); await tx.wait(); await c.mine(FINAL); return tx.hash; };
+  const named = async (tx, text) => {
+    must(await admin.post("/admin/chains/refunds/" + todo[0].id, { tx_hash: tx }), "refund");
+    return until("the transaction was looked at", async () => { const x = (await admin.get("/admin/chains")).json.refunds.find(y => y.id === todo[0].id); return text ? x?.problem.includes(text) : !x; });
+  };
+  check("a transaction that sends less is none", await named(await send(49999n, sorry.address), "does not send exactly"));
+  check("nor is one to somebody else", await named(await send(50000n, taster.address), "does not send exactly"));
+  same("until then the piece stays", (await reach(back.json))[0], 2);
+  check("the right one is found", await named(await send(50000n, sorry.address)));
+  await until("the refund is booked", async () => (await s.sql("select o.state from refunds r join orders o on o.id = r.order_id where r.state = 'done'"))[0]?.[0] === "refunded");
   same("a piece that is refunded is gone at once", [refund.status, await reach(back.json), (await ask(film, { "sign-in-with-x": await sign(sorry) })).status],
     [200, [0, "000000"], 402]);
 

@@ -13,7 +13,9 @@ describe("the x402 plugin", function()
     assert.equal("payment.not_configured", err.code)
   end)
 
-  it("records a refund that was made by hand", function()
-    assert.same({ ref = "k", state = "done" }, gateway.call("x402", "refund", {}, { id = "x" }, { key = "k" }))
+  it("leaves a refund to the chain", function()
+    local handler = require("lib.registry").by_name.x402.handler
+    local ctx = { x402 = { refund = function(r) return { ref = r.key, state = "pending" } end } }
+    assert.same({ ref = "k", state = "pending" }, handler.refund(ctx, { id = "x" }, { key = "k" }))
   end)
 end)

@@ -76,6 +76,32 @@ local function vanished_x402()
   return json.array(rows)
 end
 
+-- Refunds that wait for a transaction, and those of the last days.
+local function refunds()
+  local rows, err = db.query([[select x.refund_id as id, x.state, x.problem, x.chain_id, c.name as chain, c.explorer, x.token, x.payer,
+    x.amount::text as amount, x.tx_hash, o.uid::text as order_id, b.username::text as buyer, v.title,
+    coalesce(t.symbol, i.symbol, '?') as symbol, coalesce(t.decimals, i.decimals, 0) as decimals, ]] .. iso "x.created_at" .. [[ as created_at
+    from chain_refunds x join refunds r on r.id = x.refund_id join orders o on o.id = r.order_id join users b on b.id = o.buyer_id
+    join videos v on v.id = o.video_id join chains c on c.chain_id = x.chain_id
+    left join pay_tokens t on t.chain_id = x.chain_id and coalesce(t.erc20_address, $1) = x.token
+    left join lateral (select symbol, decimals from chain_invoices where order_id = o.id and token = x.token limit 1) i on true
+    where x.state in ('open', 'seen') order by x.refund_id limit 200]], chain.NATIVE)
+  if not rows then return nil, err end
+  for _, x in ipairs(rows) do
+    x.amount_text, x.payer = invoice.text(x.amount, x.decimals), evm.address(x.payer)
+    x.token = x.token ~= chain.NATIVE and evm.address(x.token) or json.null
+  end
+  return json.array(rows)
+end
+
+-- The transaction that sent a refund, or that none will be sent.
+local function refund(ctx, input)
+  if not input.tx_hash and not input.void then return errors.invalid("Which transaction sent it?", { field = "tx_hash" }) end
+  local row, err = db.one("select ppv_chain_refund_named($1, $2, $3) as state", ctx.user.id, input.id, input.tx_hash and input.tx_hash:lower())
+  if not row then return nil, err end
+  return ctx:ok { state = row.state }
+end
+
 local function show(ctx)
   local rows, err = chain.list "true"
   if not rows then return nil, err end
@@ -89,6 +115,8 @@ local function show(ctx)
     for _, p in ipairs(out[name]) do p.amount_text = invoice.text(p.amount, p.decimals) end
     out[name] = json.array(out[name])
   end
+  out.refunds, err = refunds()
+  if not out.refunds then return nil, err end
   out.orphaned_x402, err = vanished_x402()
   if not out.orphaned_x402 then return nil, err end
   local signer, why = evm.key_address(invoice.KEY)
@@ -232,5 +260,8 @@ return { routes = {
     handler = give_up, input = { id = ID } },
   { method = "POST", path = "/admin/chains/x402/:id/give_up", auth = "admin", step_up = true, summary = "Undo the sale of a vanished x402 payment",
     handler = give_up_x402, input = { id = ID } },
+  { method = "POST", path = "/admin/chains/refunds/:id", auth = "admin", step_up = true, summary = "Name the transaction that sent a refund",
+    handler = refund, input = { id = ID, void = { type = "bool", default = false },
+      tx_hash = { type = "string", min = 66, max = 66, pattern = "^0[xX]%x+$", hint = "must be 0x and 64 hexadecimal digits" } } },
   { method = "POST", path = "/admin/chains/signer", auth = "admin", step_up = true, summary = "Make the key that signs invoices", handler = make_signer },
 } }

@@ -111,7 +111,21 @@ const COLUMNS = [{ head: "When", cell: (x) => time(x.created_at) }, { head: "Cha
   { head: "Video", class: "wrap", cell: (x) => [x.title ?? "", h("div", { class: "small text-body-secondary" }, x.buyer ?? "")] }, { head: "Amount", end: true, cell: (x) => `${x.amount_text} ${x.symbol}` }];
 const giveUp = (x, way = "payments") => ask({ title: "Undo this sale?", button: "Undo the sale", danger: true, label: "Note (optional)", text: ["The payment's block is gone and it was not included again. The sale is taken back; access has ended already."],
   go: async () => { const r = await post(`/admin/chains/${way}/${x.id}/give_up`); toast(`The order is ${r.state}.`); load(); } });
+// A refund is sent by hand: what, how much exactly, to whom; then the transaction is named and looked at.
+function nameRefund(x) {
+  const form = h("form", {});
+  form.append(h("p", {}, "Send exactly ", h("strong", {}, `${x.amount_text} ${x.symbol}`), ` on ${x.chain} from the treasury to`), h("p", {}, code(x.payer)),
+    h("p", { class: "small" }, x.token ? ["Token ", code(x.token)] : "It is the chain's own coin.", ` In smallest units: ${x.amount}.`),
+    field("Transaction that sent it", text("tx_hash", x.tx_hash, { maxlength: 66, placeholder: "0x…" }), "The refund is closed when this transfer is found in a final block."));
+  dialog("Refund on chain", form, "Look at it", async (v) => { await post(`/admin/chains/refunds/${x.id}`, { tx_hash: v.tx_hash.trim() }); toast("It is looked at."); });
+}
+const voidRefund = (x) => ask({ title: "Not send this refund?", button: "Do not send it", danger: true, label: "Note (optional)", text: ["Nothing goes back to the buyer; the sale stays as it is."],
+  go: async () => { await post(`/admin/chains/refunds/${x.id}`, { void: true }); toast("It will not be sent."); load(); } });
 const LISTS = [
+  ["refunds", "Refunds to send", [{ head: "When", cell: (x) => time(x.created_at) }, { head: "Send exactly", class: "wrap", cell: (x) => [h("strong", {}, `${x.amount_text} ${x.symbol}`), ` on ${x.chain}`, x.token && h("div", { class: "small" }, "token ", code(x.token))] },
+    { head: "To", class: "wrap", cell: (x) => code(x.payer) }, { head: "Video", class: "wrap", cell: (x) => [x.title, h("div", { class: "small text-body-secondary" }, x.buyer)] },
+    { head: "State", class: "wrap", cell: (x) => [x.tx_hash ? tx(x) : "waits for its transaction", x.problem && h("div", { class: "small text-warning-emphasis" }, x.problem)] },
+    { head: "", end: true, cell: (x) => wrap(small("Transaction", () => nameRefund(x)), x.state === "open" && small("Do not send", () => voidRefund(x), { kind: "outline-danger" })) }]],
   ["provisional", "Seen, not final yet", [...COLUMNS, { head: "Confirmations", end: true, cell: (x) => dash(x.confirmations) }, { head: "Why it waits", class: "wrap", cell: (x) => x.problem }]],
   ["orphaned", "Vanished from the chain", [...COLUMNS, { head: "Order", cell: (x) => x.order_state ?? "" }, { head: "", end: true, cell: (x) => (x.disputed ? small("Undo the sale", () => giveUp(x), { kind: "outline-danger" }) : "") }]],
   ["orphaned_x402", "Vanished from the chain, paid by programs (x402)", [...COLUMNS, { head: "Order", cell: (x) => x.order_state ?? "" }, { head: "", end: true, cell: (x) => (x.disputed ? small("Undo the sale", () => giveUp(x, "x402"), { kind: "outline-danger" }) : "") }]],
