@@ -66,11 +66,10 @@ local function read_marks(clip, dir, t, signed, on_progress)
     signature = dir .. "/clip.fp", job = table.concat(job), ext = clip.ext, duration = signed.duration }, on_progress)
 end
 
--- Everybody who could have been served the title.
+-- Everybody who could have been served the title. Every row of the key log has its playback session, of which there are far fewer.
 local function candidates(id)
   local rows, err = db.read([[select user_id from entitlements where video_id = $1::uuid
     union select user_id from playback_sessions where video_id = $1::uuid
-    union select user_id from key_log where video_id = $1::uuid
     union select owner_id from videos where id = $1::uuid order by 1]], id)
   if not rows then return nil, err end
   local users = {}
@@ -80,7 +79,8 @@ end
 
 -- Bits of segments that the key log says a user was served; nil when the log knows nothing of them.
 local function served_bits(id, user, segments)
-  local rows = db.read("select distinct seq from key_log where video_id = $1::uuid and user_id = $2", id, user)
+  local rows = db.read([[select distinct k.seq from playback_sessions p join key_log k on k.playback_id = p.id
+    where p.video_id = $1::uuid and p.user_id = $2]], id, user)
   if not rows or #rows == 0 then return nil, 0 end
   local have, n, bytes = {}, 0, {}
   for _, r in ipairs(rows) do have[r.seq] = true end
