@@ -109,6 +109,8 @@ await main(async () => {
   curl(ceph, "-X", "PUT", "--data-binary", "@" + join(s.dir, "cors.xml"), "S3:/films?cors=");
   r = await tried({});
   check("it works", r.status === 200 && r.json.cors === true, r.text);
+  r = await tried({ endpoint: `http://localhost:${ceph.port}`, path_style: false });
+  check("also with the bucket's name in the host", r.status === 200, r.text);
   check("the test leaves nothing behind", keys(ceph).length === 0, keys(ceph).join());
   r = await admin.post("/admin/storage_settings", good);
   check("saved", r.status === 200 && r.json.restart_required === false, r.text);
