@@ -32,7 +32,7 @@ tone="sine=frequency=440:beep_factor=4:sample_rate=48000"
 x264="-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
 
 make landscape.mp4 -f lavfi -i "$(pic $hd 25 12)" -f lavfi -i "$tone:duration=12" $x264 -c:a aac
-make short.mp4 -f lavfi -i "$(pic 640x360 25 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
+make short.mp4 -f lavfi -i "$(pic 320x180 25 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
 make tiny.mp4 -f lavfi -i "$(pic 160x120 15 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
 make one_frame.mp4 -f lavfi -i "$(pic 320x240 25 1)" -frames:v 1 $x264
 make portrait.mp4 -f lavfi -i "$(pic 720x1280 30 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
@@ -50,10 +50,10 @@ make hdr_as_sdr.mp4 -f lavfi -i "smptebars=size=640x360:rate=25:duration=2" -vf 
 hdr hdr_pq203.mkv smpte2084 smpte2084 203
 hdr hdr_pq.mkv smpte2084 smpte2084
 hdr hdr_hlg.mkv arib-std-b67 arib-std-b67
-make fullrange.mp4 -f lavfi -i "$(pic 640x480 25 3)" -vf scale=out_range=pc -c:v libx264 -preset ultrafast -pix_fmt yuvj420p
+make fullrange.mp4 -f lavfi -i "$(pic 320x240 25 3)" -vf scale=out_range=pc -c:v libx264 -preset ultrafast -pix_fmt yuvj420p
 make vp9.webm -f lavfi -i "$(pic 640x360 30 4)" -f lavfi -i "$tone:duration=4" -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus
 make vp8.webm -f lavfi -i "$(pic 480x360 30 3)" -f lavfi -i "$tone:duration=3" -c:v libvpx -deadline realtime -cpu-used 8 -c:a libvorbis
-make h264.mkv -f lavfi -i "$(pic 854x480 30000/1001 5)" -f lavfi -i "$tone:duration=5" $x264 -c:a flac
+make h264.mkv -f lavfi -i "$(pic 640x360 30000/1001 5)" -f lavfi -i "$tone:duration=5" $x264 -c:a flac
 make stream.ts -f lavfi -i "$(pic 720x576 25 3)" -f lavfi -i "$tone:duration=3" -vf setsar=16/15 -c:v mpeg2video -q:v 4 -c:a mp2
 make interlaced.ts -f lavfi -i "$(pic 720x576 50 3)" -vf "interlace,setsar=16/15" -c:v mpeg2video -flags +ildct+ilme -q:v 4
 # Both field orders of one motion, as 25 pictures of 50 fields; the same motion at 25 for comparison. Then one that only says it is interlaced.
@@ -69,9 +69,9 @@ make fields_none.mkv -f lavfi -i "$field_source" -vf "fps=25:round=up,setfield=p
 }
 make pcm.avi -f lavfi -i "$(pic 320x240 15 3)" -f lavfi -i "$tone:duration=3" -c:v mpeg4 -q:v 4 -c:a pcm_s16le
 make pal60.mp4 -f lavfi -i "$(pic $hd 60 3)" -f lavfi -i "$tone:duration=3" $x264 -c:a aac
-make surround.mkv -f lavfi -i "$(pic 640x360 25 4)" -f lavfi -i "$tone:duration=4" -af "pan=5.1|FL=c0|FR=c0|FC=c0|LFE=c0|BL=c0|BR=c0" $x264 -c:a ac3
+make surround.mkv -f lavfi -i "$(pic 320x180 25 4)" -f lavfi -i "$tone:duration=4" -af "pan=5.1|FL=c0|FR=c0|FC=c0|LFE=c0|BL=c0|BR=c0" $x264 -c:a ac3
 # Three sounds a player must offer: 5.1 in German, English (the one to begin with), an unknown language.
-make sounds.mkv -f lavfi -i "$(pic 640x360 25 4)" -f lavfi -i "sine=330:sample_rate=48000:duration=4" -f lavfi -i "sine=660:sample_rate=44100:duration=4" \
+make sounds.mkv -f lavfi -i "$(pic 320x180 25 4)" -f lavfi -i "sine=330:sample_rate=48000:duration=4" -f lavfi -i "sine=660:sample_rate=44100:duration=4" \
     -f lavfi -i "sine=990:sample_rate=22050:duration=2" -filter_complex "[1]pan=5.1|FL=0*c0|FR=0*c0|FC=c0|LFE=0*c0|BL=0*c0|BR=0*c0[six]" \
     -map 0 -map "[six]" -map 2 -map 3 $x264 -c:a:0 ac3 -c:a:1 aac -c:a:2 libopus -metadata:s:a:0 language=ger -metadata:s:a:1 language=eng \
     -metadata:s:a:1 title='Original "mix"' -disposition:a 0 -disposition:a:1 default
@@ -91,11 +91,11 @@ done
 # Frames dropped at random: a phone in the dark.
 make vfr.mp4 -f lavfi -i "$(pic $hd 30 5)" -f lavfi -i "$tone:duration=5" -vf "select='gt(random(1),0.35)'" -fps_mode vfr $x264 -c:a aac
 # Sound that starts later, and sound that ends earlier.
-make late_sound.mkv -f lavfi -i "$(pic 640x360 25 4)" -itsoffset 1.5 -f lavfi -i "$tone:duration=2" $x264 -c:a aac
-make early_end.mp4 -f lavfi -i "$(pic 640x360 25 5)" -f lavfi -i "$tone:duration=2" $x264 -c:a aac
-make long_sound.mp4 -f lavfi -i "$(pic 640x360 25 3)" -f lavfi -i "$tone:duration=5" $x264 -c:a aac
-make rotated.mp4 -i landscape.mp4 -t 4 -c copy -metadata:s:v:0 rotate=90
-make cover.mp4 -i landscape.mp4 -t 4 -map 0 -c copy -metadata title="<script>alert(1)</script>"
+make late_sound.mkv -f lavfi -i "$(pic 320x180 25 4)" -itsoffset 1.5 -f lavfi -i "$tone:duration=2" $x264 -c:a aac
+make early_end.mp4 -f lavfi -i "$(pic 320x180 25 5)" -f lavfi -i "$tone:duration=2" $x264 -c:a aac
+make long_sound.mp4 -f lavfi -i "$(pic 320x180 25 3)" -f lavfi -i "$tone:duration=5" $x264 -c:a aac
+make rotated.mp4 -i landscape.mp4 -t 3 -c copy -metadata:s:v:0 rotate=90
+make cover.mp4 -i landscape.mp4 -t 3 -map 0 -c copy -metadata title="<script>alert(1)</script>"
 
 [ -z "$only" ] || exit 0
 make bad_audio_only.mp4 -f lavfi -i "$tone:duration=3" -c:a aac
