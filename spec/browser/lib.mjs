@@ -30,7 +30,7 @@ export async function upload_film(who, path, fields = {}) {
     `--${mark}\r\ncontent-disposition: form-data; name="${k}"\r\n\r\n${v}\r\n`);
   const head = parts.join("") + `--${mark}\r\ncontent-disposition: form-data; name="file"; filename="film.mp4"\r\ncontent-type: video/mp4\r\n\r\n`;
   const r = await who.request("POST", "/api/upload", { body: Buffer.concat([Buffer.from(head), readFileSync(path), Buffer.from(`\r\n--${mark}--\r\n`)]),
-    ip: fresh_ip(), headers: { "content-type": `multipart/form-data; boundary=${mark}` }, timeout: 60000 });
+    ip: fresh_ip(), headers: { "content-type": `multipart/form-data; boundary=${mark}` }, timeout: 300000 });
   if (r.status !== 201) throw new Error(`upload: ${r.status} ${r.text}`);
   await until("the film is ready", async () => {
     const st = (await who.get(`/api/videos/${r.json.video_id}/status`)).json;

@@ -35,7 +35,7 @@ export async function chain(o = {}) {
   const [, port] = await until("anvil listens", () => {
     if (ended) throw Object.assign(new Error(`anvil ended: ${said}`), { fatal: true });
     return said.match(/Listening on 127\.0\.0\.1:(\d+)/);
-  }, 60);
+  });
   const url = `http://127.0.0.1:${port}`;
   let id = 0;
   const rpc = async (method, ...params) => {

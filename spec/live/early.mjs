@@ -15,7 +15,7 @@ async function upload(who, path) {
   const mark = "----ppvearly";
   const head = `--${mark}\r\ncontent-disposition: form-data; name="title"\r\n\r\nA film\r\n--${mark}\r\ncontent-disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n`;
   const r = await who.request("POST", "/api/upload", { body: Buffer.concat([Buffer.from(head), readFileSync(path), Buffer.from(`\r\n--${mark}--\r\n`)]),
-    ip: fresh_ip(), timeout: 60000, headers: { "content-type": `multipart/form-data; boundary=${mark}` } });
+    ip: fresh_ip(), timeout: 300000, headers: { "content-type": `multipart/form-data; boundary=${mark}` } });
   if (r.status !== 201) throw new Error(r.text);
   return r.json.video_id;
 }

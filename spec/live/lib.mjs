@@ -109,7 +109,7 @@ export function send(who, url, file, fields = {}, name = typeof file === "string
   const parts = Object.entries(fields).map(([k, v]) => `--${edge}\r\ncontent-disposition: form-data; name="${k}"\r\n\r\n${v}\r\n`);
   const head = `--${edge}\r\ncontent-disposition: form-data; name="file"; filename="${name}"\r\ncontent-type: video/mp4\r\n\r\n`;
   const body = Buffer.concat([Buffer.from(parts.join("") + head), typeof file === "string" ? readFileSync(file) : file, Buffer.from(`\r\n--${edge}--\r\n`)]);
-  return who.request("POST", url, { body, ip: fresh_ip(), timeout: 60000, headers: { "content-type": `multipart/form-data; boundary=${edge}` } });
+  return who.request("POST", url, { body, ip: fresh_ip(), timeout: 300000, headers: { "content-type": `multipart/form-data; boundary=${edge}` } });
 }
 
 // ---- packages ----
@@ -196,7 +196,7 @@ export class Server {
   async start() {
     const built = process.env.PPV ?? join(ROOT, "build/ppv");
     if (!existsSync(this.bin)) { // executable = the linker is done with it
-      await until("the program is built", () => (accessSync(built, constants.X_OK), true), 60);
+      await until("the program is built", () => (accessSync(built, constants.X_OK), true));
       cpSync(built, this.bin);
     }
     this.port ??= await free_port();
