@@ -7,7 +7,7 @@ return {
   base_urls = { sandbox = "https://api-m.sandbox.paypal.com", live = "https://api-m.paypal.com" },
   currencies = { "USD", "EUR", "GBP", "AUD", "BRL", "CAD", "CNY", "CZK", "DKK", "HKD", "HUF", "ILS", "JPY", "MYR", "MXN", "TWD", "NZD",
     "NOK", "PHP", "PLN", "RUB", "SGD", "SEK", "CHF", "THB" },
-  features = { refund = true, partial_refund = true, payout = true }, reversible = true,
+  features = { refund = true, partial_refund = true, payout = true, evidence = true }, reversible = true,
   min_expiry_s = 600, max_expiry_s = 10000, -- an approval that is not captured lapses after three hours
   settings = {
     { key = "environment", type = "enum", title = "Environment", values = { "sandbox", "live" }, default = "sandbox" },

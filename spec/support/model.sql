@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The driver of spec/http/model_spec.lua: many operations in one call, each in a subtransaction of its own. p_ops: [[name, id, at, ...]]:
+-- The driver of spec/model/model_spec.lua: many operations in one call, each in a subtransaction of its own. p_ops: [[name, id, at, ...]]:
 -- id is the row it is about, or at says which operation (counted from p_first, or of an earlier call) made that row. Every operation is a
 -- function of the product. Answers {out: the replies in their order, a refusal is "!code"; people: [[id, balance, held, debt]]}.
 create temp table model_made (n int primary key, id bigint);

@@ -2,7 +2,7 @@
 -- Wallets and orders against a model in memory: random operations on the database functions, the model says beforehand what each must
 -- answer and where every cent is. They are sent in batches (spec/support/model.sql), in worlds
 -- of 10,000 with people and films of their own.
---   MODEL_OPS=1000000 SEED=7 spec/run.sh lua spec/http/model_spec.lua      a failure names the seed of its world: SEED=that repeats it
+--   MODEL_OPS=1000000 SEED=7 spec/run.sh lua spec/model/model_spec.lua      a failure names the seed of its world: SEED=that repeats it
 local conf = require "ppv.conf"
 local crypto = require "ppv.crypto"
 local db = require "ppv.db"
