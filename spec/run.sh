@@ -111,7 +111,7 @@ fi
 # measures time has the machine for itself.
 export MADE=$RESULTS/made
 mkdir "$MADE"
-long='/(ingest|media|crashpoints|sidedoor|trace|journey_site|gateways|storage|x402|crash|smtp|cli|stop_site|early_site)\.mjs' late='/sources\.mjs' alone='/reload\.mjs'
+long='/(ingest|media|crashpoints|sidedoor|trace|journey_site|gateways|storage|x402|crash|smtp|cli|stop_site|early_site)\.mjs|spec/model$' late='/sources\.mjs' alone='/reload\.mjs'
 { grep -E "$long" "$RESULTS/tasks"; grep -vE "$long|$late|$alone" "$RESULTS/tasks"; grep -E "$late" "$RESULTS/tasks"; } | xargs -r -P "$LANES" -L1 "$self" --task
 grep -E "$alone" "$RESULTS/tasks" | xargs -r -L1 "$self" --task
 awk '{ p += $1; f += $3 } END { print p + 0 " passed, " f + 0 " failed"; exit f > 0 || p == 0 }' "$RESULTS/results"
