@@ -8,6 +8,7 @@ local db = require "ppv.db"
 local http = require "ppv.http"
 local json = require "ppv.json"
 local log = require "ppv.log"
+local time = require "ppv.time"
 local config = require "lib.config"
 local errors = require "lib.errors"
 local intake = require "lib.intake"
@@ -18,6 +19,7 @@ local VERSION = "1.0.0"
 local TUS = { ["tus-resumable"] = VERSION }
 local DIGEST = { sha1 = 20, sha256 = 32 }
 local OPEN_MAX = 20 -- unfinished uploads of one creator
+local PLACE_S, PLACE_EVERY_S = 5, 0.1 -- how long one waits to be among a creator's parallel uploads
 local BUSY = "interval '20 seconds'" -- longer than the engine lets a sender be silent
 
 local function expiry() return config.int("upload_expiry", 172800) end
@@ -125,14 +127,25 @@ end
 
 -- ---- receiving
 
--- Marks the upload as being written and answers it; refuses a creator's third at the same time.
-local function begin(ctx, id)
-  local row, err = db.one("update uploads u set busy_until = now() + " .. BUSY .. [[ where u.id = $1::uuid and u.owner_id = $2
+-- Marks the upload as being written: its row, or false when the creator has as many running already.
+local function mark(ctx, id)
+  return db.one("update uploads u set busy_until = now() + " .. BUSY .. [[ where u.id = $1::uuid and u.owner_id = $2
     and u.state = 'open' and u.expires_at > now() and (select count(*) from uploads o where o.owner_id = $2 and o.id <> u.id
     and o.busy_until > now()) < $3::int returning ]] .. COLUMNS, id, ctx.user.id, parallel())
-  if row or row == nil then return row, err end
-  row, err = find(ctx, id)
-  if not row then return nil, err end
+end
+
+-- Marks the upload as being written and answers it; refuses a creator's third at the same time. A client whose connection broke is back
+-- before its end has been seen here, so a place is waited for. Yields.
+local function begin(ctx, id)
+  local row, err
+  for _ = 0, PLACE_S / PLACE_EVERY_S do
+    row, err = mark(ctx, id)
+    if row or row == nil then return row, err end
+    row, err = find(ctx, id)
+    if not row then return nil, err end
+    if row.state == "done" then break end
+    time.sleep(PLACE_EVERY_S)
+  end
   if row.state == "done" then return errors.fail("upload.offset", "This upload is complete.", { status = 409 }) end
   return errors.fail("request.rate", ("You have %d uploads running already."):format(parallel()), { retry = true, retry_after = 10 })
 end
