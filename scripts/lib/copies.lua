@@ -13,7 +13,7 @@ local store = require "lib.store"
 
 local M = {}
 
--- A segment is removed here no sooner than everybody who had the playlist of before is gone: see lib.mediafiles.
+-- Files that playlists of before name stay for those who are watching: as long as a playback session may last, and an hour.
 M.KEEP_S = 13 * 3600
 local SUMS_MAX = 32 * 1024 * 1024
 
@@ -238,11 +238,11 @@ function M.held(id)
   return there
 end
 
---- Objects that no film needs; what a film may need was written at least keep seconds ago: {{root = "storage", path, size, why}}. Yields.
-function M.orphans(keep)
+--- Objects that no film needs; what a film may need was written at least KEEP_S ago: {{root = "storage", path, size, why}}. Yields.
+function M.orphans()
   local s, err = store.current()
   if not s then return s == false and {} or nil, err end
-  local out, films, limit = {}, {}, time.iso(time.now() - keep)
+  local out, films, limit = {}, {}, time.iso(time.now() - M.KEEP_S)
   local ok
   ok, err = store.list(s, "media/", function(o)
     local id, name = o.key:match "^media/(%x[%x-]+)/(.+)$"

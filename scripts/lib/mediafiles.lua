@@ -7,9 +7,6 @@ local copies = require "lib.copies"
 
 local M = {}
 
--- A re-encode leaves its predecessor's files to those who are watching: as long as a playback session may last, and an hour.
-M.KEEP_S = 13 * 3600
-
 -- Problems of one film that is ready, as a list of lines; nil, err when the files cannot be looked at at all.
 function M.verify(id)
   local sums, err = blob.verify(id)
@@ -54,9 +51,9 @@ function M.superseded(id, limit)
   return gone
 end
 
--- What no film refers to: {{root, path, size, why}, ...}. Nothing younger than KEEP_S is named: it may be about to be published.
+-- What no film refers to: {{root, path, size, why}, ...}. Nothing younger than copies.KEEP_S is named: it may be about to be published.
 function M.orphans()
-  local out, limit = {}, time.now() - M.KEEP_S
+  local out, limit = {}, time.now() - copies.KEEP_S
   local dirs, err = blob.list("media", "")
   if not dirs then return nil, err end
   for _, d in ipairs(dirs) do
@@ -94,7 +91,7 @@ function M.orphans()
   end
   for _, o in ipairs(out) do o.size = blob.size(o.root, o.path) or 0 end
   local objects
-  objects, err = copies.orphans(M.KEEP_S)
+  objects, err = copies.orphans()
   if not objects then return nil, err end
   for _, o in ipairs(objects) do out[#out + 1] = o end
   return out

@@ -158,7 +158,6 @@ local function scan(c, node, at, from, to)
   end
   return math.min(from - 1, to)
 end
-M.scan = scan
 
 -- Does a node confirm the payment in that block? shares | false, why | nil, err
 local function confirmed(c, node, p)
