@@ -11,8 +11,8 @@
 #include "media/reading.h"
 
 enum { RUNS = 2000, REACH = 3, REGISTER_REACH = 5, FOLLOW_EVERY = 13, SPARSE = 5, WORK_FPS = 8 };
-static const double TRUST = TRACE_TRUST, CERTAIN = 0.6, SAME = 0.5, DRIFT = 0.06, MOVED = 0.01,
-                    LONG_S = 600, CLEAR = 9, WALL = 0.01;
+static const double TRUST = TRACE_TRUST, CERTAIN = 0.6, SAME = 0.5, MOST = 0.5, DRIFT = 0.06,
+                    MOVED = 0.01, LONG_S = 600, CLEAR = 9, WALL = 0.01;
 
 struct tracer {
     struct trace_job *job;
@@ -305,24 +305,47 @@ static double place(struct tracer *t, const struct fp_view *v)
     return ncc;
 }
 
+/* Seconds of the clip that the runs explain. */
+static double explained(const struct fp_run *run, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += run[i].to - run[i].from;
+    return sum;
+}
+
+/* Takes the first view whose pictures agree and that explains most of the clip; without one, the best. In a zoom a wrong size is
+ * nearly another moment, so a wrong view may agree for a while. */
 static void locate(struct tracer *t)
 {
     struct fp_view view[FP_BEST];
     struct gray_map best = {0};
+    struct fp_run *run = malloc(sizeof t->run);
+    double worth = -1, ncc = -1, length = t->clip.fp.n ? t->clip.fp.t[t->clip.fp.n - 1] : 0;
+    int runs = 0;
+    must(run != NULL);
     t->match = fp_match(&t->title, &t->clip.fp, view);
-    t->ncc = -1;
-    for (int i = 0; i < FP_BEST && t->ncc < CERTAIN; i++) {
-        double ncc = place(t, &view[i]);
-        if (ncc > t->ncc) {
-            t->ncc = ncc;
-            best = t->map;
-        }
+    for (int i = 0; i < FP_BEST && (ncc < CERTAIN || explained(run, runs) < MOST * length); i++) {
+        double now = place(t, &view[i]), value = now * sqrt(explained(t->run, t->runs));
+        if (i && value <= worth)
+            continue;
+        worth = value;
+        ncc = now;
+        best = t->map;
+        memcpy(run, t->run, sizeof t->run);
+        runs = t->runs;
     }
     t->map = best;
-    if (t->ncc > TRUST) { // what the crop hides no longer disturbs
+    t->ncc = ncc;
+    if (ncc > TRUST) { // what the crop hides no longer disturbs
         struct fp_view v = aligner_to_view(&t->map, t->w, t->h);
         t->runs = fp_align(&t->title, &t->clip.fp, &v, t->run, RUNS);
     }
+    if (ncc <= TRUST || explained(t->run, t->runs) < explained(run, runs)) {
+        memcpy(t->run, run, sizeof t->run);
+        t->runs = runs;
+    }
+    free(run);
 }
 
 /* ---- reading ---- */

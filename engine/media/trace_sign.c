@@ -136,17 +136,17 @@ static bool bar_line(const uint8_t *probe, int probes, int first, int step, int 
     return true;
 }
 
-/* Lines of a bar along an edge, at most a third of n; a sliver of picture may be left outside it. */
+/* Lines of a bar along an edge, at most a third of n. A sliver of picture may be left outside it, and coding noise may spoil a
+ * few of its lines. */
 static int bar(const uint8_t *probe, int probes, int first, int next, int step, int len, int n)
 {
-    for (int skip = 0; skip < SLIVER; skip++) {
-        int level = -1, k = skip;
-        while (k < n / 3 && bar_line(probe, probes, first + k * next, step, len, &level))
-            k++;
-        if (k - skip >= SLIVER)
-            return k;
-    }
-    return 0;
+    int level = -1, good = 0, end = 0;
+    for (int k = 0; k < n / 3 && k - end < SLIVER; k++)
+        if (bar_line(probe, probes, first + k * next, step, len, &level)) {
+            good++;
+            end = k + 1;
+        }
+    return good >= SLIVER ? end : 0;
 }
 
 void trace_bars(const uint8_t *p, int n, double bars[4])

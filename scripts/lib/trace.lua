@@ -12,7 +12,8 @@ local hls = require "lib.hls"
 
 -- LIKELY: likeness from which a title is compared picture by picture, at most CHOICES of them. SAME: correlation of pictures that a
 -- title needs; SURE: with less it may be another take of the same scene (such reached 0.42), so the other choices are looked at too.
-local M = { ACCUSE = -6, SUSPECT = -2, LIKELY = 0.55, CHOICES = 3, SAME = 0.3, SURE = 0.6 }
+-- ALIKE: titles nearer to each other than this, in likeness or correlation, may be the same film.
+local M = { ACCUSE = -6, SUSPECT = -2, LIKELY = 0.55, CHOICES = 3, SAME = 0.3, SURE = 0.6, ALIKE = 0.05 }
 local INDEX_MAX = 32 * 1024 * 1024
 local PURPOSE = "leak-evidence"
 
@@ -143,17 +144,32 @@ local function plain_marks(segments)
   return n
 end
 
+-- Mean square of the marks' z; about 1 where there is no mark of this title.
+local function power_of(segments)
+  local sum = 0
+  for _, s in ipairs(segments) do sum = sum + s[4] ^ 2 end
+  return #segments > 0 and sum / #segments or 0
+end
+
+-- Of two titles with the same pictures (a film uploaded twice, another cut of it) the one whose marks the clip carries.
+local function better(r, than)
+  if not than or math.abs(r.registration - than.registration) > M.ALIKE then
+    return not than or r.registration > than.registration
+  end
+  return power_of(r.segments) > power_of(than.segments)
+end
+
 -- Likeness proposes, the pictures decide: the title whose pictures agree best with the clip's, and its readings; nil when none does.
 local function pick_title(found, clip, dir, signed, progress)
   local best, reading, unmarked
   for i = 1, math.min(#found, M.CHOICES) do
     local t = found[i]
-    if t.match < M.LIKELY then break end
+    local sure = reading and reading.registration > M.SURE and best.match - t.match > M.ALIKE
+    if t.match < M.LIKELY or sure then break end
     local r, err = read_marks(clip, dir, t, signed, progress)
     if not r and err.code ~= "media.no_mark" then return nil, err end
     unmarked = unmarked or err
-    if r and r.registration > math.max(M.SAME, reading and reading.registration or 0) then best, reading = t, r end
-    if reading and reading.registration > M.SURE then break end
+    if r and r.registration > M.SAME and better(r, reading) then best, reading = t, r end
   end
   return best, reading or unmarked
 end

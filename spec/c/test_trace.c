@@ -121,6 +121,7 @@ struct show {
     double frame[4], crop[4], bar_left, bar_below;
     bool mirror, logo;
     int border;
+    unsigned spoilt; /* lines of the frame from below that are noise */
 };
 
 /* Luma of a title at a moment: a still scene with one thing that wanders; 0..1 of the picture. */
@@ -169,6 +170,8 @@ static int rank_of(const struct fp_title *title, int right, const struct show *h
     scene_of(&s, (unsigned)right + 50);
     for (int q = 0; q < W * H; q++) {
         double v = shown_at(&s, h, 9, (q % W + .5) / W, (q / W + .5) / H);
+        if (h->spoilt & 1u << (H - 1 - q / W < 8 ? H - 1 - q / W : 31))
+            v += dice(-30, 30);
         probe[q] = (uint8_t)(v + dice(-3, 3));
         probe[W * H + q] = (uint8_t)(v + dice(-3, 3));
     }
@@ -217,6 +220,12 @@ TEST(titles_are_found_behind_bars_crops_and_logos)
         {.frame = {.25, .25, .75, .75}, .crop = ALL, .border = 235},
         {.frame = {0, 0, .7, .8}, .crop = ALL, .border = 60},
         {.frame = ALL, .crop = ALL, .bar_below = .12, .logo = true, .border = 16},
+        {.frame = ALL, .crop = ALL, .bar_below = .12, .border = 16, .spoilt = 1u << 2},
+        {.frame = ALL,
+         .crop = ALL,
+         .bar_below = .12,
+         .border = 16,
+         .spoilt = 1u << 0 | 1u << 3 | 1u << 5},
         {.frame = ALL, .crop = ALL, .bar_left = .2, .border = 200},
         {.frame = {.1, 0, 1, .9}, .crop = {.05, .05, .95, .95}, .border = 16, .mirror = true},
     };

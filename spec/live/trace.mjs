@@ -46,7 +46,8 @@ await main(async () => {
   const up = await send(maker, "/api/upload", film, { title: "Film", price_cents: 0 });
   const id = up.json?.video_id;
   if (!check("the film is received", up.status === 201, up.text)) return;
-  await until("the film is ready", async () => (await maker.get(`/api/videos/${id}/status`)).json.status === "ready", 900);
+  const twin = (await send(maker, "/api/upload", film, { title: "Film again", price_cents: 0 })).json.video_id;
+  for (const v of [id, twin]) await until("the film is ready", async () => (await maker.get(`/api/videos/${v}/status`)).json.status === "ready", 900);
   await play(s, thief, id, copy);
   await play(s, saint, id, other);
   await ffmpeg("-ss", "1.3", "-i", copy, "-an", "-vf",
@@ -55,6 +56,7 @@ await main(async () => {
   const t = await traced(maker, leak);
   check("the thief is accused", t.verdict === "accused" && t.leak?.suspects[0]?.user_id === thief.id, show([t.verdict, t.leak?.suspects]));
   check("nobody else is", t.leak?.suspects.filter(x => x.accused).every(x => x.user_id === thief.id), show(t.leak?.suspects));
+  check("of two titles with the same pictures it is the one whose mark the copy carries", t.leak?.title.id === id, show(t.leak?.title));
   check("the mirror is seen through", t.leak?.reading.mirrored === true, show(t.leak?.reading.map));
   note(`${t.leak?.reading.segments.length} segments, bound 10^${t.leak?.suspects[0]?.log10_bound?.toFixed(1)}`);
   const file = await maker.get(`/api/leaks/${t.leak_id}/evidence`), path = join(dir, "leak.json");
