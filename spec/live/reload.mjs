@@ -2,7 +2,7 @@
 // Reloads under load, a third of them broken: no request fails, a refused one names file and line and changes nothing, a
 // good one is visible at once, old generations are freed. Then plugins that run away: stopped in time, others unharmed.
 //   node spec/live/reload.mjs         RELOADS=300 for the full run
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { availableParallelism, loadavg } from "node:os";
 import { join } from "node:path";
@@ -197,6 +197,56 @@ async function runaways(s) {
   check("no other request failed meanwhile", load.bad.length === 0, load.bad.slice(0, 3).join("; "));
 }
 
+const NOSY = port => `local fetch, db = require "ppv.fetch", require "ppv.db"
+local M = { routes = {} }
+local function where(o)
+  o.url = o.url or "http://127.0.0.1:${port}/"
+  local r, err = fetch.request(o)
+  return r and r.body or err.code
+end
+M.routes[1] = { method = "GET", path = "/api/nosy", auth = "public", summary = "test", handler = function(ctx)
+  local has, got = {}, {}
+  for _, n in ipairs { "io", "os", "debug", "ffi", "package", "load", "loadstring", "loadfile", "dofile", "getfenv", "setfenv", "newproxy",
+    "collectgarbage", "module", "jit", "coroutine" } do if _G[n] ~= nil then has[#has + 1] = n end end
+  for _, n in ipairs { "ffi", "ppv.ledger", "ppv.blob", "ppv.media", "ppv.host", "../livetest/handler", "io" } do
+    if pcall(require, n) then got[#got + 1] = n end
+  end
+  string.nosy, table.nosy = true, true
+  fetch.nosy = true
+  local users, err = db.read "select password_hash from users"
+  return ctx:ok { has = has, got = got, meta = type(getmetatable("")), dump = type(string.dump), users = users and "read" or err.code,
+    up = where { upload = { root = "upload", path = "nosy.txt" } }, down = where { download = { root = "upload", path = "nosy.out" } },
+    other = where { url = "http://127.0.0.2:${port}/" }, file = where { url = "file:///etc/passwd" }, plain = where {} }
+end }
+return M
+`;
+
+/** A plugin that reaches for what is not its own gets nothing, and leaves nothing behind for its neighbours. */
+async function bounds(s) {
+  const heard = [], peer = http.createServer((q, a) => {
+    const parts = [];
+    q.on("data", d => parts.push(d)).on("end", () => { heard.push(q.method + " " + Buffer.concat(parts)); a.end("peer"); });
+  });
+  await new Promise(ok => peer.listen(0, "127.0.0.1", ok));
+  const port = peer.address().port, dir = join(s.var, "upload");
+  mkdirSync(dir, { recursive: true });
+  writeFileSync(join(dir, "nosy.txt"), "a secret");
+  put(s, "nosy", { "manifest.lua": `return { name = "nosy", kind = "route", api = "1.0", version = "1.0.0", title = "nosy", ` +
+    `caps = { "db", "fetch", "fetch:127.0.0.1", "fetch:private" } }\n`, "handler.lua": NOSY(port) });
+  put(s, "livetest", { "manifest.lua": manifest("livetest"), "handler.lua": route("/api/livetest",
+    "    return ctx:ok { n = tostring(string.nosy) .. tostring(table.nosy) .. tostring(('').nosy) }") });
+  const r = await s.ppv("reload"), a = await call(s.port, "GET", "/api/nosy");
+  peer.close();
+  if (!check("the nosy plugin runs", r.code === 0 && a.status === 200, r.out + a.text)) return;
+  const j = a.json;
+  check("no way out of Lua is there", show([Object.values(j.has), Object.values(j.got), j.meta, j.dump]) === show([[], [], "nil", "nil"]), a.text);
+  check("its role may not read accounts", j.users !== "read", j.users);
+  check("hosts that it did not name, and files, are refused", j.other === "net.refused" && j.file === "net.refused", a.text);
+  check("it sends no file and writes none", j.plain === "peer" && j.up === "peer" && j.down === "peer"
+    && show(heard) === show(["GET ", "GET ", "GET "]) && !existsSync(join(dir, "nosy.out")), show(heard));
+  check("what it changed, only it sees", show(await seen(s)) === show(["nilnilnil"]), show(await seen(s)));
+}
+
 async function edits(s) {
   put_version(s, 1000);
   const file = join(s.root, "plugins/livetest/handler.lua");
@@ -227,6 +277,7 @@ await main(async () => {
   await s.start();
   await reloads(s);
   await runaways(s);
+  await bounds(s);
   await s.remove();
   const d = new Server({ development: "true" });
   put_version(d, 1);
