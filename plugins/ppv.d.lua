@@ -688,6 +688,18 @@ function fetch.post(req) end
 ---@class ppv.http
 local http = {}
 
+---A header of the request by its name in lower case; repeated ones are joined.
+---Phases: request
+---@param name string
+---@return string|nil
+function http.header(name) end
+
+---A part of the request: method, path (decoded), query_text, host, ip, id, scheme, body (of a route with body = "memory"), params {name = value}, headers {name = value} with names in lower case.
+---Phases: request
+---@param name string
+---@return string|table|nil
+function http.request(name) end
+
 ---Takes the body of a route with body = "stream" onto the disk. spec: dir (blob root, "upload"), max_file, max_total, reserve (bytes), max_files (1), max_fields (64), raw (true: the whole body is one file). fields {name = value}, files {{field, filename, type, path, size, sha256}}: path lies beneath the root and is yours to rename or remove. The request's deadline is off meanwhile.
 ---Phases: request. Yields. Errors: request.bad request.too_large request.unsupported io.failed io.disk_full
 ---@param req table

@@ -80,7 +80,7 @@ require("lib.live").set { routes = routes, plugins = plugins, document = openapi
 
 return {
   routes = declared,
-  dispatch = function(index, req) return pipeline.run(routes[index], req) end,
+  dispatch = function(index) return pipeline.run(routes[index]) end,
   not_found = pipeline.not_found,
   jobs = jobs,
   ticks = ticks,

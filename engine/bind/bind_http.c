@@ -44,6 +44,7 @@ struct table {
     int n;
     struct route *routes; /* index = Lua index - 1 */
     struct bind_pure pure;
+    int dispatch, not_found; /* references to the functions of boot.lua; they end with the state */
 };
 
 /* ---- building ---- */
@@ -119,6 +120,10 @@ int bind_http_swap(void *arg, struct gen *g, struct err *e)
     gen_push_boot(L, g);
     lua_getfield(L, -1, "routes");
     int rc = read_routes(L, t, e);
+    lua_getfield(L, top + 1, "dispatch");
+    t->dispatch = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_getfield(L, top + 1, "not_found");
+    t->not_found = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_settop(L, top);
     if (rc < 0) {
         table_free(t);
@@ -168,84 +173,26 @@ static void on_task_done(struct task *t, bool ok, lua_State *co, int nresults)
     finish(h);
 }
 
-static void set_str(lua_State *L, const char *name, const char *value)
-{
-    lua_pushstring(L, value ? value : "");
-    lua_setfield(L, -2, name);
-}
-
-static void push_params(lua_State *L, const struct bind_http *h)
-{
-    lua_createtable(L, 0, h->match.nparams);
-    for (int i = 0; i < h->match.nparams; i++) {
-        lua_pushlstring(L, h->match.params[i].value.p, h->match.params[i].value.n);
-        lua_setfield(L, -2, h->match.params[i].name);
-    }
-    lua_setfield(L, -2, "params");
-}
-
-/* Repeated headers are joined as RFC 9110 allows; cookies as RFC 6265 does. */
-static void push_headers(lua_State *L, const struct http_req *r)
-{
-    lua_createtable(L, 0, r->nheaders);
-    for (int i = 0; i < r->nheaders; i++) {
-        const char *name = r->headers[i].name;
-        lua_getfield(L, -1, name);
-        if (lua_isnil(L, -1)) {
-            lua_pop(L, 1);
-            lua_pushstring(L, r->headers[i].value);
-        } else {
-            lua_pushstring(L, strcmp(name, "cookie") == 0 ? "; " : ", ");
-            lua_pushstring(L, r->headers[i].value);
-            lua_concat(L, 3);
-        }
-        lua_setfield(L, -2, name);
-    }
-    lua_setfield(L, -2, "headers");
-}
-
-static void push_req(lua_State *L, struct bind_http *h)
-{
-    struct http_req *r = h->r;
-    lua_createtable(L, 0, 20); /* it becomes the context: room for what lib/ctx.lua adds */
-    set_str(L, "method", r->method);
-    set_str(L, "path", r->path);
-    set_str(L, "query_text", r->query);
-    set_str(L, "host", r->host);
-    set_str(L, "ip", r->ip);
-    set_str(L, "id", r->id);
-    set_str(L, "scheme", r->https ? "https" : "http");
-    push_params(L, h);
-    push_headers(L, r);
-    if (h->in_memory) {
-        lua_pushlstring(L, r->body.p ? r->body.p : "", r->body.n);
-        lua_setfield(L, -2, "body");
-    }
-}
-
 static void spawn(struct bind_http *h)
 {
     struct task *t = sched_new(h->g, PHASE_REQUEST, BIND_HTTP_TIMEOUT_US, on_task_done, h);
+    const struct table *table = h->g->slot[GEN_SLOT_HTTP];
     lua_State *co = t->co;
     h->task = t;
-    lua_checkstack(co, 12);
-    bool found = h->match.status == 200;
-    gen_push_boot(co, h->g);
-    lua_getfield(co, -1, found ? "dispatch" : "not_found");
-    lua_remove(co, -2);
-    if (found) {
+    lua_checkstack(co, 4);
+    if (h->match.status == 200) {
+        lua_rawgeti(co, LUA_REGISTRYINDEX, table->dispatch);
         lua_pushinteger(co, h->match.id + 1);
-        push_req(co, h);
-        sched_start(t, 2);
+        sched_start(t, 1);
         return;
     }
-    push_req(co, h);
+    lua_rawgeti(co, LUA_REGISTRYINDEX, table->not_found);
     lua_pushinteger(co, h->match.status);
     if (h->match.allow[0])
         lua_pushstring(co, h->match.allow);
     else
         lua_pushnil(co);
-    sched_start(t, 3);
+    sched_start(t, 2);
 }
 
 static void on_body(struct http_req *r, void *arg, const struct err *e)
@@ -356,12 +303,18 @@ const struct http_handler *bind_http_handler(void)
     return &handler;
 }
 
+struct bind_http *bind_http_seen(lua_State *L)
+{
+    struct task *t = lx_task(L, PHASE_ANY);
+    if (t->done != on_task_done)
+        luaL_error(L, "no HTTP request in this task");
+    return t->user;
+}
+
 struct bind_http *bind_http_current(lua_State *L, struct task **t)
 {
     *t = lx_task(L, PHASE_REQUEST | PHASE_WEBHOOK);
-    if ((*t)->done != on_task_done)
-        luaL_error(L, "no HTTP request in this task");
-    return (*t)->user;
+    return bind_http_seen(L);
 }
 
 void bind_http_clock(struct bind_http *h, bool on)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Requests between http/ and Lua: bind_http.c routes and spawns tasks, bind_reply.c turns Lua
- * results into answers, bind_stream.c holds the ppv.http functions. Loop thread. */
+ * Requests between http/ and Lua: bind_http.c routes and spawns tasks, bind_request.c shows them
+ * the request, bind_reply.c turns Lua results into answers, bind_stream.c holds the other ppv.http
+ * functions. Loop thread. */
 #ifndef BIND_BIND_HTTP_H
 #define BIND_BIND_HTTP_H
 #include <stdbool.h>
@@ -27,7 +28,8 @@ struct bind_http {
     bool locked, appending; /* appending: the task outlives the client, to note what has come */
     struct bind_pure *pure; /* where to remember a file answer, or NULL */
 };
-/* The request of the running task, or raises. */
+/* The request of the running task, or raises; _seen to read of it only, in any phase. */
+struct bind_http *bind_http_seen(lua_State *L);
 struct bind_http *bind_http_current(lua_State *L, struct task **t);
 /* The task's own deadline: off while the client decides the pace (uploads, streams), on again
  * afterwards. */
@@ -44,5 +46,7 @@ void bind_http_remember(struct bind_http *h, int status, const struct http_heade
 void bind_reply_send(lua_State *co, int nresults, struct bind_http *h);
 
 /* ppv.http */
+int bind_request_header(lua_State *L);
+int bind_request_part(lua_State *L);
 int bind_http_open(lua_State *L);
 #endif

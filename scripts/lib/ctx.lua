@@ -2,6 +2,7 @@
 -- What a handler receives: the request, who is asking, and ways to answer. Answers are plain tables the pipeline
 -- turns into status, headers, body.
 local config = require "lib.config"
+local http = require "ppv.http"
 local json = require "ppv.json"
 local time = require "ppv.time"
 local cookie = require "lib.cookie"
@@ -9,8 +10,6 @@ local errors = require "lib.errors"
 local form = require "lib.form"
 
 local Ctx = {}
-Ctx.__index = Ctx
-
 local M = {}
 
 -- Where visitors reach the site: from the configuration, never from the Host header (links in mails use it).
@@ -26,22 +25,41 @@ function M.base_url()
   local want = tostring(config.get("cookie_secure", "auto"))
   always_https = want == "true" or (want ~= "false" and base:find("^https://") ~= nil)
   never_https = want == "false"
+  Ctx.base_url = base
   return base
 end
 
--- The engine's table of the request becomes the context: one table less, and twelve copies.
-function M.new(req, route)
-  local ctx = setmetatable(req, Ctx)
-  ctx.req, ctx.route = req, route
-  ctx.base_url, ctx.now = base or M.base_url(), time.now()
-  ctx.https = always_https or (not never_https and req.scheme == "https")
-  return ctx
+-- What is read of the request at the first look and then kept: most handlers need two or three of these.
+local PARTS = { "method", "path", "query_text", "host", "ip", "id", "scheme", "params", "headers", "body" }
+local FIRST = {
+  now = time.now, -- the same for the whole request
+  https = function(ctx) return always_https or (not never_https and ctx.scheme == "https") end,
+}
+for _, name in ipairs(PARTS) do FIRST[name] = function() return http.request(name) end end
+Ctx.req = true -- the request itself, for those who name it: ctx.req is ctx
+
+local Meta = {}
+function Meta.__index(ctx, name)
+  local v = Ctx[name]
+  if v ~= nil then return name == "req" and ctx or v end
+  local first = FIRST[name]
+  if not first then return nil end
+  v = first(ctx)
+  ctx[name] = v
+  return v
 end
 
-function Ctx:header(name) return self.req.headers[name] end
+-- The context of the running request. The nil fields are room for what comes.
+function M.new(route)
+  if not base then M.base_url() end
+  return setmetatable({ route = route, now = nil, https = nil, session_loaded = nil, session = nil, user = nil, method = nil,
+    path = nil }, Meta)
+end
+
+function Ctx.header(_, name) return http.header(name) end
 
 function Ctx:cookies()
-  if not self.cookie_jar then self.cookie_jar = cookie.parse(self.req.headers.cookie) end
+  if not self.cookie_jar then self.cookie_jar = cookie.parse(self:header("cookie")) end
   return self.cookie_jar
 end
 
@@ -61,9 +79,9 @@ end
 
 -- True for a form sent by a page without scripts: it is answered by a redirect to a page.
 function Ctx:wants_page()
-  local accept = self.req.headers.accept or ""
+  local accept = self:header("accept") or ""
   if not accept:find("text/html", 1, true) then return false end
-  local ctype = (self.req.headers["content-type"] or ""):lower()
+  local ctype = (self:header("content-type") or ""):lower()
   return self.method ~= "POST" or ctype:find("^application/x%-www%-form%-urlencoded") ~= nil or ctype == ""
 end
 
@@ -82,9 +100,8 @@ function Ctx:cookie(name, value, o)
 end
 
 function Ctx.json(_, status, t, headers)
-  headers = headers or {}
-  headers["content-type"] = "application/json"
-  return { status = status, headers = headers, body = json.encode(t) }
+  if headers then headers["content-type"] = "application/json" end
+  return { status = status, headers = headers or { ["content-type"] = "application/json" }, body = json.encode(t) }
 end
 
 -- {ok = true} and the fields of t, status 200.

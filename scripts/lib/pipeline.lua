@@ -171,8 +171,8 @@ local function finish(ctx, answer)
 end
 
 -- status, headers, body for the engine.
-function M.run(route, req)
-  local ctx = context.new(req, route)
+function M.run(route)
+  local ctx = context.new(route)
   local fine, answer, err = pcall(steps, ctx, route)
   if not fine then
     answer, err = nil, type(answer) == "table" and answer.code and answer or errors.new("engine.internal", tostring(answer))
@@ -185,12 +185,12 @@ function M.run(route, req)
 end
 
 -- No route: 404, or 405 with what is allowed.
-function M.not_found(req, status, allow_header)
-  local ctx = context.new(req, nil)
+function M.not_found(status, allow_header)
+  local ctx = context.new(nil)
   local code = status == 405 and "request.method" or "request.not_found"
-  local text = status == 405 and "This address does not accept " .. tostring(req.method) .. "." or "There is nothing at this address."
+  local text = status == 405 and "This address does not accept " .. tostring(ctx.method) .. "." or "There is nothing at this address."
   local answer
-  if req.method == "GET" and (req.headers.accept or ""):find("text/html", 1, true) then
+  if ctx.method == "GET" and (ctx:header("accept") or ""):find("text/html", 1, true) then
     answer = error_page(ctx, status, text)
   else
     answer = ctx:json(status, { ok = false, error = text, code = code, request_id = ctx.id })

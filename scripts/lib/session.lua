@@ -30,7 +30,7 @@ local function known(ctx, name)
 end
 
 local function ticket_of(ctx)
-  local name, header = ctx:session_cookie_name(), ctx.req.headers.cookie
+  local name, header = ctx:session_cookie_name(), ctx:header("cookie")
   if not header then return nil end
   local tickets = known(ctx, name)
   if tickets[header] then return tickets[header] end
