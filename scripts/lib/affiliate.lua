@@ -6,6 +6,7 @@ local log = require "ppv.log"
 local metrics = require "ppv.metrics"
 local referral = require "lib.referral"
 local registry = require "lib.registry"
+local rulelines = require "lib.rulelines"
 
 local M = {}
 
@@ -28,29 +29,18 @@ end
 
 -- nil when the lines are fine, else why not.
 local function wrong(lines, sale)
-  if type(lines) ~= "table" then return "the rule returned no list" end
-  local sum, seen, known, n = 0, {}, {}, 0
+  local seen, known = {}, {}
   for _, id in ipairs(sale.referrers) do known[id] = true end
-  for k in pairs(lines) do
-    n = n + 1
-    if type(k) ~= "number" then return "the rule returned no list" end
-  end
-  if n ~= #lines or n > 10 then return "the list has holes or more than 10 lines" end
-  for i, line in ipairs(lines) do
-    local a = type(line) == "table" and line.amount
-    if type(a) ~= "number" or a ~= a or a ~= math.floor(a) or a < 0 or a > 9007199254740991 then
-      return ("line %d: amount is not a whole number >= 0"):format(i)
-    end
-    if line.to == sale.buyer or line.to == sale.creator then return ("line %d pays the buyer or the creator"):format(i) end
-    if not known[line.to] then return ("line %d pays somebody who did not refer this sale"):format(i) end
-    if seen[line.to] then return ("line %d pays the same person twice"):format(i) end
+  local sum, why = rulelines(lines, function(line)
+    if line.to == sale.buyer or line.to == sale.creator then return "pays the buyer or the creator" end
+    if not known[line.to] then return "pays somebody who did not refer this sale" end
+    if seen[line.to] then return "pays the same person twice" end
     seen[line.to] = true
-    sum = sum + a
-  end
-  if sum > sale.creator_share then
+  end)
+  if sum and sum > sale.creator_share then
     return ("the lines add up to %.0f, more than the creator's share %.0f"):format(sum, sale.creator_share)
   end
-  return nil
+  return why
 end
 M.wrong = wrong
 

@@ -8,34 +8,25 @@ local metrics = require "ppv.metrics"
 local errors = require "lib.errors"
 local host = require "ppv.host"
 local registry = require "lib.registry"
+local rulelines = require "lib.rulelines"
 local settings = require "lib.settings"
 
 local M = {}
 
 -- nil when the lines are fine, else why not. codes: list of what the rule's manifest declares.
 function M.wrong(lines, price, codes)
-  if type(lines) ~= "table" then return "the rule returned no list" end
-  local known, seen, n, sum = {}, {}, 0, 0
+  local known, seen = {}, {}
   for _, c in ipairs(codes or {}) do known[c] = true end
-  for k in pairs(lines) do
-    n = n + 1
-    if type(k) ~= "number" then return "the rule returned no list" end
-  end
-  if n ~= #lines or n > 10 then return "the list has holes or more than 10 lines" end
-  for i, line in ipairs(lines) do
-    local a = type(line) == "table" and line.amount
-    if type(a) ~= "number" or a ~= a or a ~= math.floor(a) or a < 0 or a > 9007199254740991 then
-      return ("line %d: amount is not a whole number >= 0"):format(i)
+  local sum, why = rulelines(lines, function(line)
+    local code = tostring(line.code)
+    if not known[line.code] or not code:find("^[a-z0-9_]+$") or #code > 20 then
+      return ("code '%s' is not one that the rule declares"):format(code:sub(1, 40))
     end
-    if not known[line.code] or not tostring(line.code):find("^[a-z0-9_]+$") or #line.code > 20 then
-      return ("line %d: code '%s' is not one that the rule declares"):format(i, tostring(line.code):sub(1, 40))
-    end
-    if seen[line.code] then return ("line %d: code '%s' comes twice"):format(i, line.code) end
-    seen[line.code] = true
-    sum = sum + a
-  end
-  if sum >= price then return ("the taxes add up to %.0f of a price of %.0f"):format(sum, price) end
-  return nil
+    if seen[code] then return ("code '%s' comes twice"):format(code) end
+    seen[code] = true
+  end)
+  if sum and sum >= price then return ("the taxes add up to %.0f of a price of %.0f"):format(sum, price) end
+  return why
 end
 
 local function refuse(rule, sale, why)
