@@ -3,6 +3,38 @@
 -- removed; a correction is a transaction that names what it reverses. Only the functions of 009_money.sql write here.
 set local role ppv_owner;
 
+-- The rules of an order in one check that keeps its plan: a statement that writes a row reads and plans the text of every check of the
+-- table anew, and this many took longer than the rest of the row. What is unknown (null) breaks no rule. Names the rule that is broken.
+create function ppv_order_whole(buyer_id bigint, creator_id bigint, affiliate_id bigint, offer text, offer_id bigint, method text, state text,
+        price bigint, currency text, fee_bp integer, platform bigint, creator bigint, commission bigint, payees jsonb, commission_pct integer,
+        tax jsonb, taxes bigint, charge bigint, charge_currency text, refunded bigint, paid_at timestamptz)
+    returns boolean language plpgsql immutable as $$
+declare
+    v_broken text := case
+        when price <= 0 then 'price'
+        when platform < 0 or creator < 0 or commission < 0 or taxes < 0 or platform + creator + commission + taxes <> price then 'split'
+        when refunded not between 0 and price then 'refunded'
+        when charge <= 0 then 'charge'
+        when currency !~ '^[A-Z]{3}$' or charge_currency !~ '^[A-Z]{3}$' then 'currency'
+        when fee_bp not between 0 and 10000 then 'fee_bp'
+        when commission_pct not between 0 and 90 then 'commission_pct'
+        when jsonb_typeof(payees) <> 'array' then 'payees'
+        when jsonb_typeof(tax) <> 'array' then 'tax'
+        when commission <> 0 and affiliate_id is null or affiliate_id in (buyer_id, creator_id) then 'affiliate'
+        when buyer_id = creator_id then 'buyer'
+        when offer not in ('purchase', 'rental', 'bundle', 'excerpt') or (offer = 'purchase') <> (offer_id is null) then 'offer'
+        when method !~ '^[a-z0-9_]{1,40}$' then 'method'
+        when state not in ('pending', 'paid', 'review', 'expired', 'cancelled', 'failed', 'returned', 'partially_refunded', 'refunded',
+            'disputed', 'chargeback_lost') then 'state'
+        when (state in ('paid', 'partially_refunded', 'refunded', 'disputed', 'chargeback_lost')) <> (paid_at is not null) then 'paid_at'
+    end;
+begin
+    if v_broken is not null then
+        raise exception 'this order cannot be: %', v_broken using errcode = '23514', table = 'orders', constraint = 'orders_whole';
+    end if;
+    return true;
+end $$;
+
 -- One purchase. Price, currency, charge and split are frozen at the start. creator is what remains for the creator after
 -- commission: price = platform + creator + commission + taxes. charge is what the provider is asked for: the price, or its
 -- worth in a currency the provider can take (fx says how it was found).
@@ -11,27 +43,26 @@ create table orders (
     uid uuid not null unique default ppv_uuid7(),
     buyer_id bigint not null references users,
     video_id uuid not null references videos, -- for a bundle: the title on whose page it was bought
-    offer text not null default 'purchase' check (offer in ('purchase', 'rental', 'bundle', 'excerpt')), -- 028_offers.sql
+    offer text not null default 'purchase', -- 'rental', 'bundle', 'excerpt': 028_offers.sql
     offer_id bigint,
     terms jsonb not null default '{}',     -- {window_h, play_h} of a rental, {title, videos} of a bundle
     creator_id bigint not null references users,
-    method text not null check (method ~ '^[a-z0-9_]{1,40}$'), -- wallet, stripe, x402 ...
-    state text not null default 'pending' check (state in ('pending', 'paid', 'review', 'expired', 'cancelled', 'failed',
-        'returned', 'partially_refunded', 'refunded', 'disputed', 'chargeback_lost')),
-    price bigint not null check (price > 0),
-    currency char(3) not null check (currency ~ '^[A-Z]{3}$'),
-    fee_bp integer not null check (fee_bp between 0 and 10000),
-    platform bigint not null check (platform >= 0),
-    creator bigint not null check (creator >= 0),
-    commission bigint not null default 0 check (commission >= 0),
-    payees jsonb not null default '[]' check (jsonb_typeof(payees) = 'array'), -- who shares the commission: [{to, amount, memo}]
+    method text not null,                  -- wallet, stripe, x402 ...
+    state text not null default 'pending',
+    price bigint not null,
+    currency char(3) not null,
+    fee_bp integer not null,
+    platform bigint not null,
+    creator bigint not null,
+    commission bigint not null default 0,
+    payees jsonb not null default '[]',    -- who shares the commission: [{to, amount, memo}]
     affiliate_id bigint references users,  -- the first of them
-    commission_pct integer check (commission_pct between 0 and 90),
+    commission_pct integer,
     rule text not null default '',         -- name and hash of the plugin that set the commission
-    tax jsonb not null default '[]' check (jsonb_typeof(tax) = 'array'), -- [{code, amount, included, title}], inside the price
-    taxes bigint not null default 0 check (taxes >= 0),
-    charge bigint not null check (charge > 0),
-    charge_currency char(3) not null check (charge_currency ~ '^[A-Z]{3}$'),
+    tax jsonb not null default '[]',       -- [{code, amount, included, title}], inside the price
+    taxes bigint not null default 0,
+    charge bigint not null,
+    charge_currency char(3) not null,
     fx jsonb,                              -- {rate, source, at} when the provider charges another currency
     live boolean not null default true,    -- the provider's mode: real money or its sandbox
     attempt integer not null default 1,    -- part of the keys sent to the provider; a new one only after a final failure
@@ -48,12 +79,8 @@ create table orders (
     updated_at timestamptz not null default now(),
     expires_at timestamptz,
     paid_at timestamptz,
-    check (platform + creator + commission + taxes = price),
-    check (refunded between 0 and price),
-    check (commission = 0 or affiliate_id is not null),
-    check (affiliate_id <> buyer_id and affiliate_id <> creator_id),
-    check (buyer_id <> creator_id),
-    check ((state in ('paid', 'partially_refunded', 'refunded', 'disputed', 'chargeback_lost')) = (paid_at is not null))
+    constraint orders_whole check (ppv_order_whole(buyer_id, creator_id, affiliate_id, offer, offer_id, method, state, price, currency, fee_bp,
+        platform, creator, commission, payees, commission_pct, tax, taxes, charge, charge_currency, refunded, paid_at))
 );
 create index orders_buyer on orders (buyer_id, id desc);
 create index orders_creator on orders (creator_id, id desc);
@@ -71,7 +98,7 @@ create function ppv_order_title(o orders, p_video text) returns text
 $$;
 
 -- States only move forward; what was frozen stays. A payment may come after we gave it up, never the other way round.
-create function ppv_order_guard() returns trigger language plpgsql set search_path = public, pg_temp as $$
+create function ppv_order_guard() returns trigger language plpgsql as $$
 begin
     if new.paid_at is not null and current_user <> 'ppv_owner' and (tg_op = 'INSERT' or new.state <> old.state) then
         raise exception 'only the money functions may set an order to %', new.state using errcode = '42501';
@@ -106,30 +133,38 @@ create trigger orders_guard before insert or update on orders for each row execu
 
 -- kind user: a person's wallet, cached balance, never negative; balance - held is what can be spent.
 -- Everything else is a hot system account: its balance is the sum of its entries (no row to fight over).
+create function ppv_account_whole(kind text, owner_id bigint, currency text, balance bigint) returns boolean
+    language plpgsql immutable as $$
+begin
+    return kind in ('user', 'platform', 'clearing', 'tax', 'receivable') and (kind in ('user', 'receivable')) = (owner_id is not null)
+        and (kind = 'user') = (balance is not null) and currency ~ '^[A-Z]{3}$';
+end $$;
 create table ledger_accounts (
     id bigint generated always as identity primary key,
-    kind text not null check (kind in ('user', 'platform', 'clearing', 'tax', 'receivable')),
+    kind text not null,
     owner_id bigint references users,
     name text not null,                    -- 'wallet', 'revenue', 'deposits', provider name ...
-    currency char(3) not null check (currency ~ '^[A-Z]{3}$'),
+    currency char(3) not null,
     balance bigint,
     held bigint not null default 0,
     created_at timestamptz not null default now(),
     unique nulls not distinct (kind, owner_id, name, currency),
-    check ((kind in ('user', 'receivable')) = (owner_id is not null)),
-    check ((kind = 'user') = (balance is not null)),
+    constraint ledger_accounts_whole check (ppv_account_whole(kind, owner_id, currency, balance)),
     constraint ledger_accounts_not_negative check (kind <> 'user' or (balance >= 0 and held >= 0 and held <= balance))
 );
 create index ledger_accounts_owner on ledger_accounts (owner_id);
 
 create sequence wallet_line_seq; -- entries, deposits and payouts share it: one id space for wallet lines
 
+create function ppv_txn_kind(kind text) returns boolean language plpgsql immutable as $$
+begin
+    return kind in ('sale', 'deposit', 'transfer', 'payout', 'refund', 'reversal', 'dispute', 'adjustment');
+end $$;
 create table ledger_txns (
     id bigint generated always as identity primary key,
-    kind text not null check (kind in
-        ('sale', 'deposit', 'transfer', 'payout', 'refund', 'reversal', 'dispute', 'adjustment')),
+    kind text not null constraint ledger_txns_kind check (ppv_txn_kind(kind)),
     order_id bigint references orders,
-    reverses_id bigint unique references ledger_txns,
+    reverses_id bigint references ledger_txns,
     actor_id bigint references users,      -- who caused it
     memo text not null default '' check (length(memo) <= 500),
     meta jsonb not null default '{}',
@@ -137,12 +172,13 @@ create table ledger_txns (
     created_at timestamptz not null default now()
 );
 create unique index ledger_txns_sale on ledger_txns (order_id) where kind = 'sale';
+create unique index ledger_txns_reverses on ledger_txns (reverses_id) where reverses_id is not null;
 create index ledger_txns_order on ledger_txns (order_id);
 create index ledger_txns_transfer on ledger_txns (actor_id, created_at) where kind = 'transfer';
 
 create table ledger_entries (
     id bigint primary key default nextval('wallet_line_seq'),
-    -- No foreign keys: the two checks below see that both exist, and neither is ever deleted. A key would have all sales lock the row of
+    -- No foreign keys: the check below sees that both exist, and neither is ever deleted. A key would have all sales lock the row of
     -- the platform's revenue.
     txn_id bigint not null,                -- ledger_txns
     account_id bigint not null,            -- ledger_accounts
@@ -154,38 +190,41 @@ create table ledger_entries (
 );
 create index ledger_entries_account on ledger_entries (account_id, id desc);
 
--- At commit: at least two entries, of accounts that exist, sum zero per currency.
-create function ppv_txn_check() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
+-- What a statement adds belongs to transactions of this very database transaction and sums to zero in each of them, per currency (so
+-- there are two entries or more, for none is zero), on accounts that exist. Both functions run with the rights of who writes, the owner.
+create function ppv_entry_check() returns trigger language plpgsql as $$
 declare
-    n bigint;
-    v_fine boolean;
-begin
-    select sum(c.n), bool_and(c.total = 0 and c.currency is not null) into n, v_fine
-        from (select count(*) as n, sum(x.amount) as total, x.currency
-            from (select e.amount, (select a.currency from ledger_accounts a where a.id = e.account_id) as currency
-                from ledger_entries e where e.txn_id = new.id) x group by x.currency) c;
-    if n is null or n < 2 then
-        raise exception 'ledger transaction % has % entries', new.id, coalesce(n, 0) using errcode = '23514';
-    elsif not v_fine then
-        raise exception 'ledger transaction % does not balance', new.id using errcode = '23514';
-    end if;
-    return null;
-end $$;
-create constraint trigger ledger_txns_balanced after insert on ledger_txns deferrable initially deferred
-    for each row execute function ppv_txn_check();
-
--- Entries belong to a transaction of this very database transaction, so the check above has seen them all.
-create function ppv_entry_check() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
+    v_fresh boolean;
+    v_balanced boolean;
 begin
     -- A look-up per row, not a join: a plan cached while the table was small would scan it for ever.
-    if exists (select from added n
-               where (select t.xact from ledger_txns t where t.id = n.txn_id) is distinct from pg_current_xact_id()) then
+    select bool_and((select t.xact from public.ledger_txns t where t.id = c.txn_id) is not distinct from pg_current_xact_id()),
+            bool_and(c.total = 0 and c.currency is not null) into v_fresh, v_balanced
+        from (select x.txn_id, x.currency, sum(x.amount) as total
+            from (select n.txn_id, n.amount, (select a.currency from public.ledger_accounts a where a.id = n.account_id) as currency
+                from added n) x group by x.txn_id, x.currency) c;
+    if not v_fresh then
         raise exception 'ledger transactions are closed once committed' using errcode = '42501';
+    elsif not v_balanced then
+        raise exception 'ledger entries do not balance' using errcode = '23514';
     end if;
     return null;
 end $$;
-create trigger ledger_entries_fresh after insert on ledger_entries referencing new table as added
+create trigger ledger_entries_balanced after insert on ledger_entries referencing new table as added
     for each statement execute function ppv_entry_check();
+
+-- What waits for its seal (023_seals.sql). Numbers are given out before commit, so "all after the last sealed number" would lose the
+-- slow ones. A transaction comes with its entries in one statement, and queues.
+create table ledger_unsealed (txn_id bigint primary key); -- written by this trigger alone
+create function ppv_txn_queue() returns trigger language plpgsql as $$
+begin
+    insert into public.ledger_unsealed select new.id where exists (select from public.ledger_entries where txn_id = new.id);
+    if not found then
+        raise exception 'ledger transaction % has no entries', new.id using errcode = '23514';
+    end if;
+    return null;
+end $$;
+create trigger ledger_txns_queued after insert on ledger_txns for each row execute function ppv_txn_queue();
 
 create trigger ledger_txns_frozen before update or delete or truncate on ledger_txns
     for each statement execute function ppv_append_only();
@@ -222,8 +261,8 @@ create table idempotency (
     created_at timestamptz not null default now(),
     primary key (scope, key)
 );
-create index idempotency_age on idempotency (created_at);
 
 grant select, insert, update on orders to ppv_app;
 grant execute on function ppv_order_title(orders, text) to ppv_app, ppv_worker, ppv_ro;
+grant execute on function ppv_order_whole to ppv_app, ppv_worker; -- who may update a row runs its checks
 grant select on ledger_accounts, ledger_txns, ledger_entries, holds, idempotency to ppv_app;

@@ -6,33 +6,33 @@
 -- of their caller, because changing both costs more than most of them do. And they are plpgsql, which keeps its plans.
 set local role ppv_owner;
 
--- Internal: null = new key, go on; else the stored reply.
+-- Internal: null = new key, go on, and ppv_idem_end keeps the reply; else the stored reply. A parallel request with the same key waits
+-- here for the first one's end.
 create function ppv_idem_begin(p_scope text, p_key text, p_hash text) returns jsonb
     language plpgsql as $$
-declare r idempotency;
+declare
+    r idempotency;
+    v_lock bigint := hashtextextended(p_scope || ':' || p_key, 0);
 begin
     if p_key is null or length(p_key) not between 1 and 200 then
         perform ppv_refuse('idempotency.required', 'This request needs an idempotency key of 1 to 200 characters.');
     end if;
-    insert into idempotency (scope, key, body_hash) values (p_scope, p_key, coalesce(p_hash, ''))
-        on conflict do nothing;
-    if found then
-        return null;
+    if not pg_try_advisory_xact_lock(v_lock) then
+        perform pg_advisory_xact_lock(v_lock);
     end if;
     select * into r from idempotency where scope = p_scope and key = p_key;
-    if r.body_hash is distinct from coalesce(p_hash, '') then
+    if not found then
+        return null;
+    elsif r.body_hash is distinct from coalesce(p_hash, '') then
         perform ppv_refuse('idempotency.mismatch', 'This idempotency key was used for another request.');
     end if;
     return r.reply;
 end $$;
 
-create function ppv_idem_end(p_scope text, p_key text, p_reply jsonb) returns jsonb
+create function ppv_idem_end(p_scope text, p_key text, p_hash text, p_reply jsonb) returns jsonb
     language plpgsql as $$
 begin
-    update idempotency set reply = p_reply where scope = p_scope and key = p_key and reply is null;
-    if not found then
-        raise exception 'idempotency key % is not open', p_key;
-    end if;
+    insert into idempotency (scope, key, body_hash, reply) values (p_scope, p_key, coalesce(p_hash, ''), p_reply);
     return p_reply;
 end $$;
 
@@ -97,10 +97,12 @@ begin
         end if;
     end loop;
     -- Numbers are given while the wallets are locked: those of a wallet's lines are in the order of its balances.
-    insert into ledger_txns (kind, order_id, actor_id, memo, meta)
-        values (p_kind, p_order, p_actor, coalesce(p_memo, ''), coalesce(p_meta, '{}')) returning id into v_txn;
-    insert into ledger_entries (txn_id, account_id, amount, balance_after, note)
-        select v_txn, l.account, l.amount, l.after, l.note from unnest(v_ids, v_amounts, v_after, v_notes) l(account, amount, after, note);
+    with t as (insert into ledger_txns (kind, order_id, actor_id, memo, meta)
+            values (p_kind, p_order, p_actor, coalesce(p_memo, ''), coalesce(p_meta, '{}')) returning id),
+        e as (insert into ledger_entries (txn_id, account_id, amount, balance_after, note)
+            select t.id, l.account, l.amount, l.after, l.note
+            from t, unnest(v_ids, v_amounts, v_after, v_notes) l(account, amount, after, note))
+    select id into v_txn from t;
     return v_txn;
 end $$;
 
@@ -397,7 +399,7 @@ begin
         perform ppv_sale_holds(o, v_txn, null);
     end if;
     select balance into v_balance from ledger_accounts where id = v_wallet;
-    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('order_id', o.id, 'order_uid', o.uid, 'txn_id', v_txn,
+    return ppv_idem_end(v_scope, p_idem, p_hash, jsonb_build_object('order_id', o.id, 'order_uid', o.uid, 'txn_id', v_txn,
         'entitlement_id', v_ent, 'video_id', v.id, 'price', v.price, 'currency', v.currency, 'platform', o.platform,
         'creator', o.creator, 'commission', v_commission, 'balance', v_balance));
 end $$;
@@ -435,7 +437,7 @@ begin
         perform ppv_refuse('wallet.limit', format('You can send at most %s %s within 24 hours.',
             ppv_money_text(v_limit, p_currency), p_currency));
     end if;
-    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('txn_id', v_txn, 'amount', p_amount, 'currency', p_currency,
+    return ppv_idem_end(v_scope, p_idem, p_hash, jsonb_build_object('txn_id', v_txn, 'amount', p_amount, 'currency', p_currency,
         'balance', (ppv_balance(p_from, p_currency) ->> 'balance')::bigint));
 end $$;
 
@@ -458,7 +460,7 @@ begin
     perform ppv_active_user(p_user);
     insert into deposits (user_id, amount, currency, note)
         values (p_user, p_amount, p_currency, left(coalesce(p_note, ''), 500)) returning id into v_id;
-    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('deposit_id', v_id, 'state', 'pending', 'amount', p_amount,
+    return ppv_idem_end(v_scope, p_idem, p_hash, jsonb_build_object('deposit_id', v_id, 'state', 'pending', 'amount', p_amount,
         'currency', p_currency, 'balance', (ppv_balance(p_user, p_currency) ->> 'balance')::bigint));
 end $$;
 
@@ -512,7 +514,7 @@ begin
             update deposits set first_by = p_admin where id = d.id;
             perform ppv_audit(p_admin, 'deposit.approve_first', 'deposit:' || d.id,
                 jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id), p_ip);
-            return ppv_idem_end(v_scope, p_idem, jsonb_build_object('deposit_id', d.id, 'state', 'pending', 'user_id', d.user_id,
+            return ppv_idem_end(v_scope, p_idem, p_hash, jsonb_build_object('deposit_id', d.id, 'state', 'pending', 'user_id', d.user_id,
                 'amount', d.amount, 'currency', d.currency, 'balance', (ppv_balance(d.user_id, d.currency) ->> 'balance')::bigint));
         end if;
     end if;
@@ -524,7 +526,7 @@ begin
         admin_note = left(coalesce(p_note, ''), 500), balance_after = v_balance where id = d.id;
     perform ppv_audit(p_admin, 'deposit.approve', 'deposit:' || d.id,
         jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id, 'txn_id', v_txn), p_ip);
-    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('deposit_id', d.id, 'state', 'approved', 'txn_id', v_txn,
+    return ppv_idem_end(v_scope, p_idem, p_hash, jsonb_build_object('deposit_id', d.id, 'state', 'approved', 'txn_id', v_txn,
         'user_id', d.user_id, 'amount', d.amount, 'currency', d.currency, 'balance', v_balance));
 end $$;
 
@@ -545,7 +547,7 @@ begin
         admin_note = left(coalesce(p_note, ''), 500) where id = d.id;
     perform ppv_audit(p_admin, 'deposit.reject', 'deposit:' || d.id,
         jsonb_build_object('amount', d.amount, 'currency', d.currency, 'user_id', d.user_id), p_ip);
-    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('deposit_id', d.id, 'state', 'rejected',
+    return ppv_idem_end(v_scope, p_idem, p_hash, jsonb_build_object('deposit_id', d.id, 'state', 'rejected',
         'user_id', d.user_id, 'amount', d.amount, 'currency', d.currency));
 end $$;
 

@@ -391,7 +391,7 @@ begin
         jsonb_build_array(ppv_account('platform', null, 'fees', p_currency), -p_fee, 'Fee of ' || p_provider),
         jsonb_build_array(ppv_account('platform', null, 'bank', p_currency), -(p_gross - p_fee), 'Paid to the bank')));
     perform ppv_audit(p_admin, 'clearing.settle', p_provider, jsonb_build_object('txn_id', v_txn, 'gross', p_gross, 'fee', p_fee));
-    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('txn_id', v_txn, 'provider', p_provider, 'gross', p_gross, 'fee', p_fee));
+    return ppv_idem_end(v_scope, p_idem, p_hash, jsonb_build_object('txn_id', v_txn, 'provider', p_provider, 'gross', p_gross, 'fee', p_fee));
 end $$;
 
 grant select on payments to ppv_app, ppv_worker;

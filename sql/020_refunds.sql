@@ -144,7 +144,7 @@ begin
         update refunds set state = 'done', done_at = now(), txn_id = v_txn where id = r.id returning * into r;
     end if;
     perform ppv_audit(p_admin, 'refund.begin', 'order:' || o.id, jsonb_build_object('refund', r.id, 'amount', r.amount, 'reason', r.reason));
-    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('refund_id', r.id, 'key', r.key, 'state', r.state, 'amount', r.amount,
+    return ppv_idem_end(v_scope, p_idem, p_hash, jsonb_build_object('refund_id', r.id, 'key', r.key, 'state', r.state, 'amount', r.amount,
         'currency', o.currency, 'order_id', o.id));
 end $$;
 

@@ -46,12 +46,13 @@ begin
                where e.txn_id = p_txn and a.balance - a.held < e.amount) then
         perform ppv_refuse('wallet.insufficient', 'The wallet does not have this money any more.');
     end if;
-    insert into ledger_txns (kind, order_id, reverses_id, actor_id, memo, meta)
-        select 'reversal', order_id, id, p_actor, left(coalesce(p_memo, ''), 500), coalesce(p_meta, '{}')
-        from ledger_txns where id = p_txn returning id into v_id;
-    insert into ledger_entries (txn_id, account_id, amount, balance_after, note)
-        select v_id, a.id, -e.amount, a.balance - e.amount, left('Reversal: ' || e.note, 500)
-        from ledger_entries e join ledger_accounts a on a.id = e.account_id where e.txn_id = p_txn order by a.id;
+    with t as (insert into ledger_txns (kind, order_id, reverses_id, actor_id, memo, meta)
+            select 'reversal', order_id, id, p_actor, left(coalesce(p_memo, ''), 500), coalesce(p_meta, '{}')
+            from ledger_txns where id = p_txn returning id),
+        n as (insert into ledger_entries (txn_id, account_id, amount, balance_after, note)
+            select t.id, a.id, -e.amount, a.balance - e.amount, left('Reversal: ' || e.note, 500)
+            from t, ledger_entries e join ledger_accounts a on a.id = e.account_id where e.txn_id = p_txn order by a.id)
+    select id into v_id from t;
     update ledger_accounts a set balance = a.balance + e.amount
         from ledger_entries e where e.txn_id = v_id and e.account_id = a.id and a.kind = 'user';
     return v_id;
@@ -159,7 +160,7 @@ begin
         perform ppv_refuse('wallet.limit', format('You can withdraw at most %s %s within 24 hours.',
             ppv_money_text(v_limit, p_currency), p_currency));
     end if;
-    return ppv_idem_end(v_scope, p_idem, jsonb_build_object('payout_id', p.id, 'state', p.state, 'amount', p.amount,
+    return ppv_idem_end(v_scope, p_idem, p_hash, jsonb_build_object('payout_id', p.id, 'state', p.state, 'amount', p.amount,
         'currency', p.currency, 'approvals', p.approvals, 'not_before', p.not_before, 'reason', p.reason)
         || ppv_balance(p_user, p_currency));
 end $$;
@@ -294,7 +295,7 @@ begin
     elsif p_what <> 'approve' then
         raise exception 'unknown decision %', p_what using errcode = '22023';
     end if;
-    return ppv_idem_end(v_scope, p_idem, ppv_payout_reply(p));
+    return ppv_idem_end(v_scope, p_idem, p_hash, ppv_payout_reply(p));
 end $$;
 
 -- The payee takes back what nobody has decided yet.

@@ -25,15 +25,6 @@ create trigger ledger_seals_frozen before update or delete or truncate on ledger
 create trigger ledger_leaves_frozen before update or delete or truncate on ledger_leaves
     for each statement execute function ppv_append_only();
 
--- What waits for its seal. Numbers are given out before commit, so "all after the last sealed number" would lose the slow ones.
-create table ledger_unsealed (txn_id bigint primary key); -- written by the trigger below alone
-create function ppv_txn_queue() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
-begin
-    insert into ledger_unsealed values (new.id);
-    return null;
-end $$;
-create trigger ledger_txns_queued after insert on ledger_txns for each row execute function ppv_txn_queue();
-
 -- Exactly what is hashed, all as text. entries: [[id, kind, owner, name, currency, amount, balance_after, note], ...] by id.
 create view ledger_texts as
     select t.id, t.kind, (extract(epoch from t.created_at) * 1000000)::bigint::text as at,

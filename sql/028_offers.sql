@@ -50,9 +50,7 @@ create index prices_offer on prices (offer_id) where offer_id is not null;
 alter table videos add column alone boolean not null default true; -- false: sold only for rent or in bundles; its price is its weight in those
 alter table users add column currency char(3) check (currency ~ '^[A-Z]{3}$'); -- prices are shown in it; null = by country
 
-alter table orders
-    add foreign key (offer_id) references offers,
-    add check ((offer = 'purchase') = (offer_id is null));
+alter table orders add foreign key (offer_id) references offers;
 
 -- What each title of a bundle earned: parts of price and creator's share by largest remainder, weighed by the titles' own prices.
 create table order_items (
@@ -66,10 +64,6 @@ create table order_items (
 );
 create index order_items_video on order_items (video_id);
 
-alter table entitlements
-    add column play_hours integer check (play_hours > 0), -- a rental: it ends so long after the first play
-    add column first_play_at timestamptz,
-    add check (kind <> 'rental' or (expires_at is not null and play_hours is not null and order_id is not null));
 -- What comes back when the row that took its place is refunded.
 create index entitlements_superseded on entitlements (user_id, video_id) where revoke_reason = 'superseded';
 

@@ -214,9 +214,9 @@ create index coupon_uses_live on coupon_uses (coupon_id, person) where state <> 
 create index coupon_uses_coupon on coupon_uses (coupon_id, id desc);
 
 alter table orders
-    add column discount bigint not null default 0 check (discount >= 0),
+    add column discount bigint not null default 0,
     add column coupon_id bigint references coupons,
-    add check ((discount > 0) = (coupon_id is not null));
+    add constraint orders_discount check (discount >= 0 and (discount > 0) = (coupon_id is not null));
 
 create function ppv_person(p_user bigint) returns text language sql stable security definer set search_path = public, pg_temp as $$
     select case when guest then 'mail:' || lower(guest_email::text) else 'user:' || id end from users where id = p_user
