@@ -50,12 +50,8 @@ struct str str_trim(struct str a)
     return a;
 }
 
-static void reserve(struct buf *b, size_t more)
+static void grow(struct buf *b, size_t need)
 {
-    must(more < SIZE_MAX / 4 && b->n < SIZE_MAX / 4);
-    size_t need = b->n + more + 1;
-    if (need <= b->cap)
-        return;
     size_t cap = b->cap ? b->cap : 64;
     while (cap < need)
         cap *= 2;
@@ -63,6 +59,14 @@ static void reserve(struct buf *b, size_t more)
     must(p);
     b->p = p;
     b->cap = cap;
+}
+
+static inline void reserve(struct buf *b, size_t more)
+{
+    must(more < SIZE_MAX / 4 && b->n < SIZE_MAX / 4);
+    size_t need = b->n + more + 1;
+    if (need > b->cap)
+        grow(b, need);
 }
 
 void buf_put(struct buf *b, const void *p, size_t n)
@@ -93,6 +97,19 @@ void buf_printf(struct buf *b, const char *fmt, ...)
     b->n += (size_t)n;
 }
 
+void buf_put_int(struct buf *b, int64_t v)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    uint64_t left = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    do
+        digits[--at] = (char)('0' + left % 10);
+    while (left /= 10);
+    if (v < 0)
+        digits[--at] = '-';
+    buf_put(b, digits + at, sizeof digits - at);
+}
+
 void buf_clear(struct buf *b)
 {
     b->n = 0;
@@ -104,6 +121,27 @@ void buf_fini(struct buf *b)
 {
     free(b->p);
     *b = (struct buf){0};
+}
+
+/* True when one of eight bytes is not what str_plain passes. */
+static bool has_special(uint64_t w)
+{
+    const uint64_t ones = UINT64_MAX / 255, high = ones * 0x80;
+    uint64_t quote = w ^ ones * '"', slash = w ^ ones * '\\', del = w ^ ones * 0x7f;
+    return ((w | (w - ones * 0x20) | (quote - ones) | (slash - ones) | (del - ones)) & high) != 0;
+}
+
+size_t str_plain(const char *p, size_t n)
+{
+    size_t i = 0;
+    for (uint64_t w; i + sizeof w <= n; i += sizeof w) {
+        memcpy(&w, p + i, sizeof w);
+        if (has_special(w))
+            break;
+    }
+    while (i < n && p[i] >= 0x20 && p[i] < 0x7f && p[i] != '"' && p[i] != '\\')
+        i++;
+    return i;
 }
 
 /* Length of the valid UTF-8 sequence at p, 0 when there is none (RFC 3629: no surrogates, no overlong forms). */
@@ -128,7 +166,7 @@ static size_t utf8_len(const unsigned char *p, size_t n)
 
 bool str_is_utf8(struct str s)
 {
-    for (size_t i = 0; i < s.n;) {
+    for (size_t i = str_plain(s.p, s.n); i < s.n;) {
         size_t len = utf8_len((const unsigned char *)s.p + i, s.n - i);
         if (len == 0)
             return false;
@@ -152,7 +190,7 @@ static void put_json_control(struct buf *b, unsigned char c)
 void buf_put_json(struct buf *b, struct str s)
 {
     const unsigned char *p = (const unsigned char *)s.p;
-    size_t i = 0, run = 0; /* [run, i) is copied as it is */
+    size_t i = str_plain(s.p, s.n), run = 0; /* [run, i) is copied as it is */
     while (i < s.n) {
         size_t len = utf8_len(p + i, s.n - i);
         bool plain =
@@ -169,6 +207,23 @@ void buf_put_json(struct buf *b, struct str s)
         run = ++i;
     }
     buf_put(b, p + run, s.n - run);
+}
+
+void buf_put_json_text(struct buf *b, struct str s)
+{
+    if (str_plain(s.p, s.n) < s.n) {
+        buf_putc(b, '"');
+        buf_put_json(b, s);
+        buf_putc(b, '"');
+        return;
+    }
+    reserve(b, s.n + 2);
+    char *p = b->p + b->n;
+    *p++ = '"';
+    memcpy(p, s.p, s.n);
+    p[s.n] = '"';
+    p[s.n + 1] = 0;
+    b->n += s.n + 2;
 }
 
 void buf_put_hex(struct buf *b, const void *p, size_t n)

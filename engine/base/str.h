@@ -26,11 +26,22 @@ struct buf {
     size_t n, cap;
 };
 void buf_put(struct buf *b, const void *p, size_t n);
+static inline void buf_putc(struct buf *b, char c)
+{
+    if (b->n + 1 >= b->cap) {
+        buf_put(b, &c, 1);
+        return;
+    }
+    b->p[b->n++] = c;
+    b->p[b->n] = 0;
+}
 void buf_puts(struct buf *b, const char *s);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Appends s as the inside of a JSON string (no quotes); invalid UTF-8 becomes U+FFFD. */
 void buf_put_json(struct buf *b, struct str s);
-void buf_clear(struct buf *b); /* keeps the memory */
+void buf_put_json_text(struct buf *b, struct str s); /* with the quotes */
+void buf_put_int(struct buf *b, int64_t v);          /* decimal */
+void buf_clear(struct buf *b);                       /* keeps the memory */
 void buf_fini(struct buf *b);
 
 /* Encoders append to b. Decoders return bytes written or -1 for malformed input. */
@@ -42,6 +53,8 @@ long str_unbase64(struct str s, void *out, size_t cap); /* either alphabet, padd
 /* Percent-decodes into out (cap >= s.n is enough). plus: '+' is a space (forms). -1: malformed or NUL. */
 long str_unpercent(struct str s, bool plus, char *out, size_t cap);
 bool str_is_utf8(struct str s);
+/* How many bytes at the beginning are printable ASCII without quote and backslash: most text is, and needs no closer look. */
+size_t str_plain(const char *p, size_t n);
 /* Strict decimal int64: optional '-', digits only, no overflow. 0 or -1. */
 int str_to_int64(struct str s, int64_t *out);
 #endif

@@ -49,17 +49,10 @@ static int enc_number(struct enc *c, double d)
     if (!isfinite(d))
         return ERR(c->e, ERR_INVALID, "json: not a finite number");
     if (d == floor(d) && fabs(d) <= EXACT)
-        buf_printf(c->out, "%lld", (long long)d);
+        buf_put_int(c->out, (int64_t)d);
     else
         buf_printf(c->out, "%.14g", d);
     return 0;
-}
-
-static void enc_string(struct enc *c, const char *p, size_t n)
-{
-    buf_put(c->out, "\"", 1);
-    buf_put_json(c->out, (struct str){p, n});
-    buf_put(c->out, "\"", 1);
 }
 
 static bool is_marked(struct enc *c, int idx)
@@ -94,17 +87,17 @@ static long array_length(struct enc *c, int idx)
 
 static int enc_array(struct enc *c, int idx, long n, int depth)
 {
-    buf_put(c->out, "[", 1);
+    buf_putc(c->out, '[');
     for (long i = 1; i <= n; i++) {
         if (i > 1)
-            buf_put(c->out, ",", 1);
+            buf_putc(c->out, ',');
         lua_rawgeti(c->L, idx, (int)i);
         int rc = enc_value(c, lua_gettop(c->L), depth + 1);
         lua_pop(c->L, 1);
         if (rc < 0)
             return -1;
     }
-    buf_put(c->out, "]", 1);
+    buf_putc(c->out, ']');
     return 0;
 }
 
@@ -115,19 +108,19 @@ static int enc_key(struct enc *c, int idx)
     switch (lua_type(c->L, idx)) {
     case LUA_TSTRING: {
         const char *p = lua_tolstring(c->L, idx, &n);
-        enc_string(c, p, n);
+        buf_put_json_text(c->out, (struct str){p, n});
         break;
     }
     case LUA_TNUMBER:
         d = lua_tonumber(c->L, idx);
-        buf_put(c->out, "\"", 1);
+        buf_putc(c->out, '"');
         if (enc_number(c, d) < 0)
             return -1;
-        buf_put(c->out, "\"", 1);
+        buf_putc(c->out, '"');
         break;
     default: return ERR(c->e, ERR_INVALID, "json: a %s cannot be a key", luaL_typename(c->L, idx));
     }
-    buf_put(c->out, ":", 1);
+    buf_putc(c->out, ':');
     return 0;
 }
 
@@ -158,7 +151,7 @@ static void sort_members(struct enc *c, size_t start, const size_t *ends, int n)
     c->out->n = start;
     for (int i = 0; i < n; i++) {
         if (i)
-            buf_put(c->out, ",", 1);
+            buf_putc(c->out, ',');
         buf_put(c->out, v[i].text.p, v[i].text.n);
     }
 }
@@ -177,12 +170,12 @@ static int enc_object(struct enc *c, int idx, int depth)
     size_t *ends =
         c->sorted ? arena_alloc(c->tmp, sizeof *ends * (size_t)(count_members(L, idx) + 1)) : NULL;
     int n = 0;
-    buf_put(c->out, "{", 1);
+    buf_putc(c->out, '{');
     size_t start = c->out->n;
     lua_pushnil(L);
     while (lua_next(L, idx)) {
         if (n)
-            buf_put(c->out, ",", 1);
+            buf_putc(c->out, ',');
         int top = lua_gettop(L);
         if (enc_key(c, top - 1) < 0 || enc_value(c, top, depth + 1) < 0) {
             lua_settop(L, top - 2);
@@ -195,7 +188,7 @@ static int enc_object(struct enc *c, int idx, int depth)
     }
     if (n > 1 && c->sorted)
         sort_members(c, start, ends, n);
-    buf_put(c->out, "}", 1);
+    buf_putc(c->out, '}');
     return 0;
 }
 
@@ -221,7 +214,7 @@ static int enc_value(struct enc *c, int idx, int depth)
     case LUA_TNUMBER: return enc_number(c, lua_tonumber(L, idx));
     case LUA_TSTRING: {
         const char *p = lua_tolstring(L, idx, &n);
-        enc_string(c, p, n);
+        buf_put_json_text(c->out, (struct str){p, n});
         return 0;
     }
     case LUA_TTABLE: return enc_table(c, idx, depth);

@@ -6,24 +6,24 @@ enum { URI_MAX = 2048, HEADERS_MAX = 100, HEADER_BYTES_MAX = 32768, LENGTH_DIGIT
 
 static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
 
-static bool is_token_byte(unsigned char c)
-{
-    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
-        return true;
-    return c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL;
-}
+static const bool token_bytes[256] = {
+    ['0' ... '9'] = true, ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['!'] = true,  ['#'] = true,
+    ['$'] = true,         ['%'] = true,         ['&'] = true,         ['\''] = true, ['*'] = true,
+    ['+'] = true,         ['-'] = true,         ['.'] = true,         ['^'] = true,  ['_'] = true,
+    ['`'] = true,         ['|'] = true,         ['~'] = true,
+};
 
 static bool is_token(struct str s)
 {
     for (size_t i = 0; i < s.n; i++)
-        if (!is_token_byte((unsigned char)s.p[i]))
+        if (!token_bytes[(unsigned char)s.p[i]])
             return false;
     return s.n > 0;
 }
 
 static bool is_clean_value(struct str s)
 {
-    for (size_t i = 0; i < s.n; i++) {
+    for (size_t i = str_plain(s.p, s.n); i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         if ((c < 32 && c != '\t') || c == 127)
             return false;

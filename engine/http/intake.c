@@ -58,8 +58,10 @@ static struct str trim_right(struct str s)
 static char *put_str(char **at, struct str s, bool lower)
 {
     char *p = *at;
-    for (size_t i = 0; i < s.n; i++)
-        p[i] = lower && s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] | 32) : s.p[i];
+    memcpy(p, s.p, s.n);
+    for (size_t i = 0; lower && i < s.n; i++)
+        if (p[i] >= 'A' && p[i] <= 'Z')
+            p[i] |= 32;
     p[s.n] = '\0';
     *at += s.n + 1;
     return p;

@@ -22,7 +22,7 @@ struct ready_set *ready_set_new(void)
     return s;
 }
 
-static void drop(struct ready *r)
+void ready_drop(struct ready *r)
 {
     if (!r)
         return;
@@ -34,7 +34,7 @@ void ready_set_clear(struct ready_set *s)
 {
     for (int i = 0; i < SETS; i++) {
         for (int k = 0; k < WAYS; k++) {
-            drop(s->idle[i][k]);
+            ready_drop(s->idle[i][k]);
             s->idle[i][k] = NULL;
         }
     }
@@ -110,13 +110,13 @@ struct ready *ready_take(struct ready_set *s, const struct http_header *h, int n
 void ready_give(struct ready_set *s, struct ready *r)
 {
     if (r->turn != s->cleared) {
-        drop(r);
+        ready_drop(r);
         return;
     }
     struct ready **v = places(s, r->key, r->nkey, r->nbody), **at = &v[s->turn++ % WAYS];
     for (int k = 0; k < WAYS; k++)
         if (!v[k])
             at = &v[k];
-    drop(*at);
+    ready_drop(*at);
     *at = r;
 }

@@ -14,7 +14,7 @@ enum { READY_BODY_MAX = 4096 };
 struct ready {
     struct MHD_Response *m;
     bool made;     /* new: m has no headers yet */
-    char id[33];   /* the X-Request-Id that m carries; the caller keeps it true */
+    char *id;      /* where m keeps its X-Request-Id: the caller writes the next one there */
     unsigned turn; /* of ready_set_clear when it was made */
     size_t nkey, nbody;
     char *key, *body;
@@ -28,6 +28,7 @@ void ready_set_clear(struct ready_set *s);
  * answer is not kept (long, many or one-time headers). */
 struct ready *ready_take(struct ready_set *s, const struct http_header *h, int nh, const void *body,
                          size_t n);
+void ready_drop(struct ready *r); /* NULL is fine */
 /* MHD no longer reads it. */
 void ready_give(struct ready_set *s, struct ready *r);
 #endif

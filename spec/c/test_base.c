@@ -153,6 +153,42 @@ TEST(buf_json_escapes_and_repairs)
     CHECK(b.p == NULL);
 }
 
+/* Every byte at every place of texts of every length to 24, against the definition. */
+TEST(plain_text_ends_at_the_first_special_byte)
+{
+    char text[24];
+    for (size_t n = 0; n <= sizeof text; n++)
+        for (size_t at = 0; at < n; at++)
+            for (int c = 0; c < 256; c++) {
+                bool plain = c >= 32 && c <= 126 && c != '"' && c != '\\';
+                memset(text, c % 2 ? '~' : ' ', sizeof text);
+                text[at] = (char)c;
+                CHECK(str_plain(text, n) == (plain ? n : at));
+            }
+}
+
+TEST(json_texts_and_integers)
+{
+    struct buf b = {0};
+    const int64_t all[] = {0, -1, 10, 9007199254740992, INT64_MAX, INT64_MIN};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        char want[32];
+        snprintf(want, sizeof want, "%lld", (long long)all[i]);
+        buf_put_int(&b, all[i]);
+        CHECK(strcmp(b.p, want) == 0);
+        buf_clear(&b);
+    }
+    buf_put_json_text(&b, S("plain and long enough"));
+    buf_put_json_text(&b, S(""));
+    buf_put_json_text(&b, S("plain and \n not"));
+    CHECK(strcmp(b.p, "\"plain and long enough\"\"\"\"plain and \\n not\"") == 0);
+    buf_fini(&b);
+    for (size_t i = 0; i < 200; i++)
+        buf_putc(&b, 'x');
+    CHECK(b.n == 200 && strlen(b.p) == 200);
+    buf_fini(&b);
+}
+
 TEST(clock_formats_and_shifts_the_wall_only)
 {
     char out[32];
