@@ -7,6 +7,8 @@
 
 enum { AFFINE = 6, PROJECTIVE = 8, LEVEL = 12, LEVEL_ROUGH = 8 /* radii */ };
 static const double PERSPECTIVE = 0.01;
+/* Steps below which nothing is gained, as parts of half the width. */
+static const double ROUGH = 5e-4, FINE = 5e-5;
 static const float LIMIT = 30; /* larger differences are logos, not shifts */
 
 struct gray_map aligner_from_view(const struct fp_view *v, int w, int h)
@@ -80,6 +82,15 @@ static double pair_step(const float *t, const float *im, int w, int h, const str
     return ncc;
 }
 
+/* Whether a step moved nothing any more. */
+static bool settled(const double *step, int np, double least)
+{
+    double most = 0;
+    for (int i = 0; i < np; i++)
+        most = fmax(most, fabs(step[i]));
+    return most < least;
+}
+
 /* Returns the mean correlation before the last step. */
 static double solve(int n, float *const *t, float *const *im, int w, int h, struct gray_map *g,
                     int np, int steps)
@@ -105,6 +116,8 @@ static double solve(int n, float *const *t, float *const *im, int w, int h, stru
             return ncc;
         for (int i = 0; i < np; i++)
             g->m[i] += s.b[i];
+        if (settled(s.b, np, ROUGH))
+            it = steps - 1;
     }
     return ncc;
 }
@@ -220,6 +233,8 @@ static double refine(int n, float *const *t, float *const *c, int w, int h, stru
             return ncc;
         memcpy(d, s.b, sizeof *d * (size_t)np);
         compose(g, d);
+        if (settled(d, np, FINE))
+            it = steps - 1;
     }
 }
 
