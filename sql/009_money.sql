@@ -152,19 +152,23 @@ begin
 end $$;
 
 -- Internal: everything that can be refused before money is looked at. p_what: the offer that is bought (028_offers.sql) and with which codes
--- (029_codes.sql); price and currency of the answer are the offer's.
-create function ppv_sale_check(p_buyer bigint, p_video uuid, p_price bigint, p_what jsonb default '{}') returns videos
+-- (029_codes.sql). f is the offer; of v there is what a sale needs, with the offer's price and currency (a title's index may be long).
+create type ppv_picked as (kind text, id bigint, price bigint, currency text, terms jsonb);
+create function ppv_sale_check(p_buyer bigint, p_video uuid, p_price bigint, p_what jsonb default '{}', out v videos, out f ppv_picked)
     language plpgsql stable as $$
 declare
-    v videos;
-    f record;
-    v_buyer bigint := (select id from users where id = p_buyer and disabled_at is null);
+    v_active boolean;
+    v_blocked boolean;
 begin
-    if v_buyer is null then
-        perform ppv_active_user(p_buyer); -- refuses
+    select x.id, x.owner_id, x.title, x.price, x.currency, x.alone, x.state,
+            exists (select from users where id = p_buyer and disabled_at is null),
+            exists (select from creator_blocks where creator_id = x.owner_id and user_id = p_buyer and (expires_at is null or expires_at > now()))
+        into v.id, v.owner_id, v.title, v.price, v.currency, v.alone, v.state, v_active, v_blocked
+        from videos x where x.id = p_video and x.state <> 'deleted' and x.visibility = 'published';
+    if v_active is not true then
+        perform ppv_active_user(p_buyer); -- refuses, unless it is the video that is not there
     end if;
-    select * into v from videos where id = p_video and state <> 'deleted' and visibility = 'published';
-    if not found then
+    if v.id is null then
         perform ppv_refuse('video.not_found', 'This video does not exist.');
     elsif v.owner_id = p_buyer then
         perform ppv_refuse('sale.own_video', 'This is your own video.');
@@ -178,13 +182,11 @@ begin
     v.currency := f.currency;
     if v.price is distinct from p_price then
         perform ppv_refuse('sale.price_changed', 'The price has changed. Please look at it again.');
-    elsif exists (select from creator_blocks where creator_id = v.owner_id and user_id = p_buyer
-                  and (expires_at is null or expires_at > now())) then
+    elsif v_blocked then
         perform ppv_refuse('sale.blocked', 'The creator does not sell to you.');
     elsif p_what -> 'gift' is null and ppv_offer_owned(p_buyer, p_video, f.kind, f.terms) then
         perform ppv_refuse('sale.already_owned', 'You already have access to this video.');
     end if;
-    return v;
 end $$;
 
 -- Sum of tax lines; refuses what is not a list of known-looking codes with whole amounts that leave something of the price.
@@ -345,14 +347,16 @@ create function ppv_sale(p_buyer bigint, p_video uuid, p_price bigint, p_fee_bp 
     p_tax_rule text default '', p_what jsonb default '{}')
     returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
 declare
+    s record;
     v videos;
-    f record;
+    f ppv_picked;
     o orders;
     v_reply jsonb;
     v_scope text := 'sale:' || p_buyer;
     v_gross bigint;
-    v_payees jsonb;
-    v_commission bigint;
+    v_payees jsonb := '[]';
+    v_commission bigint := 0;
+    v_affiliate bigint;
     v_ent bigint;
     v_txn bigint;
     v_tax bigint := 0;
@@ -366,9 +370,12 @@ begin
     if not ppv_setting_bool('payment.wallet_payment_enabled', true) then
         perform ppv_refuse('wallet.disabled', 'Paying from the wallet is switched off.');
     end if;
-    v := ppv_sale_check(p_buyer, p_video, p_price, p_what);
-    f := ppv_offer_pick(v, p_what);
-    v.price := v.price - ppv_coupon_take(v, p_buyer, p_what);
+    s := ppv_sale_check(p_buyer, p_video, p_price, p_what);
+    v := s.v;
+    f := s.f;
+    if p_what ->> 'coupon' is not null then
+        v.price := v.price - ppv_coupon_take(v, p_buyer, p_what);
+    end if;
     if p_fee_bp is null or p_fee_bp not between 0 and 10000 then
         raise exception 'fee_bp % out of range', p_fee_bp using errcode = '22023';
     end if;
@@ -376,15 +383,20 @@ begin
         v_tax := ppv_tax_total(p_tax, v.price);
     end if;
     v_gross := div((v.price - v_tax)::numeric * (10000 - p_fee_bp), 10000)::bigint;
-    v_payees := ppv_payees(v, p_buyer, p_payees, v_gross);
-    v_commission := ppv_payees_total(v_payees);
+    if p_payees <> '[]' then
+        v_payees := ppv_payees(v, p_buyer, p_payees, v_gross);
+        v_commission := ppv_payees_total(v_payees);
+        v_affiliate := (ppv_payee_ids(v_payees))[1];
+    end if;
     insert into orders (buyer_id, video_id, creator_id, method, state, price, currency, charge, charge_currency, fee_bp, platform,
         creator, commission, payees, affiliate_id, commission_pct, rule, tax, taxes, meta, paid_at, offer, offer_id, terms)
     values (p_buyer, v.id, v.owner_id, 'wallet', 'paid', v.price, v.currency, v.price, v.currency, p_fee_bp,
-        v.price - v_tax - v_gross, v_gross - v_commission, v_commission, v_payees, (ppv_payee_ids(v_payees))[1], p_pct, coalesce(p_rule, ''),
+        v.price - v_tax - v_gross, v_gross - v_commission, v_commission, v_payees, v_affiliate, p_pct, coalesce(p_rule, ''),
         ppv_tax_lines(p_tax), v_tax, jsonb_build_object('tax_rule', coalesce(p_tax_rule, '')), now(), f.kind, f.id,
         f.terms) returning * into o;
-    o := ppv_order_codes(o, p_what);
+    if p_what ?| array['coupon', 'gift'] then
+        o := ppv_order_codes(o, p_what);
+    end if;
     if o.offer = 'bundle' then
         perform ppv_order_items(o);
     end if;

@@ -97,14 +97,22 @@ end $$;
 -- Internal: lines that credit earnings: a debt is repaid first, the rest reaches the wallet.
 create function ppv_earn_lines(p_user bigint, p_amount bigint, p_currency text, p_note text) returns jsonb
     language plpgsql as $$
-declare v_back bigint := least(p_amount, greatest(ppv_debt(p_user, p_currency), 0));
+declare
+    v_wallet bigint;
+    v_debt bigint;
+    v_back bigint := 0;
 begin
-    if v_back = 0 then
-        return jsonb_build_array(jsonb_build_array(ppv_account('user', p_user, 'wallet', p_currency), p_amount, p_note));
+    select max(id) filter (where kind = 'user' and name = 'wallet'), max(id) filter (where kind = 'receivable' and name = 'debt')
+        into v_wallet, v_debt from ledger_accounts where owner_id = p_user and currency = p_currency;
+    v_wallet := coalesce(v_wallet, ppv_account('user', p_user, 'wallet', p_currency));
+    if v_debt is not null then
+        v_back := least(p_amount, greatest(ppv_debt(p_user, p_currency), 0));
     end if;
-    return jsonb_build_array(
-        jsonb_build_array(ppv_account('user', p_user, 'wallet', p_currency), p_amount - v_back, p_note),
-        jsonb_build_array(ppv_account('receivable', p_user, 'debt', p_currency), v_back, 'Repays what was owed'));
+    if v_back = 0 then
+        return jsonb_build_array(jsonb_build_array(v_wallet, p_amount, p_note));
+    end if;
+    return jsonb_build_array(jsonb_build_array(v_wallet, p_amount - v_back, p_note),
+        jsonb_build_array(v_debt, v_back, 'Repays what was owed'));
 end $$;
 
 -- Lines from the provider's clearing account: in the price's currency, or through the exchange account. amount < 0: they owe us.
@@ -127,8 +135,9 @@ end $$;
 create function ppv_order_start(p_buyer bigint, p_video uuid, p jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
+    s record;
     v videos;
-    f record;
+    f ppv_picked;
     o orders;
     v_gross bigint;
     v_taxes bigint;
@@ -136,8 +145,9 @@ declare
     v_commission bigint;
     v_again boolean := true;
 begin
-    v := ppv_sale_check(p_buyer, p_video, (p->>'price')::bigint, p->'what');
-    f := ppv_offer_pick(v, p->'what');
+    s := ppv_sale_check(p_buyer, p_video, (p->>'price')::bigint, p->'what');
+    v := s.v;
+    f := s.f;
     perform pg_advisory_xact_lock(hashtextextended(p_buyer || ':' || p_video, 0));
     v.price := v.price - ppv_coupon_take(v, p_buyer, p->'what');
     select * into o from orders where buyer_id = p_buyer and video_id = p_video and method = p->>'method' and state = 'pending'

@@ -115,7 +115,6 @@ $$;
 
 -- Internal: the offer that was asked for: kind, id (null = the title for good), the price in the asked currency, what an order keeps of
 -- it. p_what: {offer, currency}; nothing = the title for good in its own currency.
-create type ppv_picked as (kind text, id bigint, price bigint, currency text, terms jsonb);
 create function ppv_offer_pick(v videos, p_what jsonb) returns ppv_picked
     language plpgsql stable as $$
 declare
@@ -167,8 +166,10 @@ begin
     if p_kind = 'bundle' then
         return not exists (select from jsonb_array_elements_text(p_terms -> 'videos') i where not exists (select from entitlements
             where user_id = p_buyer and video_id = i::uuid and revoked_at is null and kind in ('purchase', 'bundle') and expires_at is null));
-    elsif p_kind = 'excerpt' and ppv_excerpt_s(p_buyer, p_video) * 1000::bigint >= (select duration_ms from videos where id = p_video) then
-        return true;
+    elsif p_kind = 'excerpt' then
+        if ppv_excerpt_s(p_buyer, p_video) * 1000::bigint >= (select duration_ms from videos where id = p_video) then
+            return true;
+        end if;
     end if;
     return exists (select from entitlements where user_id = p_buyer and video_id = p_video and revoked_at is null
         and (p_kind in ('rental', 'excerpt') or kind <> 'rental') and (expires_at is null or expires_at > now()));
@@ -206,6 +207,8 @@ create function ppv_entitle(o orders) returns bigint
 declare
     e entitlements;
     v_video uuid;
+    v_videos uuid[] := array[o.video_id];
+    v_lock bigint;
     v_id bigint;
     v_first bigint;
 begin
@@ -218,9 +221,14 @@ begin
         end if;
         return null; -- the paid order is the access
     end if;
-    foreach v_video in array case o.offer when 'bundle'
-            then (select array_agg(i::uuid order by i) from jsonb_array_elements_text(o.terms -> 'videos') i) else array[o.video_id] end loop
-        perform pg_advisory_xact_lock(hashtextextended(o.buyer_id || ':' || v_video, 0));
+    if o.offer = 'bundle' then
+        v_videos := (select array_agg(i::uuid order by i) from jsonb_array_elements_text(o.terms -> 'videos') i);
+    end if;
+    foreach v_video in array v_videos loop
+        v_lock := hashtextextended(o.buyer_id || ':' || v_video, 0);
+        if not pg_try_advisory_xact_lock(v_lock) then
+            perform pg_advisory_xact_lock(v_lock);
+        end if;
         loop
             insert into entitlements (user_id, video_id, kind, source, order_id, expires_at, play_hours)
                 values (o.buyer_id, v_video, o.offer, 'order:' || o.id, o.id,

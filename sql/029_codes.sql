@@ -359,7 +359,7 @@ declare
     v_ent bigint;
 begin
     select * into v from videos where id = p_video;
-    v := ppv_sale_check(p_buyer, p_video, v.price);
+    v := (ppv_sale_check(p_buyer, p_video, v.price)).v;
     perform pg_advisory_xact_lock(hashtextextended(p_buyer || ':' || v.id, 0));
     select * into c from coupons where id = c.id for no key update;
     v_off := ppv_coupon_discount(c, p_buyer, v);
