@@ -133,6 +133,11 @@ static void emit(struct buf *b)
     atomic_fetch_add(&dropped, 1);
 }
 
+bool log_is_on(enum log_level lv)
+{
+    return lv >= sink.min;
+}
+
 void log_event(enum log_level lv, const char *event, const char *fmt, ...)
 {
     if (lv < sink.min)

@@ -112,6 +112,8 @@ struct http_server {
     char *origin, *films; /* where films come from: by the configuration, by the settings */
     char keep[24];        /* how long clients may use an idle connection: less than we wait */
     int listen_fd, port, nconns, active, sweeps;
+    int64_t
+        now; /* clock_mono when MHD was last run: enough for deadlines of seconds, and one look at the clock per batch */
     bool need_run, running, draining, started_now, stopped, hsts;
     unsigned char random[1024];
     size_t random_left;

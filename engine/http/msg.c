@@ -42,7 +42,7 @@ struct req *msg_new(struct http_server *s, struct conn *c, const char *uri)
     r->s = s;
     r->conn = c;
     r->refs = 1;
-    r->since = clock_mono();
+    r->since = s->now;
     r->deadline_us = s->conf.total_us;
     new_id(s, r->id);
     r->pub.id = r->id;

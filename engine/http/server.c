@@ -98,7 +98,7 @@ static void start(struct req *r)
     struct http_server *s = r->s;
     r->started = r->held = true;
     r->conn->phase = CONN_WAIT;
-    r->conn->deadline = r->deadline_us ? clock_mono() + r->deadline_us : 0;
+    r->conn->deadline = r->deadline_us ? s->now + r->deadline_us : 0;
     s->started_now = true;
     msg_ref(r);
     if (s->handler.start(s->handler.arg, &r->pub) == 0)
@@ -119,7 +119,7 @@ static enum MHD_Result first_call(struct req *r, const char *method, const char 
 {
     r->gated = true;
     r->conn->phase = CONN_WAIT;
-    r->conn->deadline = clock_mono() + r->s->conf.header_us;
+    r->conn->deadline = r->s->now + r->s->conf.header_us;
     enum gate_reason why = intake_read(r, method, version);
     if (why != GATE_OK)
         return refuse(r, why);
@@ -243,6 +243,8 @@ static void log_request(const struct req *r)
     board_count(classes[k >= 1 && k <= 5 ? k : 0], 1);
     board_count("http_bytes_sent_total", r->sent);
     board_count("http_bytes_received_total", r->received);
+    if (!log_is_on(LOG_INFO))
+        return;
     log_event(LOG_INFO, "http.request", "sssidis", "id", r->id, "method", r->pub.method, "path",
               http_log_path(&r->pub, shown), "status", (int64_t)(k ? r->status : 499), "ms",
               (double)(clock_mono() - r->since) / 1000, "bytes", r->sent, "ip", r->pub.ip);
@@ -267,7 +269,7 @@ static void on_completed(void *arg, struct MHD_Connection *mc, void **rq,
         c->req = NULL;
         c->phase = CONN_IDLE;
         c->suspended = false;
-        c->deadline = clock_mono() + s->conf.idle_us;
+        c->deadline = s->now + s->conf.idle_us;
     }
     msg_end(r);
 }
@@ -362,6 +364,7 @@ static void run_mhd(struct http_server *s)
         return;
     s->running = true;
     s->need_run = false;
+    s->now = clock_mono();
     MHD_run(s->mhd);
     s->running = false;
 }

@@ -185,10 +185,11 @@ struct task *sched_new(struct gen *g, int phase, int64_t timeout_us, sched_done 
     co_acquire(g->vm, t);
     t->timer.fn = on_deadline;
     t->timer.arg = t;
-    if (timeout_us > 0) {
+    if (timeout_us > 0 && s.loop) {
+        loop_timer_set(s.loop, &t->timer, timeout_us);
+        t->deadline = t->timer.at;
+    } else if (timeout_us > 0) {
         t->deadline = clock_mono() + timeout_us;
-        if (s.loop)
-            loop_timer_set(s.loop, &t->timer, timeout_us);
     }
     t->next = s.tasks;
     if (s.tasks)

@@ -33,7 +33,7 @@ end
 local PARTS = { "method", "path", "query_text", "host", "ip", "id", "scheme", "params", "headers", "body" }
 local FIRST = {
   now = time.now, -- the same for the whole request
-  https = function(ctx) return always_https or (not never_https and ctx.scheme == "https") end,
+  https = function() return always_https or (not never_https and http.request "scheme" == "https") end,
 }
 for _, name in ipairs(PARTS) do FIRST[name] = function() return http.request(name) end end
 Ctx.req = true -- the request itself, for those who name it: ctx.req is ctx
@@ -44,7 +44,7 @@ function Meta.__index(ctx, name)
   if v ~= nil then return name == "req" and ctx or v end
   local first = FIRST[name]
   if not first then return nil end
-  v = first(ctx)
+  v = first()
   ctx[name] = v
   return v
 end

@@ -162,7 +162,8 @@ end
 local function finish(ctx, answer)
   local headers, fixed = answer.headers or {}, ctx.route and ctx.route.headers
   if fixed then for name, value in pairs(fixed) do headers[name] = headers[name] or value end end
-  if ctx.set_cookies then headers["set-cookie"] = ctx.set_cookies end
+  local cookies = rawget(ctx, "set_cookies")
+  if cookies then headers["set-cookie"] = cookies end
   -- the engine adds no-store to all but files
   if type(answer.body) == "table" and not headers["cache-control"] and ctx.path:sub(1, 8) ~= "/public/" then
     headers["cache-control"] = "no-store"
