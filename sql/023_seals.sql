@@ -15,11 +15,20 @@ create table ledger_seals (
 );
 create table ledger_leaves (
     txn_id bigint primary key,             -- no foreign key: a leaf outlives whatever is done to its transaction
-    batch bigint not null references ledger_seals,
+    batch bigint not null,                 -- ledger_seals; a key would look it up for every leaf, the trigger below does for all at once
     pos integer not null check (pos >= 0),
     hash bytea not null check (octet_length(hash) = 32),
     unique (batch, pos)
 );
+create function ppv_leaf_check() returns trigger language plpgsql as $$
+begin
+    if exists (select from (select distinct batch from added) n where not exists (select from public.ledger_seals s where s.batch = n.batch)) then
+        raise exception 'leaves of a seal that is not there' using errcode = '23503';
+    end if;
+    return null;
+end $$;
+create trigger ledger_leaves_sealed after insert on ledger_leaves referencing new table as added
+    for each statement execute function ppv_leaf_check();
 create trigger ledger_seals_frozen before update or delete or truncate on ledger_seals
     for each statement execute function ppv_append_only();
 create trigger ledger_leaves_frozen before update or delete or truncate on ledger_leaves

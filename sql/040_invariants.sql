@@ -38,7 +38,7 @@ create function ppv_invariants() returns table (name text, detail text)
     select 'M6 append-only', format('trigger %s is missing or off', w.w)
         from unnest(array['ledger_txns_frozen', 'ledger_entries_frozen', 'ledger_accounts_kept', 'ledger_entries_balanced',
             'audit_log_frozen', 'audit_chain_frozen', 'commissions_frozen', 'payment_events_frozen', 'ledger_seals_frozen',
-            'ledger_leaves_frozen', 'ledger_txns_queued', 'orders_guard', 'receipts_frozen', 'consents_frozen']) w(w)
+            'ledger_leaves_frozen', 'ledger_leaves_sealed', 'ledger_txns_queued', 'orders_guard', 'receipts_frozen', 'consents_frozen']) w(w)
         where not exists (select from pg_trigger g where g.tgname = w.w and g.tgenabled in ('O', 'A'))
     union all
     select 'M7 idempotent', format('%s %s has no reply', scope, key) from idempotency where reply is null

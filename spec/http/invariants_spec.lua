@@ -95,6 +95,7 @@ local REFUSED = {
   { "entries do not balance", POST:format(account "revenue", "-1", -5) },
   { "are closed once committed", "insert into ledger_entries (txn_id, account_id, amount) select " .. any "ledger_txns where kind = 'deposit'"
     .. ", x.a, x.n from (values (" .. account "revenue" .. ", 5), (" .. account "stripe" .. ", -5)) x(a, n)" },
+  { "a seal that is not there", "insert into ledger_leaves select 0, 99999999, 0, sha256('x')" },
   { "ledger_txns_kind", OFF .. "insert into ledger_txns (kind) values ('gift')" },
   { "ledger_accounts_whole", "insert into ledger_accounts (kind, name, currency) values ('user', 'wallet', 'USD')" },
   { "entitlements_whole", "update entitlements set play_hours = 0" },
