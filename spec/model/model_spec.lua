@@ -600,6 +600,8 @@ describe("the model", function()
       end)
       if not fine then error(("seed %d: %s"):format(world_seed, type(why) == "table" and tostring(why.message) or tostring(why)), 0) end
       done, world_seed = done + W.n, world_seed + 1
+      W = nil
+      collectgarbage() -- the collector is slower than a world of strings, and memory has an end
     end
     if OPS >= 5000 then
       for _, s in ipairs { "paid", "refunded", "partially_refunded", "disputed", "chargeback_lost", "review", "pending", "expired", "failed", "cancelled",
