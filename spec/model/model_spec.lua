@@ -603,7 +603,7 @@ describe("the model", function()
       W = nil
       collectgarbage() -- the collector is slower than a world of strings, and memory has an end
     end
-    if OPS >= 5000 then
+    if OPS >= 20000 then
       for _, s in ipairs { "paid", "refunded", "partially_refunded", "disputed", "chargeback_lost", "review", "pending", "expired", "failed", "cancelled",
         "payout approved",
         "payout paid", "payout rejected", "payout reversed", "payout_result failed", "payout_begin sent", "payout_result unknown", "finish covered" } do
