@@ -104,8 +104,13 @@ void bind_db_check(lua_State *L, int first)
 
 static char *number_text(struct arena *a, double d)
 {
-    if (d == floor(d) && fabs(d) <= EXACT)
-        return arena_printf(a, "%lld", (long long)d);
+    if (d == floor(d) && fabs(d) <= EXACT) {
+        struct buf b = {0};
+        buf_put_int(&b, (int64_t)d);
+        char *text = arena_strndup(a, b.p, b.n);
+        buf_fini(&b);
+        return text;
+    }
     return arena_printf(a, "%.17g", d);
 }
 

@@ -73,14 +73,13 @@ static void decode_bytea(struct db_result *r)
 
 struct db_result *pgval_result(PGresult *pg)
 {
-    struct db_result *r = calloc(1, sizeof *r);
+    int cols = PQnfields(pg);
+    struct db_result *r = calloc(1, sizeof *r + (size_t)cols);
     bool bytea = false;
     must(r != NULL);
     r->pg = pg;
     r->rows = PQntuples(pg);
-    r->cols = PQnfields(pg);
-    r->types = calloc((size_t)r->cols + 1, 1);
-    must(r->types != NULL);
+    r->cols = cols;
     for (int c = 0; c < r->cols; c++) {
         r->types[c] = type_of(PQftype(pg, c));
         bytea = bytea || r->types[c] == DBV_BYTEA;
@@ -95,7 +94,6 @@ void pgval_free(struct db_result *r)
     if (r == NULL)
         return;
     PQclear(r->pg);
-    free(r->types);
     free(r->lens);
     free(r);
 }

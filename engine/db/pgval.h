@@ -8,8 +8,8 @@
 struct db_result {
     PGresult *pg;
     int rows, cols;
-    unsigned char *types; /* enum db_type per column */
-    int *lens;            /* rows x cols, only with a bytea column; decoded in place */
+    int *lens;             /* rows x cols, only with a bytea column; decoded in place */
+    unsigned char types[]; /* enum db_type per column */
 };
 
 /* Takes pg over. Never fails (out of memory aborts). */
