@@ -17,9 +17,10 @@
 #include "http/msg.h"
 #include "http/router.h"
 #include "lua/lx.h"
+#include "media/ts.h"
 #include "run/board.h"
 
-enum { SECRET = 32, SEGMENT_MAX = 64 << 20, MAX_MS = 43200000 };
+enum { SECRET = 32, SEGMENT_MAX = 64 << 20, INIT_MAX = 1 << 16, MAX_MS = 43200000 };
 
 /* ---- requests the engine answers alone ---- */
 
@@ -355,12 +356,96 @@ static int l_unseal(lua_State *L)
     return bind_work_run(L, &o->w);
 }
 
+/* ---- transport streams ---- */
+
+struct remux {
+    struct bind_work w; /* first */
+    char *root, *segment, *init;
+    uint8_t key[16], iv[16];
+    bool clear;
+    struct buf out;
+};
+
+static void seal(struct remux *x)
+{
+    char *sealed = malloc(x->out.n + 16);
+    must(sealed);
+    long n = digest_aes128_cbc_encrypt(x->key, x->iv, x->out.p, x->out.n, sealed);
+    must(n > 0);
+    buf_clear(&x->out);
+    buf_put(&x->out, sealed, (size_t)n);
+    free(sealed);
+}
+
+static void remux_work(struct bind_work *w)
+{
+    struct remux *x = (struct remux *)w;
+    struct buf init = {0}, in = {0};
+    if (blob_read("media", x->init, INIT_MAX, &init, &w->err) == 0 &&
+        blob_read(x->root, x->segment, SEGMENT_MAX, &in, &w->err) == 0) {
+        char *plain = malloc(in.n ? in.n : 1);
+        must(plain);
+        long n = digest_aes128_cbc_decrypt(x->key, x->iv, in.p, in.n, plain);
+        if (n < 0)
+            ERR(&w->err, ERR_INTERNAL, "%s is not sealed with this key", x->segment);
+        else if (!ts_segment((struct str){init.p, init.n}, (struct str){plain, (size_t)n}, &x->out,
+                             &w->err) &&
+                 !x->clear)
+            seal(x);
+        free(plain);
+    }
+    buf_fini(&init);
+    buf_fini(&in);
+    digest_wipe(x->key, sizeof x->key);
+}
+
+static int remux_push(lua_State *L, struct bind_work *w)
+{
+    const struct remux *x = (struct remux *)w;
+    lua_pushlstring(L, x->out.p, x->out.n);
+    return 1;
+}
+
+static void remux_fini(struct bind_work *w)
+{
+    buf_fini(&((struct remux *)w)->out);
+}
+
+/* ppv.playback.ts(spec: table) -> bytes: string | nil, err
+ * A stored segment as MPEG transport stream, sealed again with the same key and IV. spec: segment (below the root "media", or
+ * root = "burst"), init (below "media"), key and iv (16 raw bytes), clear (true: not sealed). Phases: request job tick.
+ * Yields. Errors: request.not_found io.failed media.bad_segment engine.busy. Since 1.0 */
+static int l_ts(lua_State *L)
+{
+    static const char *const roots[] = {"media", "burst", NULL};
+    struct task *t = lx_task(L, PHASE_IO);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    struct str segment = lx_field_str(L, 1, "segment", 200, true),
+               init = lx_field_str(L, 1, "init", 200, true),
+               key = lx_field_str(L, 1, "key", 16, true), iv = lx_field_str(L, 1, "iv", 16, true);
+    bool clear = lx_field_bool(L, 1, "clear", false);
+    lua_getfield(L, 1, "root");
+    int root = luaL_checkoption(L, -1, "media", roots);
+    luaL_argcheck(L, key.n == 16 && iv.n == 16, 1, "key and iv: 16 bytes each");
+    struct remux *x = bind_work_new(t, sizeof *x);
+    x->root = arena_strdup(x->w.arena, roots[root]);
+    x->segment = arena_strndup(x->w.arena, segment.p, segment.n);
+    x->init = arena_strndup(x->w.arena, init.p, init.n);
+    x->clear = clear;
+    memcpy(x->key, key.p, 16);
+    memcpy(x->iv, iv.p, 16);
+    x->w.work = remux_work;
+    x->w.push = remux_push;
+    x->w.fini = remux_fini;
+    return bind_work_run(L, &x->w);
+}
+
 int bind_play_open(lua_State *L)
 {
     static const luaL_Reg reg[] = {{"token", l_token},       {"open", l_open}, {"lease", l_lease},
                                    {"lease_of", l_lease_of}, {"drop", l_drop}, {"title", l_title},
                                    {"word", l_word},         {"pace", l_pace}, {"log", l_log},
-                                   {"unseal", l_unseal},     {NULL, NULL}};
+                                   {"unseal", l_unseal},     {"ts", l_ts},     {NULL, NULL}};
     return lx_module(L, reg);
 }
 

@@ -8,94 +8,7 @@
 #include <string.h>
 #include "media/fail.h"
 #include "media/frag.h"
-
-enum { FRAMES_MAX = 6 * 120 };
-
-/* ---- reading what frag.c wrote ---- */
-
-struct source {
-    int w, h;
-    uint32_t timescale, delay, seq, ticks; /* ticks of one frame */
-    uint64_t decode_time;
-    struct str avcc, data;
-    int frames;
-    struct frag_sample sample[FRAMES_MAX];
-};
-
-static uint32_t be32(const char *p)
-{
-    const uint8_t *u = (const uint8_t *)p;
-    return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
-}
-
-/* The inside of the first box of that type, empty when there is none. */
-static struct str find(struct str in, const char *type)
-{
-    size_t at = 0;
-    while (at + 8 <= in.n) {
-        size_t size = be32(in.p + at);
-        if (size < 8 || size > in.n - at)
-            break;
-        if (!memcmp(in.p + at + 4, type, 4))
-            return (struct str){in.p + at + 8, size - 8};
-        at += size;
-    }
-    return (struct str){"", 0};
-}
-
-static struct str skip(struct str s, size_t n)
-{
-    return s.n < n ? (struct str){"", 0} : (struct str){s.p + n, s.n - n};
-}
-
-static int read_init(struct source *s, struct str init)
-{
-    struct str trak = find(find(init, "moov"), "trak"), mdia = find(trak, "mdia");
-    struct str mdhd = find(mdia, "mdhd"), elst = find(find(trak, "edts"), "elst");
-    struct str stsd = find(find(find(mdia, "minf"), "stbl"), "stsd");
-    struct str avc1 = find(skip(stsd, 8), "avc1");
-    s->avcc = find(skip(avc1, 78), "avcC");
-    if (mdhd.n < 24 || s->avcc.n < 7)
-        return -1;
-    s->w = (int)(be32(avc1.p + 24) >> 16);
-    s->h = (int)(be32(avc1.p + 24) & 0xffff);
-    s->timescale = be32(mdhd.p + 12);
-    s->delay = elst.n >= 20 ? be32(elst.p + 12) : 0;
-    return s->timescale && s->w > 0 && s->h > 0 && !((s->w | s->h) & 1) ? 0 : -1;
-}
-
-/* Only the layout that frag_segment has for pictures. */
-static int read_trun(struct source *s, struct str trun)
-{
-    enum { FLAGS = 0x1 | 0x4 | 0x200 | 0x800 };
-    if (trun.n < 16 || (be32(trun.p) & 0xffffff) != FLAGS)
-        return -1;
-    uint32_t n = be32(trun.p + 4);
-    if (n < 1 || n > FRAMES_MAX || trun.n < 16 + 8 * (size_t)n)
-        return -1;
-    size_t total = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const char *p = trun.p + 16 + 8 * (size_t)i;
-        s->sample[i] = (struct frag_sample){be32(p), s->ticks, (int32_t)be32(p + 4)};
-        total += s->sample[i].size;
-    }
-    s->frames = (int)n;
-    return total <= s->data.n ? 0 : -1;
-}
-
-static int read_segment(struct source *s, struct str segment)
-{
-    struct str moof = find(segment, "moof"), traf = find(moof, "traf");
-    struct str mfhd = find(moof, "mfhd"), tfhd = find(traf, "tfhd"), tfdt = find(traf, "tfdt");
-    s->data = find(segment, "mdat");
-    if (mfhd.n < 8 || tfhd.n < 16 || (be32(tfhd.p) & 0xffffff) != (0x020000 | 0x8 | 0x20) ||
-        tfdt.n < 12 || tfdt.p[0] != 1)
-        return -1;
-    s->seq = be32(mfhd.p + 4);
-    s->ticks = be32(tfhd.p + 8);
-    s->decode_time = (uint64_t)be32(tfdt.p + 4) << 32 | be32(tfdt.p + 8);
-    return s->ticks && s->delay % s->ticks == 0 ? read_trun(s, find(traf, "trun")) : -1;
-}
+#include "media/unfrag.h"
 
 /* ---- the parameter sets ---- */
 
@@ -105,11 +18,11 @@ static bool same_headers(struct str avcc, const uint8_t *headers, size_t n)
     struct frag_color any = {2, 2, 2};
     struct buf init = {0};
     char codecs[24];
-    struct source s = {0};
+    struct unfrag s = {0};
     // The writer of init segments makes an avcC of these headers too: then it is bytes against bytes.
     bool same = frag_init_video(&init, 16, 16, 1, 0, any, headers, n, codecs) == 0 &&
-                read_init(&s, (struct str){init.p, init.n}) == 0 && s.avcc.n == avcc.n &&
-                !memcmp(s.avcc.p, avcc.p, avcc.n);
+                unfrag_init(&s, (struct str){init.p, init.n}) == 0 && s.config.n == avcc.n &&
+                !memcmp(s.config.p, avcc.p, avcc.n);
     buf_fini(&init);
     return same;
 }
@@ -117,7 +30,7 @@ static bool same_headers(struct str avcc, const uint8_t *headers, size_t n)
 /* ---- decode, blend, encode ---- */
 
 struct work {
-    struct source s;
+    struct unfrag s;
     const struct label_font *font;
     const uint32_t *text;
     int text_n;
@@ -127,7 +40,7 @@ struct work {
     AVFrame *frame;
     AVPacket *packet, *coded;
     int shown, sent, done; /* frames decoded, fed to and out of the encoder */
-    struct frag_sample out[FRAMES_MAX];
+    struct frag_sample out[UNFRAG_SAMPLES];
     struct buf data;
 };
 
@@ -138,11 +51,11 @@ static int open_decoder(struct work *w, struct err *e)
     if (!c)
         return fail_av(e, AVERROR_DECODER_NOT_FOUND, "decoder");
     c->thread_count = 1;
-    c->extradata = av_mallocz(w->s.avcc.n + AV_INPUT_BUFFER_PADDING_SIZE);
+    c->extradata = av_mallocz(w->s.config.n + AV_INPUT_BUFFER_PADDING_SIZE);
     if (!c->extradata)
         return fail_av(e, AVERROR(ENOMEM), "decoder");
-    memcpy(c->extradata, w->s.avcc.p, w->s.avcc.n);
-    c->extradata_size = (int)w->s.avcc.n;
+    memcpy(c->extradata, w->s.config.p, w->s.config.n);
+    c->extradata_size = (int)w->s.config.n;
     int rc = avcodec_open2(c, x, NULL);
     return rc < 0 ? fail_av(e, rc, "open decoder") : 0;
 }
@@ -161,9 +74,9 @@ static int open_encoder(struct work *w, const AVFrame *f, struct err *e)
     av_reduce(&c->time_base.num, &c->time_base.den, w->s.ticks, w->s.timescale, INT_MAX);
     c->framerate = av_inv_q(c->time_base);
     c->sample_aspect_ratio = (AVRational){1, 1};
-    c->gop_size = c->keyint_min = w->s.frames;
+    c->gop_size = c->keyint_min = w->s.count;
     c->thread_count = 1;
-    c->level = (uint8_t)w->s.avcc.p[3];
+    c->level = (uint8_t)w->s.config.p[3];
     c->color_range = AVCOL_RANGE_MPEG;
     c->color_primaries = f->color_primaries;
     c->color_trc = f->color_trc;
@@ -183,7 +96,7 @@ static int open_encoder(struct work *w, const AVFrame *f, struct err *e)
     int rc = avcodec_open2(c, x, NULL);
     if (rc < 0)
         return fail_av(e, rc, "open encoder");
-    if (!same_headers(w->s.avcc, c->extradata, (size_t)c->extradata_size))
+    if (!same_headers(w->s.config, c->extradata, (size_t)c->extradata_size))
         return fail_set(e, "media.burst_splice",
                         "The segment was made by another encoder: nothing can be spliced in.");
     return 0;
@@ -193,7 +106,7 @@ static int collect(struct work *w, struct err *e)
 {
     const AVPacket *p = w->coded;
     int64_t delay = w->s.delay / w->s.ticks, shift = p->pts - w->done + delay;
-    if (w->done >= w->s.frames || p->pts < 0 || p->pts >= w->s.frames || shift < 0 ||
+    if (w->done >= w->s.count || p->pts < 0 || p->pts >= w->s.count || shift < 0 ||
         (bool)(p->flags & AV_PKT_FLAG_KEY) != (w->done == 0))
         return fail_set(e, "media.burst_splice", "The encoder did not keep the order of frames.");
     size_t before = w->data.n;
@@ -222,7 +135,7 @@ static int mark(struct work *w, AVFrame *f)
     int rc = av_frame_make_writable(f);
     if (rc < 0)
         return rc;
-    bool first = w->sent < (w->s.frames * p->turn >> 16);
+    bool first = w->sent < (w->s.count * p->turn >> 16);
     int x = first ? p->x1 : p->x2, y = first ? p->y1 : p->y2;
     int room_x = f->width - w->label.w, room_y = f->height - w->label.h;
     label_blend(&w->label, f, room_x > 0 ? (int)((int64_t)room_x * x >> 16) : 0,
@@ -233,7 +146,7 @@ static int mark(struct work *w, AVFrame *f)
 static int take(struct work *w, AVFrame *f, struct err *e)
 {
     if (f->width != w->s.w || f->height != w->s.h || f->format != AV_PIX_FMT_YUV420P ||
-        w->sent >= w->s.frames || f->decode_error_flags)
+        w->sent >= w->s.count || f->decode_error_flags)
         return fail_set(e, "media.burst_input", "The segment does not decode.");
     if (!w->encoder) {
         int low = f->width < f->height ? f->width : f->height;
@@ -269,7 +182,7 @@ static int decode(struct work *w, AVPacket *p, struct err *e)
 static int run(struct work *w, struct err *e)
 {
     size_t at = 0;
-    for (int i = 0; i < w->s.frames; i++) {
+    for (int i = 0; i < w->s.count; i++) {
         size_t n = w->s.sample[i].size;
         int rc = av_new_packet(w->packet, (int)n);
         if (rc < 0)
@@ -284,11 +197,22 @@ static int run(struct work *w, struct err *e)
     }
     if (decode(w, NULL, e))
         return -1;
-    if (w->sent != w->s.frames)
+    if (w->sent != w->s.count)
         return fail_set(e, "media.burst_input", "The segment does not decode.");
     if (encode(w, NULL, e))
         return -1;
-    return w->done == w->s.frames ? 0 : fail_av(e, AVERROR_EXTERNAL, "encode");
+    return w->done == w->s.count ? 0 : fail_av(e, AVERROR_EXTERNAL, "encode");
+}
+
+/* Pictures whose frames all last equally long, their delay a number of frames. */
+static int read_source(struct unfrag *s, struct str init, struct str segment)
+{
+    if (unfrag_init(s, init) || s->audio || unfrag_segment(s, segment) || s->delay % s->ticks)
+        return -1;
+    for (int i = 0; i < s->count; i++)
+        if (s->sample[i].duration != s->ticks)
+            return -1;
+    return 0;
 }
 
 int burst_encode(struct str init, struct str segment, const struct label_font *font,
@@ -298,7 +222,7 @@ int burst_encode(struct str init, struct str segment, const struct label_font *f
     struct work *w = calloc(1, sizeof *w);
     must(w != NULL);
     *w = (struct work){.font = font, .text = text, .text_n = n, .place = place};
-    int rc = read_init(&w->s, init) || read_segment(&w->s, segment)
+    int rc = read_source(&w->s, init, segment)
                  ? fail_set(e, "media.burst_input", "This is not a segment of ours.")
                  : 0;
     w->frame = av_frame_alloc();

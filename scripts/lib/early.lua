@@ -77,9 +77,9 @@ function M.begun(list)
   return #list > 0
 end
 
--- A playlist that grows from the film's beginning; ended: nothing more comes.
-function M.media(name, init, segments, segment_s, ended)
-  return hls.media(name, init, segments, { kind = "EVENT", target = segment_s + 1, open = not ended })
+-- A playlist that grows from the film's beginning; ended: nothing more comes; as_ts: of transport streams.
+function M.media(name, init, segments, segment_s, ended, as_ts)
+  return hls.media(name, init, segments, { kind = "EVENT", target = segment_s + 1, open = not ended, ts = as_ts })
 end
 
 return M

@@ -3,11 +3,14 @@
 -- playlists whose key addresses answer 16 bytes while its access holds.
 local crypto = require "ppv.crypto"
 local language = require "lib.language"
+local ts = require "lib.tsnames"
 
 local M = {}
 
+local TS_VERSION = 4 -- no EXT-X-MAP
+
 local TYPES = { m3u8 = "application/vnd.apple.mpegurl", m4s = "video/iso.segment", mp4 = "video/mp4",
-  key = "application/octet-stream", vtt = "text/vtt; charset=utf-8", jpg = "image/jpeg" }
+  ts = "video/mp2t", key = "application/octet-stream", vtt = "text/vtt; charset=utf-8", jpg = "image/jpeg" }
 
 -- The kind of a file name inside a session: extension, or nil for what we never serve.
 function M.extension(file)
@@ -53,8 +56,9 @@ function M.sounds(renditions, out)
 end
 
 -- renditions: rows {name, kind, width, height, bandwidth, codecs; of sound also language, label, is_default}.
-function M.master(renditions)
-  local out = { "#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS" }
+-- version: of the playlists it leads to (7).
+function M.master(renditions, version)
+  local out = { "#EXTM3U", "#EXT-X-VERSION:" .. (version or 7), "#EXT-X-INDEPENDENT-SEGMENTS" }
   local audio = M.sounds(renditions, out)
   for _, r in ipairs(renditions) do
     if r.kind == "video" then
@@ -66,6 +70,17 @@ function M.master(renditions)
     end
   end
   return table.concat(out, "\n") .. "\n"
+end
+
+-- The master playlist of the same film as transport streams (lib/tsnames). fps: pictures in a second, more is fine: bit rates grow by the
+-- headers of packets that begin with every picture, and at most so much.
+function M.ts_master(renditions, fps)
+  local rows = {}
+  for i, r in ipairs(renditions) do
+    rows[i] = setmetatable({ name = ts.playlist(r.name), bandwidth = math.ceil(r.bandwidth * 1.03 + (r.kind == "audio" and 36000 or 15000 + 1800 * fps)) },
+      { __index = r })
+  end
+  return M.master(rows, TS_VERSION)
 end
 
 -- A master playlist with subtitles. rows: {id, language, label} in the order of the menu.
@@ -109,22 +124,24 @@ end
 -- One rendition. init: file name of its clear header. segments: list {name, dur (seconds), iv (hex)}.
 -- o.base: where the shared files are, "" = beside the playlist; o.urls: {name = address} of each instead;
 -- o.near: numbers of segments that stay beside it all the same;
--- o.clear: segments without keys; o.kind: EVENT for one that grows (VOD); o.target: its target duration, which must not change;
+-- o.ts: as transport streams, all of them beside the playlist; o.clear: segments without keys;
+-- o.kind: EVENT for one that grows (VOD); o.target: its target duration, which must not change;
 -- o.open: it is still growing.
 function M.media(name, init, segments, o)
   local base, urls, near = o and o.base or "", o and o.urls or {}, o and o.near or {}
+  local as_ts = o and o.ts
   local longest = 1
   for _, s in ipairs(segments) do longest = math.max(longest, s.dur) end
-  local out = { "#EXTM3U", "#EXT-X-VERSION:7", ("#EXT-X-TARGETDURATION:%d"):format(o and o.target or math.ceil(longest)),
-    "#EXT-X-MEDIA-SEQUENCE:0", "#EXT-X-PLAYLIST-TYPE:" .. (o and o.kind or "VOD"), "#EXT-X-INDEPENDENT-SEGMENTS",
-    ('#EXT-X-MAP:URI="%s"'):format(urls[init] or base .. init) }
+  local out = { "#EXTM3U", "#EXT-X-VERSION:" .. (as_ts and TS_VERSION or 7), ("#EXT-X-TARGETDURATION:%d"):format(o and o.target or math.ceil(longest)),
+    "#EXT-X-MEDIA-SEQUENCE:0", "#EXT-X-PLAYLIST-TYPE:" .. (o and o.kind or "VOD"), "#EXT-X-INDEPENDENT-SEGMENTS" }
+  if not as_ts then out[#out + 1] = ('#EXT-X-MAP:URI="%s"'):format(urls[init] or base .. init) end
   if o and o.kind == "EVENT" then out[#out + 1] = "#EXT-X-START:TIME-OFFSET=0" end
   for i, s in ipairs(segments) do
     if not (o and o.clear) then
       out[#out + 1] = ('#EXT-X-KEY:METHOD=AES-128,URI="k-%s-%d.key",IV=0x%s'):format(name, i - 1, (s.iv:gsub("^0[xX]", "")))
     end
     out[#out + 1] = ("#EXTINF:%.6f,"):format(s.dur)
-    out[#out + 1] = near[i - 1] and s.name or urls[s.name] or base .. s.name
+    out[#out + 1] = as_ts and ts.segment(s.name) or near[i - 1] and s.name or urls[s.name] or base .. s.name
   end
   if not (o and o.open) then out[#out + 1] = "#EXT-X-ENDLIST" end
   return table.concat(out, "\n") .. "\n"

@@ -31,7 +31,8 @@ end
 
 local function load(id)
   local v, err = db.read_one([[select title_secret, extract(epoch from ready_at)::bigint as version, preview_ms, c.place,
-    coalesce(index->>'code', 'half') as code, coalesce((index->>'segment_s')::numeric, 2)::float8 as segment_s
+    coalesce(index->>'code', 'half') as code, coalesce((index->>'segment_s')::numeric, 2)::float8 as segment_s,
+    coalesce((index->>'fps')::numeric, 60)::float8 as fps
     from videos v left join video_copies c on c.video_id = v.id and c.version = v.ready_at where v.id = $1::uuid and state = 'ready']], id)
   if v == nil then return nil, err end
   if not v then return errors.fail("video.not_ready", "This video is not ready.") end
@@ -47,7 +48,7 @@ local function load(id)
   end
   local t = { id = id, secret = secret, version = v.version, code = v.code == "nuida" and "nuida" or "half",
     segment_ms = math.max(1, math.floor(v.segment_s * 1000)), preview_ms = v.preview_ms, place = v.place,
-    checked = time.mono(), master = hls.master(rows), renditions = {}, names = {}, lists = {} }
+    checked = time.mono(), master = hls.master(rows), ts_master = hls.ts_master(rows, v.fps), renditions = {}, names = {}, lists = {} }
   for i, r in ipairs(rows) do
     t.names[i] = r.name
     t.renditions[r.name] = { name = r.name, count = r.nsegments, two = r.two, audio = r.kind == "audio" }
@@ -67,7 +68,7 @@ local function is_current(t)
   return true
 end
 
--- {id, secret (raw), version, place (of a complete copy in the storage), code, segment_ms, master, names, renditions = {name = {count, two, audio}}}
+-- {id, secret (raw), version, place (of a complete copy in the storage), code, segment_ms, master, ts_master, names, renditions = {name = {count, two, audio}}}
 function M.get(id)
   local t = kept[id]
   if t then

@@ -17,7 +17,7 @@ const SECONDS = 8;
 const exec = (file, ...args) => new Promise(done => execFile(file, args, { timeout: 900000, maxBuffer: 8 << 20 }, (e, out, err) => done({ code: e ? 1 : 0, out, err })));
 
 /** The addresses a playback session answers with: master and, parsed strictly, all it leads to. */
-async function strict(s, who, id, name) {
+async function strict(s, who, id, name, ts = "") {
   const token = (await who.get(`/api/request_play?video_id=${id}`)).json.session, dir = `/hls/${token}/`;
   HLS.setOptions({ strictMode: true });
   const read = async file => {
@@ -25,17 +25,17 @@ async function strict(s, who, id, name) {
     if (r.status !== 200) throw new Error(`${file}: ${r.status}`);
     return HLS.parse(r.text);
   };
-  const master = await read("master.m3u8"), media = [];
+  const master = await read(`master${ts}.m3u8`), media = [];
   const uris = [...new Set(master.variants.flatMap(v => [v.uri, ...v.audio.map(a => a.uri), ...v.subtitles.map(t => t.uri)]))];
   for (const uri of uris) media.push([uri, await read(uri)]);
   check(`${name}: a strict parser takes the master and ${uris.length} renditions`, master.isMasterPlaylist && master.variants.length > 0 && uris.length > 1);
   const total = list => list.segments.reduce((sum, x) => sum + x.duration, 0);
-  check(`${name}: each is complete, on the grid, with a key, an IV and a header for every segment`, media.every(([, l]) => l.endlist && l.playlistType === "VOD"
-    && Math.abs(total(l) - SECONDS) < 0.1 && l.segments.every(x => x.duration <= l.targetDuration + 0.5 && x.key.method === "AES-128" && x.key.iv.length === 16 && x.map.uri)),
+  check(`${name}: each is complete, on the grid, with a key, an IV and ${ts ? "no" : "a"} header for every segment`, media.every(([, l]) => l.endlist && l.playlistType === "VOD"
+    && Math.abs(total(l) - SECONDS) < 0.1 && l.segments.every(x => x.duration <= l.targetDuration + 0.5 && x.key.method === "AES-128" && x.key.iv.length === 16 && (ts ? !x.map && /^[0-9a-f]+\.ts$/.test(x.uri) : x.map.uri))),
   show(media.map(([u, l]) => [u, total(l), l.segments.length])));
   check(`${name}: what the master says of bit rates and codecs is said of every variant`, master.variants.every(v => v.bandwidth > 10000
     && /^avc1\.[0-9a-f]{6},mp4a\.40\.2$/.test(v.codecs) && v.resolution.height > 0), show(master.variants.map(v => [v.bandwidth, v.codecs])));
-  return { url: s.url + dir + "master.m3u8", media };
+  return { url: `${s.url}${dir}master${ts}.m3u8`, media };
 }
 
 async function decodes(url, name) {
@@ -98,27 +98,64 @@ async function ours(browser, s, who, id, name, noise) {
   return asked;
 }
 
+/** What a file made of a playlist holds: every picture's coded bits without parameter sets and delimiters, and every frame of sound. */
+async function bits(url) {
+  const only = ["-nostdin", "-v", "error", "-xerror", "-allowed_extensions", "ALL", "-i", url, "-c", "copy"];
+  const one = async (...args) => {
+    const r = await exec("ffmpeg", ...only, ...args, "-f", "md5", "-");
+    if (r.code || r.err.trim()) throw new Error(r.err);
+    return r.out.trim();
+  };
+  return [await one("-map", "0:v:0", "-bsf:v", "h264_mp4toannexb,filter_units=remove_types=6-9,h264_metadata=aud=remove"), await one("-map", "0:a:0", "-bsf:a", "aac_adtstoasc")];
+}
+
+/** Transport streams are the film itself: decodable, as long, and bit by bit what the fMP4 segments hold, mark included. */
+async function streams(s, who, id, name) {
+  const ts = await strict(s, who, id, `${name}, as transport streams`, "-ts");
+  await decodes(ts.url, `${name}, as transport streams`);
+  const frames = JSON.parse((await exec("ffprobe", "-v", "error", "-allowed_extensions", "ALL", "-count_packets", "-select_streams", "v:0", "-show_entries", "stream=nb_read_packets",
+    "-of", "json", ts.url)).out);
+  check(`${name}, as transport streams: every picture is there`, Number(frames.streams[0].nb_read_packets) === SECONDS * 25, show(frames));
+  const [here, there] = [await bits(ts.url), await bits(ts.url.replace("-ts.m3u8", ".m3u8"))];
+  check(`${name}, as transport streams: coded pictures and sound are bit by bit those of fMP4`, here.join() === there.join() && here[0] !== here[1], show([here, there]));
+}
+
 /** Our player where there are no Media Source Extensions and the browser's own HLS has to do. Chromium's decrypts a header together with
- *  the segment behind it, though a header named before the key is clear (RFC 8216, 4.3.2.5): it can play no film of ours, only previews. */
-async function native(browser, s, maker, viewer, id, noise) {
-  await maker.post("/api/video_update", { id, preview_ms: 4000, price_cents: 500 });
+ *  the segment behind it, though a header named before the key is clear (RFC 8216, 4.3.2.5): films reach it as transport streams. */
+async function native(browser, s, maker, viewer, id, name, noise) {
   const open = async who => {
     const page = await open_page(browser, s, who, noise);
+    page.asked = [];
+    page.on("request", r => page.asked.push(r.url()));
     await page.addInitScript(() => { delete window.MediaSource; delete window.ManagedMediaSource; });
     await page.goto(`${s.url}/public/watch.html?video_id=${id}`);
     return page;
   };
+  const state = page => page.evaluate(() => { const v = window.player.video; return { hls: window.player.hls, src: v.currentSrc, at: v.currentTime,
+    frames: v.getVideoPlaybackQuality().totalVideoFrames, sound: v.webkitAudioDecodedByteCount, error: v.error?.message }; });
+  await maker.post("/api/video_update", { id, preview_ms: 4000, price_cents: 500 });
   const guest = await open(null);
   await guest.waitForSelector("#offer");
-  const r = await guest.evaluate(() => { const v = window.player.video; return { hls: window.player.hls, src: v.currentSrc, at: v.currentTime, frames: v.getVideoPlaybackQuality().totalVideoFrames }; });
-  check("the browser's own HLS plays the preview in our player", r.hls === null && r.src.endsWith(".m3u8") && Math.abs(r.at - 4) < 0.3 && r.frames > 80, show(r));
-  const owner = await open(maker);
-  await owner.click("#play");
-  await owner.waitForSelector(".player .failed");
-  const text = await owner.textContent(".player .failed p");
-  check("where it cannot decrypt the film, the viewer reads what to do", /browser cannot play this/.test(text), text);
-  await shot(owner, "native-film");
+  const r = await state(guest);
+  check(`${name}: the browser's own HLS plays the preview in our player`, r.hls === null && r.src.endsWith("master-ts.m3u8") && Math.abs(r.at - 4) < 0.3 && r.frames > 80 && r.sound > 0, show(r));
+  await guest.context().close();
   await maker.post("/api/video_update", { id, price_cents: 0 });
+  for (const [who, whose] of [[maker, "its maker"], [viewer, "a viewer"]]) {
+    const page = await open(who);
+    await page.click("#play");
+    const whole = await to_the_end(page), r = await state(page);
+    check(`${name}: the browser's own HLS plays the film of ${whose} to the end, with sound`, is_played(whole) && r.hls === null && r.src.endsWith("master-ts.m3u8") && r.sound > 20000, show([whole, r]));
+    const jump = async to => {
+      await page.evaluate(t => { const v = window.player.video; v.pause(); v.currentTime = t; }, to);
+      await page.waitForFunction(t => { const v = window.player.video; return !v.seeking && v.readyState > 2 && Math.abs(v.currentTime - t) < 0.1; }, to);
+    };
+    for (const to of [1, SECONDS - 1.5, 3.3]) await jump(to);
+    await page.evaluate(() => window.player.video.play());
+    check(`${name}: it goes on there after jumps back and forth`, is_played(await to_the_end(page)), show(await state(page)));
+    check(`${name}: it asked us for streams and keys and for no other segment`, page.asked.every(u => !u.includes(".m4s")) && await page.locator(".player .failed").count() === 0);
+    await shot(page, "native-film");
+    await page.context().close();
+  }
 }
 
 const free_port = () => new Promise(done => { const x = net.createServer().listen(0, "127.0.0.1", () => { const { port } = x.address(); x.close(() => done(port)); }); });
@@ -146,7 +183,8 @@ await main(async () => {
     const direct = await strict(s, viewer, id, "direct");
     await decodes(direct.url, "direct");
     await shaka_plays(browser, s, direct.url, "direct", noise);
-    await native(browser, s, maker, viewer, id, noise);
+    await streams(s, viewer, id, "direct");
+    await native(browser, s, maker, viewer, id, "direct", noise);
 
     await s.stop();
     s.sets = { ...s.sets, delivery: "cdn", cdn_base_url: "https://cdn.example.org/; script-src *" };
@@ -160,6 +198,7 @@ await main(async () => {
     check("cdn: segments and headers are named there, keys here", far.media.every(([, l]) => l.segments.every(x => x.uri.startsWith(s.sets.cdn_base_url + "/")
       && x.map.uri.startsWith(s.sets.cdn_base_url + "/") && !x.key.uri.includes(":"))));
     await decodes(far.url, "cdn");
+    await streams(s, viewer, id, "cdn");
     const asked = await ours(browser, s, viewer, id, "cdn", noise);
     await ours(browser, s, maker, id, "cdn, the second viewer", noise);
     const there = asked.filter(r => r.url.startsWith(s.sets.cdn_base_url)), lines = edge.lines();

@@ -38,21 +38,30 @@ await main(async () => {
   check("the playlist is one that grows", /PLAYLIST-TYPE:EVENT/.test(first) && !/ENDLIST/.test(first) && seen.length > 0, first);
   // What is there now, as a player sees it.
   const bytes = async file => (await get(file)).body;
-  const parts = [await bytes(/MAP:URI="([^"]+)"/.exec(first)[1])];
-  for (const [, key, iv, file] of first.matchAll(/KEY:METHOD=AES-128,URI="([^"]+)",IV=0x(\w+)\n#EXTINF:[^\n]*\n(\S+)/g)) {
-    const d = createDecipheriv("aes-128-cbc", await bytes(key), Buffer.from(iv, "hex"));
-    parts.push(d.update(await bytes(file)), d.final());
-  }
+  const opened = async list => {
+    const parts = [];
+    for (const [, key, iv, file] of list.matchAll(/KEY:METHOD=AES-128,URI="([^"]+)",IV=0x(\w+)\n#EXTINF:[^\n]*\n(\S+)/g)) {
+      const d = createDecipheriv("aes-128-cbc", await bytes(key), Buffer.from(iv, "hex"));
+      parts.push(d.update(await bytes(file)), d.final());
+    }
+    return parts;
+  };
+  const parts = [await bytes(/MAP:URI="([^"]+)"/.exec(first)[1]), ...await opened(first)];
   writeFileSync(join(s.dir, "now.mp4"), Buffer.concat(parts));
   let r = await exec("ffmpeg", ["-nostdin", "-v", "error", "-xerror", "-i", join(s.dir, "now.mp4"), "-f", "null", "-"]);
   check("it decodes", r.code === 0 && r.err === "" && parts.length > 2, r.err.slice(0, 500));
+  const streams = await opened((await get("240-ts.m3u8")).text);
+  writeFileSync(join(s.dir, "now.ts"), Buffer.concat(streams));
+  r = await exec("ffmpeg", ["-nostdin", "-v", "error", "-xerror", "-i", join(s.dir, "now.ts"), "-f", "null", "-"]);
+  check("and so it does as transport streams", r.code === 0 && r.err === "" && streams.length >= parts.length - 1
+    && media_lines((await get("master-ts.m3u8")).text).join() === "360-ts.m3u8,240-ts.m3u8", r.err.slice(0, 500));
 
   await maker.post("/api/video_update", { id, price_cents: 0, visibility: "published" });
   const denied = [];
-  for (const file of ["master.m3u8", "240.m3u8", "k-240-0.key", seen[0]]) {
+  for (const file of ["master.m3u8", "240.m3u8", "k-240-0.key", seen[0], "master-ts.m3u8", seen[0].replace("m4s", "ts")]) {
     denied.push((await get(file, other)).status, (await call(s.port, "GET", at + file, { ip: fresh_ip() })).status);
   }
-  check("nobody else gets any of it", denied.join() === "404,401,404,401,404,401,404,401", denied.join());
+  check("nobody else gets any of it", denied.join() === Array(6).fill("404,401").join(), denied.join());
   check("nor can they play", (await other.get(`/api/request_play?video_id=${id}`)).status >= 400);
   const secret = [(await get("k-ref-0.key")).status, (await get("k-fp-0.key")).status, (await get("ref.m3u8")).status];
   check("what only the tracer needs is for nobody", secret.join() === "404,404,404", secret.join());
@@ -84,6 +93,8 @@ await main(async () => {
   const headers = `Cookie: ${maker.cookie()}\r\nX-Forwarded-For: ${fresh_ip()}\r\n`;
   r = await exec("ffmpeg", ["-nostdin", "-v", "error", "-xerror", "-headers", headers, "-allowed_extensions", "ALL", "-i", s.url + at + "master.m3u8", "-map", "0", "-f", "null", "-"]);
   check("all of it decodes at the creator's address", r.code === 0 && r.err === "", r.err.slice(0, 500));
+  r = await exec("ffmpeg", ["-nostdin", "-v", "error", "-xerror", "-headers", headers, "-allowed_extensions", "ALL", "-i", s.url + at + "master-ts.m3u8", "-map", "0", "-f", "null", "-"]);
+  check("also as transport streams", r.code === 0 && r.err === "", r.err.slice(0, 500));
   check("which is still nobody else's", (await get("master.m3u8", other)).status === 404);
   r = await exec("ffmpeg", ["-nostdin", "-v", "error", "-xerror", "-headers", `X-Forwarded-For: ${fresh_ip()}\r\n`, "-allowed_extensions", "ALL",
     "-i", s.url + (await other.get(`/api/request_play?video_id=${id}`)).json.playlist, "-map", "0", "-f", "null", "-"]);

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local crypto = require "ppv.crypto"
 local hls = require "lib.hls"
+local tsnames = require "lib.tsnames"
 
 -- The lines of a text, as so many values.
 local function lines(text)
@@ -71,8 +72,28 @@ b.m4s
 ]], text)
   end)
 
+  it("lists the same film as transport streams", function()
+    local video = { name = "720", kind = "video", width = 1280, height = 720, bandwidth = 2000000, codecs = "avc1.64001f" }
+    local sound = { name = "audio", kind = "audio", bandwidth = 100000, codecs = "mp4a.40.2" }
+    assert.equal('#EXTM3U\n#EXT-X-VERSION:4\n#EXT-X-INDEPENDENT-SEGMENTS\n'
+      .. '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Audio",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="audio-ts.m3u8"\n'
+      .. '#EXT-X-STREAM-INF:BANDWIDTH=2259000,RESOLUTION=1280x720,CODECS="avc1.64001f,mp4a.40.2",AUDIO="audio"\n720-ts.m3u8\n',
+      hls.ts_master({ video, sound }, 25))
+    assert.same({ "720", 2000000 }, { video.name, video.bandwidth })
+    -- Wherever the segments are, streams are made here.
+    assert.equal('#EXTM3U\n#EXT-X-VERSION:4\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n'
+      .. '#EXT-X-KEY:METHOD=AES-128,URI="k-720-0.key",IV=0x' .. ("0a"):rep(16) .. '\n#EXTINF:2.000000,\nf00d.ts\n#EXT-X-ENDLIST\n',
+      hls.media("720", "init_720.mp4", { { name = "f00d.m4s", dur = 2, iv = ("0a"):rep(16) } }, { ts = true, base = "https://cdn.example/" }))
+    for file, want in pairs { ["720-ts"] = "720 true", ["720"] = "720 false",
+      ["-ts"] = "-ts false", ["sub-1-ts"] = "sub-1-ts false", ["a-ts-ts"] = "a-ts-ts false" } do
+      local name, is = tsnames.rendition(file)
+      assert.equal(want, name .. " " .. tostring(is))
+    end
+    assert.same({ "f00d.ts", "f00d.m4s" }, { tsnames.segment "f00d.m4s", tsnames.stored "f00d.ts" })
+  end)
+
   it("knows its own file names only", function()
-    for name, ext in pairs { ["master.m3u8"] = "m3u8", ["a_b-1.m4s"] = "m4s", ["k-v720-0.key"] = "key", ["init.mp4"] = "mp4" } do
+    for name, ext in pairs { ["master.m3u8"] = "m3u8", ["a_b-1.m4s"] = "m4s", ["f00d.ts"] = "ts", ["k-v720-0.key"] = "key", ["init.mp4"] = "mp4" } do
       assert.equal(ext, hls.extension(name))
       assert.is_string(hls.type_of(ext))
     end

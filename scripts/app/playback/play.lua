@@ -14,9 +14,11 @@ local hls = require "lib.hls"
 local iso = require "lib.iso"
 local titles = require "lib.titles"
 local tracks = require "app.playback.tracks"
+local ts = require "lib.tsnames"
 local config = require "lib.config"
 local burst = require "app.playback.burst"
 local excerpt = require "app.playback.excerpt"
+local tsfile = require "app.playback.tsfile"
 local lease = require "app.playback.lease"
 
 -- Players of other pages and of televisions fetch these addresses too; no cookie is ever involved.
@@ -79,10 +81,12 @@ local function text(ext, body, err)
   return answer(ext, body)
 end
 
-local function playlist(s, t, name)
+local function playlist(s, t, file)
+  local name, as_ts = ts.rendition(file)
   if name == "master" then
-    if s.access == "excerpt" then return answer("m3u8", t.master) end -- without subtitles: their one file has the whole text
-    return text("m3u8", tracks.master(t.id, t.master))
+    local master = as_ts and t.ts_master or t.master
+    if s.access == "excerpt" then return answer("m3u8", master) end -- without subtitles: their one file has the whole text
+    return text("m3u8", tracks.master(t.id, master))
   end
   local r = t.renditions[name]
   if not r then return errors.not_found("playlist") end
@@ -100,8 +104,14 @@ local function playlist(s, t, name)
     if is_mapped(map, i - 1) then near[i - 1] = true else names[#names + 1] = mine[i].name end
   end
   if map then burst.ahead(t, s, name, 0) end
+  if as_ts then return answer("m3u8", hls.media(name, list.init, mine, { ts = true })) end
   local base, urls = delivery.addresses(t, names)
   return answer("m3u8", hls.media(name, list.init, mine, { base = base, urls = urls, near = near }))
+end
+
+local function paced(wait)
+  metrics.count("hls_paced_total", 1)
+  return errors.fail("request.rate", "Too much of the film in a short time. Please wait a moment.", { retry = true, retry_after = wait })
 end
 
 local function key(ctx, s, t, file)
@@ -117,10 +127,7 @@ local function key(ctx, s, t, file)
     if n >= count then return errors.not_found("key") end
   end
   local wait = playback.pace(s.user_id, s.video_id, r.audio, t.segment_ms, s)
-  if wait > 0 then
-    metrics.count("hls_paced_total", 1)
-    return errors.fail("request.rate", "Too much of the film in a short time. Please wait a moment.", { retry = true, retry_after = wait })
-  end
+  if wait > 0 then return paced(wait) end
   local variant, bytes, err = titles.word(t, name, s.user_id, n, 1), burst.key(t, s, name, n)
   if err then return nil, err end
   if bytes then variant = "u" else bytes = hls.key(t.secret, name, variant, n) end
@@ -128,13 +135,27 @@ local function key(ctx, s, t, file)
   return answer("key", bytes)
 end
 
+-- A stored segment of the session, or its burst (key: that one's), as transport stream. Made for everyone who asks and kept for
+-- nobody, so the session has an allowance of these that is like the one for keys.
+local function stream(s, t, name, n, file, root, path, own)
+  local wait = playback.pace(s.user_id, s.id, t.renditions[name].audio, t.segment_ms, s)
+  if wait > 0 then return paced(wait) end
+  local bytes, err = tsfile.make(t, name, file, { root = root, segment = path,
+    key = own and hls.key(t.secret, name, "u" .. s.user_id, n) or hls.key(t.secret, name, titles.word(t, name, s.user_id, n, 1), n) })
+  if not bytes then return nil, err end
+  metrics.count("hls_segments_total", 1)
+  return { status = 200, body = bytes, headers = headers("private, max-age=3600", { ["content-type"] = hls.type_of "ts" }) }
+end
+
 local function stored(ctx, s, t, file, ext)
+  if ext == "ts" then file = ts.stored(file) end
   local name, variant, n = titles.find(t, file)
   if not name then return errors.not_found("segment") end
-  local root, path = "media", s.video_id .. "/" .. file
+  local root, path, own = "media", s.video_id .. "/" .. file, nil
   if variant ~= "init" then
     if variant ~= titles.word(t, name, s.user_id, n, 1) then return errors.not_found("segment") end
-    local own, err = burst.segment(t, s, name, n, file)
+    local err
+    own, err = burst.segment(t, s, name, n, file)
     if err then return nil, err end
     if own then root, path = "burst", own end
   end
@@ -142,6 +163,7 @@ local function stored(ctx, s, t, file, ext)
     local here, err = copies.need(s.video_id, file)
     if not here then return nil, err end
   end
+  if ext == "ts" then return stream(s, t, name, n, file, root, path, own) end
   metrics.count("hls_segments_total", 1)
   return ctx:file(root, path, headers("private, max-age=3600"), hls.type_of(ext))
 end

@@ -12,7 +12,9 @@ local copies = require "lib.copies"
 local errors = require "lib.errors"
 local hls = require "lib.hls"
 local titles = require "lib.titles"
+local ts = require "lib.tsnames"
 local rules = require "app.playback.rules"
+local tsfile = require "app.playback.tsfile"
 
 local M = { LIFE_S = 3600 }
 local SLACK_S = 0.05 -- what rounding takes from the length of a segment
@@ -77,15 +79,16 @@ local function headers(cache, ctype)
     ["cross-origin-resource-policy"] = "cross-origin" }
 end
 
-local function playlist(t, v, name)
-  local body = t.master
+local function playlist(t, v, file)
+  local name, as_ts = ts.rendition(file)
+  local body = as_ts and t.ts_master or t.master
   if name ~= "master" then -- which lists no subtitles: their one file has the whole text
     if not t.renditions[name] then return errors.not_found("playlist") end
     local list, err = titles.segments(t, name)
     if not list then return nil, err end
     local first = {}
     for i = 1, (free(list.a, v.preview_ms)) do first[i] = list.a[i] end
-    body = hls.media(name, list.init, first, { clear = true })
+    body = hls.media(name, list.init, first, { clear = true, ts = as_ts })
   end
   return { status = 200, body = body, headers = headers("private, no-store", hls.type_of "m3u8") }
 end
@@ -103,11 +106,21 @@ local function clear(t, name, n, segment)
   return to
 end
 
+local function stream(t, name, n, segment)
+  local ok, err = copies.need(t.id, segment.name)
+  if not ok then return nil, err end
+  local bytes
+  bytes, err = tsfile.make(t, name, segment.name, { segment = t.id .. "/" .. segment.name, key = hls.key(t.secret, name, "a", n), clear = true })
+  if not bytes then return nil, err end
+  return { status = 200, body = bytes, headers = headers("private, max-age=3600", hls.type_of "ts") }
+end
+
 -- Answers /hls/<preview token>/<file>.
 function M.file(ctx, id, file, ext)
   local t, v = open(id)
   if not t then return nil, v end
   if ext == "m3u8" then return playlist(t, v, file:match("^(.*)%.m3u8$")) end
+  if ext == "ts" then file = ts.stored(file) end
   local name, variant, n = titles.find(t, file) -- knows the encode before, too: that one is not shown any more
   if not name then return errors.not_found("segment") end
   local path = t.id .. "/" .. file
@@ -116,6 +129,7 @@ function M.file(ctx, id, file, ext)
     if not list then return nil, err end
     local segment = list.a[n + 1]
     if segment.name ~= file or n >= free(list.a, v.preview_ms) then return errors.not_found("segment") end
+    if ext == "ts" then return stream(t, name, n, segment) end
     path, err = clear(t, name, n, segment)
     if not path then return nil, err end
   end
