@@ -5,7 +5,7 @@
 //        mode=attacks | collude | controls (unmarked) | prepare (attacked files only)
 //        seconds=3600 (of a copy that are attacked) resume=1 (keep the rows of an earlier run) lines=480 strength=0.75
 // WORK keeps server, copies and attacked files, so that a second run only traces again; with another mark take another directory.
-// Result: a table on stdout, every reading in WORK/<mode>.json (score.mjs goes on from there).
+// Result: a table on stdout (cpu: seconds of processor; speed: seconds of clip for each of them; MiB: the largest process), every reading in WORK/<mode>.json (score.mjs goes on from there).
 import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
@@ -114,9 +114,13 @@ async function attacked(copy, name, to) {
 // ---- tracing ----
 
 async function trace(s, clip) {
-  const evidence = clip + ".json", began = performance.now(), r = await s.ppv("trace", "clip", clip, evidence);
-  if (![0, 3, 4].includes(r.code)) return { failed: r.err + r.out };
-  return { ...JSON.parse(JSON.parse(readFileSync(evidence)).evidence), wall: (performance.now() - began) / 1000 };
+  const evidence = clip + ".json", usage = clip + ".time", began = performance.now();
+  const code = await new Promise(done => execFile("/usr/bin/time", ["-o", usage, "-f", "%U %S %M", s.bin, ...s.args("trace", "clip", clip, evidence)],
+    { cwd: s.dir, maxBuffer: 64 << 20 }, (e, out, err) => done(e ? [0, 3, 4].includes(e.code) ? 0 : out + err : 0)));
+  if (code) return { failed: code };
+  const [user, system, kb] = readFileSync(usage, "utf8").trim().split("\n").at(-1).split(" ");
+  const report = JSON.parse(JSON.parse(readFileSync(evidence)).evidence);
+  return { ...report, wall: (performance.now() - began) / 1000, cpu: +user + +system, mib: kb / 1024 };
 }
 
 /** Readings against the truth. */
@@ -127,14 +131,15 @@ function judge(report, title, truth, guilty) {
   return { segments: seg.length, wrong: z.filter(v => v <= 0).length, z: z.reduce((a, b) => a + b, 0) / (z.length || 1), worst: Math.min(...z),
     first: guilty.includes(report.suspects?.[0]?.user_id), bound: report.suspects?.[0]?.log10_bound ?? 0, named,
     innocent: named.filter(u => !guilty.includes(u)).length, match: report.title?.match, registration: report.reading?.registration,
-    map: report.reading?.map, used: report.reading?.used, wall: report.wall, failed: report.failed, readings: seg };
+    map: report.reading?.map, used: report.reading?.used, wall: report.wall, cpu: report.cpu, mib: report.mib,
+    speed: report.clip?.duration / report.cpu, failed: report.failed, readings: seg };
 }
 
 const pad = (x, n) => String(x).padEnd(n), left = (x, n) => String(x).padStart(n);
 function show(row) {
   console.log(pad(`${row.title}/${row.user}`, 12), pad(row.attack.slice(0, 46), 47), left(row.segments, 4), left(row.wrong, 4),
     left(row.segments ? (row.wrong / row.segments).toFixed(3) : "-", 6), left(row.z.toFixed(1), 6), left(row.worst === Infinity ? "-" : row.worst.toFixed(1), 6),
-    left(row.bound.toFixed(1), 6), row.first ? " yes" : "  no", left(row.innocent, 3), left((row.registration ?? 0).toFixed(2), 6), left(row.wall?.toFixed(0), 5), row.failed ?? "");
+    left(row.bound.toFixed(1), 6), row.first ? " yes" : "  no", left(row.innocent, 3), left((row.registration ?? 0).toFixed(2), 6), left(row.cpu?.toFixed(1), 6), left(row.speed?.toFixed(1), 5), left(row.mib?.toFixed(0), 5), row.failed ?? "");
 }
 
 async function attack_all(s, names) {
@@ -189,7 +194,7 @@ try {
   const maker = fresh && await s.user("maker"), names = [];
   for (const t of titles) names.push(await ingest(s, maker, t));
   for (const name of names) for (let u = 0; u < +users; u++) await watch(s, name, u);
-  console.log(pad("title/user", 12), pad("attack", 47), " seg wrong share      z  worst  bound first inn   reg  wall");
+  console.log(pad("title/user", 12), pad("attack", 47), " seg wrong share      z  worst  bound first inn   reg   cpu speed   MiB");
   await (mode === "collude" ? collude_all : attack_all)(s, names);
   if (mode !== "prepare") sums(rows);
 } finally {

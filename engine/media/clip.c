@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "media/clip.h"
+#include <math.h>
 #include <string.h>
 #include "media/fail.h"
 #include "media/pixels.h"
@@ -12,7 +13,7 @@ struct reader {
     struct pixels pixels;
     bool sized, stop;
     int64_t origin, pictures;
-    double last;
+    double last, next; /* seconds of the last picture, of the next one that is wanted */
 };
 
 static int show(struct reader *r, const AVFrame *f, struct err *e)
@@ -40,6 +41,10 @@ static int show(struct reader *r, const AVFrame *f, struct err *e)
     if (t > CLIP_MAX_S || (double)r->pictures > CLIP_MAX_FPS * (t + PROBE_MAX_GAP_S))
         return fail_set(e, "media.too_long", "The clip is longer than %d hours.",
                         CLIP_MAX_S / 3600);
+    if (s->rate > 0 && t + 1e-6 < r->next)
+        return 0;
+    if (s->rate > 0)
+        r->next = (floor(t * s->rate + 1e-6) + 1) / s->rate;
     AVFrame *g = pixels_convert(&r->pixels, f, e);
     if (!g)
         return -1;
@@ -102,10 +107,10 @@ int clip_read(int fd, const char *ext, const struct clip_sink *s, struct clip_in
         rc = probe_decoder(&r.src, r.src.video, 1, &r.decoder, e);
     if (!rc) {
         *info = (struct clip_info){r.src.w, r.src.h, r.src.seconds, r.src.rate_avg};
-        if (s->fast) {
+        if (s->rough)
             r.decoder->skip_loop_filter = AVDISCARD_ALL;
+        if (s->rate > 0)
             r.decoder->skip_frame = AVDISCARD_NONREF;
-        }
         rc = run(&r, e);
     }
     if (r.sized)

@@ -15,8 +15,10 @@ struct clip_info {
     double seconds, fps; /* as the container says */
 };
 struct clip_sink {
-    int w, h;  /* wanted size, even */
-    bool fast; /* pictures that no other needs may be left out, edges may be rough */
+    int w, h; /* wanted size, even */
+    double
+        rate; /* pictures a second that suffice, those that no other needs being left out; 0: all */
+    bool rough; /* edges may be */
     const volatile sig_atomic_t *cancel;
     /* t: seconds from the first picture, never falling. y: h rows of w, valid during the call. Non-zero stops (no error). */
     int (*picture)(void *arg, double t, const uint8_t *y, ptrdiff_t stride);

@@ -5,7 +5,16 @@
 #include <string.h>
 #include "base/err.h"
 
-enum { TONES = 256, POLY = 15, SHADE_STEP = 3, LOCAL = 24, TILES_X = 4, TILES_Y = 3 };
+enum {
+    TONES = 256,
+    TERMS = 5,
+    POLY = 15,
+    SUMS = 9,
+    SHADE_STEP = 3,
+    LOCAL = 24,
+    TILES_X = 4,
+    TILES_Y = 3
+};
 static const float CLIP_TILE = 20, CLIP_END = 10; /* luma levels */
 
 struct cells {
@@ -18,6 +27,7 @@ struct reading {
     /* pixel x lies between cell cx[x] and the next one, at wx[x] */
     int cx[GRAY_SIDE], cy[GRAY_SIDE];
     float wx[GRAY_SIDE], wy[GRAY_SIDE];
+    double power[GRAY_SIDE][SUMS]; /* of u = -1 .. 1 across the picture */
     float seen[GRAY_MAX], model[GRAY_MAX], gain[GRAY_MAX], diff[GRAY_MAX], ref[GRAY_MAX];
     uint8_t ok[GRAY_MAX];
     double sum[(GRAY_SIDE + 1) * (GRAY_SIDE + 1)], count[(GRAY_SIDE + 1) * (GRAY_SIDE + 1)];
@@ -55,6 +65,9 @@ struct reading *reading_new(int w, int h, int segments)
     must(r->cells != NULL);
     place(w, r->cols, r->cx, r->wx);
     place(h, r->rows, r->cy, r->wy);
+    for (int x = 0; x < w; x++)
+        for (int i = 0; i < SUMS; i++)
+            r->power[x][i] = i ? r->power[x][i - 1] * (2. * x / w - 1) : 1;
     return r;
 }
 
@@ -94,48 +107,58 @@ static void tone(struct reading *r, const uint8_t *title)
         r->model[q] = lut[title[q]];
 }
 
+/* Sums over the picture of w model^2 u^p v^q and of w model seen u^p v^q, all that the least squares below need; w is low for
+ * pixels that do not fit. */
+static void moments(const struct reading *r, double square[SUMS][SUMS],
+                    double product[TERMS][TERMS])
+{
+    for (int y = SHADE_STEP / 2; y < r->h; y += SHADE_STEP) {
+        double s[SUMS] = {0}, p[TERMS] = {0}, v = 2. * y / r->h - 1, power = 1;
+        for (int x = SHADE_STEP / 2; x < r->w; x += SHADE_STEP) {
+            int q = y * r->w + x;
+            if (!r->ok[q])
+                continue;
+            double model = (double)r->model[q], seen = (double)r->seen[q];
+            double miss = seen - (double)r->gain[q] * model, w = model / (1 + miss * miss / 100);
+            for (int i = 0; i < SUMS; i++)
+                s[i] += w * model * r->power[x][i];
+            for (int i = 0; i < TERMS; i++)
+                p[i] += w * seen * r->power[x][i];
+        }
+        for (int k = 0; k < SUMS; k++, power *= v) {
+            for (int i = 0; i < SUMS - k; i++)
+                square[i][k] += s[i] * power;
+            for (int i = 0; i < TERMS - k; i++)
+                product[i][k] += p[i] * power;
+        }
+    }
+}
+
 /* Shading (vignette, uneven light) as a polynomial of degree 4 that multiplies the toned title. */
 static void shade(struct reading *r)
 {
-    double a[POLY * POLY] = {0}, b[POLY] = {0};
-    for (int y = SHADE_STEP / 2; y < r->h; y += SHADE_STEP)
-        for (int x = SHADE_STEP / 2; x < r->w; x += SHADE_STEP) {
-            int q = y * r->w + x, n = 0;
-            if (!r->ok[q])
-                continue;
-            double u = 2. * x / r->w - 1, v = 2. * y / r->h - 1, f[POLY], pu = 1;
-            double miss = (double)(r->seen[q] - r->gain[q] * r->model[q]);
-            double wt = 1 / (1 + miss * miss / 100);
-            for (int i = 0; i <= 4; i++, pu *= u)
-                for (int k = 0, end = 4 - i; k <= end; k++)
-                    f[n++] = pu *
-                             (k == 0   ? 1
-                              : k == 1 ? v
-                              : k == 2 ? v * v
-                              : k == 3 ? v * v * v
-                                       : v * v * v * v) *
-                             (double)r->model[q];
-            for (int i = 0; i < POLY; i++) {
-                double wi = wt * f[i];
-                b[i] += wi * (double)r->seen[q];
-                for (int k = i; k < POLY; k++)
-                    a[i * POLY + k] += wi * f[k];
-            }
+    double square[SUMS][SUMS] = {0}, product[TERMS][TERMS] = {0}, a[POLY * POLY], b[POLY];
+    int pu[POLY], pv[POLY], n = 0;
+    moments(r, square, product);
+    for (int i = 0; i < TERMS; i++)
+        for (int k = 0; k < TERMS - i; k++, n++) {
+            pu[n] = i;
+            pv[n] = k;
+            b[n] = product[i][k];
         }
     for (int i = 0; i < POLY; i++) {
-        for (int k = 0; k < i; k++)
-            a[i * POLY + k] = a[k * POLY + i];
+        for (int k = 0; k < POLY; k++)
+            a[i * POLY + k] = square[pu[i] + pu[k]][pv[i] + pv[k]];
         a[i * POLY + i] = a[i * POLY + i] * 1.0005 + 1;
     }
     if (!gray_solve(a, b, POLY))
         return;
     for (int y = 0; y < r->h; y++) {
-        double v = 2. * y / r->h - 1, row[5] = {0};
-        for (int i = 0, n = 0; i <= 4; i++)
-            for (int k = 0; k <= 4 - i; k++)
-                row[i] += b[n++] * pow(v, k);
+        double v = 2. * y / r->h - 1, row[TERMS] = {0};
+        for (int i = 0; i < POLY; i++)
+            row[pu[i]] += b[i] * pow(v, pv[i]);
         for (int x = 0; x < r->w; x++) {
-            double u = 2. * x / r->w - 1;
+            double u = r->power[x][1];
             double g = row[0] + u * (row[1] + u * (row[2] + u * (row[3] + u * row[4])));
             r->gain[y * r->w + x] = g < 0.1 ? 0.1f : (float)g;
         }

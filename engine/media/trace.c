@@ -29,7 +29,7 @@ struct tracer {
     int64_t seen, used;
     float *work, *title_f;
     int last_run, countdown;
-    bool every; /* picture counts: the marks are weak */
+    double rate; /* pictures a second that are read; 0: every one counts, the marks are weak */
 };
 
 /* ---- job ---- */
@@ -305,6 +305,11 @@ static double place(struct tracer *t, const struct fp_view *v)
     return ncc;
 }
 
+static double clip_length(const struct tracer *t)
+{
+    return t->clip.fp.n ? t->clip.fp.t[t->clip.fp.n - 1] : 0;
+}
+
 /* Seconds of the clip that the runs explain. */
 static double explained(const struct fp_run *run, int n)
 {
@@ -321,7 +326,7 @@ static void locate(struct tracer *t)
     struct fp_view view[FP_BEST];
     struct gray_map best = {0};
     struct fp_run *run = malloc(sizeof t->run);
-    double worth = -1, ncc = -1, length = t->clip.fp.n ? t->clip.fp.t[t->clip.fp.n - 1] : 0;
+    double worth = -1, ncc = -1, length = clip_length(t);
     int runs = 0;
     must(run != NULL);
     t->match = fp_match(&t->title, &t->clip.fp, view);
@@ -372,13 +377,11 @@ static int take(void *arg, double clip_s, const uint8_t *y, ptrdiff_t stride)
 {
     struct tracer *t = arg;
     static struct sparse s;
-    double fps = t->info.fps > 0 ? t->info.fps : 25, best = -1;
-    int every = t->every ? 1 : (int)ceil(fps / WORK_FPS - 0.2) * (t->info.seconds > LONG_S ? 2 : 1);
+    double best = -1;
     int run = -1, picture = -1;
     if (t->info.seconds > 0)
         t->job->progress("read", fmin(0.99, clip_s / t->info.seconds));
-    if (t->seen++ % (every > 0 ? every : 1))
-        return 0;
+    t->seen++;
     for (int i = 0; i < t->h; i++)
         for (int x = 0; x < t->w; x++)
             t->work[i * t->w + x] = y[i * stride + x];
@@ -455,7 +458,7 @@ static int load(struct tracer *t, struct err *e)
 static int read_pass(struct tracer *t, struct err *e)
 {
     struct clip_sink sink = {
-        .w = t->w, .h = t->h, .cancel = t->job->cancel, .picture = take, .arg = t};
+        .w = t->w, .h = t->h, .rate = t->rate, .cancel = t->job->cancel, .picture = take, .arg = t};
     t->follow = t->map;
     t->last_run = -1;
     t->seen = t->used = 0;
@@ -464,11 +467,12 @@ static int read_pass(struct tracer *t, struct err *e)
     return clip_read(t->job->fd, t->job->ext, &sink, &t->info, e);
 }
 
-/* Half of the pictures suffice for a clear mark; a weak one is looked for in all. */
+/* A few pictures suffice for a clear mark; a weak one is looked for in all. */
 static int read_marks(struct tracer *t, struct err *e)
 {
     double power = 0;
     int n = 0;
+    t->rate = clip_length(t) > LONG_S ? WORK_FPS / 2. : WORK_FPS;
     if (read_pass(t, e))
         return -1;
     for (int i = 0; i < t->refs->count; i++) {
@@ -478,10 +482,10 @@ static int read_marks(struct tracer *t, struct err *e)
             n++;
         }
     }
-    if (!n || power / n > CLEAR || t->used == t->seen)
+    if (!n || power / n > CLEAR || (t->info.fps > 0 && t->info.fps <= t->rate))
         return 0;
     reading_free(t->reading);
-    t->every = true;
+    t->rate = 0;
     return read_pass(t, e);
 }
 

@@ -27,7 +27,7 @@ struct signer {
     const struct trace_job *job;
     struct buf t, cells;
     int n, stride, probes;
-    double next, seconds, probe_t[TRACE_PROBES];
+    double seconds, probe_t[TRACE_PROBES];
     uint8_t *probe;
 };
 
@@ -45,9 +45,6 @@ static int picture(void *arg, double t, const uint8_t *y, ptrdiff_t stride)
 {
     struct signer *s = arg;
     uint8_t c[FP_CLIP_CELLS];
-    if (t + 1e-6 < s->next)
-        return 0;
-    s->next = (floor(t * FP_RATE + 1e-6) + 1) / FP_RATE;
     fp_cells(y, stride, TRACE_PROBE_W, TRACE_PROBE_H, FP_CLIP_W, FP_CLIP_H, c);
     buf_put(&s->t, (const char *)&t, sizeof t);
     buf_put(&s->cells, (const char *)c, sizeof c);
@@ -199,7 +196,8 @@ int trace_sign(const struct trace_job *j, struct buf *out, struct err *e)
     struct clip_info info = {0};
     struct clip_sink sink = {.w = TRACE_PROBE_W,
                              .h = TRACE_PROBE_H,
-                             .fast = true,
+                             .rate = FP_RATE,
+                             .rough = true,
                              .cancel = j->cancel,
                              .picture = picture,
                              .arg = &s};
