@@ -19,7 +19,7 @@
 enum {
     SWEEP_US = 500000,
     SECOND = 1000000,
-    POOL_BYTES = 16384, /* MHD clears all of it per request: never raise it */
+    POOL_BYTES = 12288, /* MHD clears all of it per request: never raise it; headers of 10 KB fit */
     BACKLOG = 1024,
     BODY_RATE = 65536
 };

@@ -221,6 +221,23 @@ static void smuggling(void)
     CHECK(is_answered("GET /plain HTTP/1.1\r\nHost:a\r\nX:\r\nY: \t1 \r\n\r\n", "/plain"));
 }
 
+/* A request with one long header. */
+static bool is_long_answered(const char *name, int n)
+{
+    struct buf b = {0};
+    buf_printf(&b, "GET /plain HTTP/1.1\r\n" H "%s%0*d\r\n\r\n", name, n, 0);
+    bool yes = is_answered(b.p, "/plain");
+    buf_fini(&b);
+    return yes;
+}
+
+static void sizes(void)
+{
+    CHECK(is_long_answered("X: ", 10000));
+    CHECK(is_long_answered("Cookie: a=", 4096));
+    CHECK(!is_long_answered("X: ", 20000));
+}
+
 static void keep_alive(void)
 {
     struct buf b = {0};
@@ -382,6 +399,7 @@ static void stop(void *arg)
 static void *client(void *arg)
 {
     smuggling();
+    sizes();
     keep_alive();
     alike();
     early_answers();
