@@ -310,10 +310,8 @@ static int open_db(struct worker *w, const char *role, struct err *e)
     const char *read = conf_str("database_read");
     c.read_conninfo = read[0] ? read : NULL;
     c.write_timeout_ms = w->patient ? PATIENT_MS : (int)conf_int("statement_timeout") * 1000;
-    if (w->kind != WORKER_WEB) {
-        c.nwrite = 4;
+    if (w->kind != WORKER_WEB)
         c.nplugin = 1;
-    }
     return db_new(w->loop, &c, &w->db, e);
 }
 

@@ -44,7 +44,7 @@ struct db_cfg {
     const char *plugin_conninfo; /* NULL: conninfo, role set to ppv_plugin (stops mistakes only) */
     const char *name;            /* application_name, e.g. "ppv web0"; NULL = "ppv" */
     int nread;                   /* 0 = 1 */
-    int nwrite;                  /* 0 = 8 */
+    int nwrite;                  /* 0 = 4: more would take turns on the cores, with cold caches */
     int nplugin;                 /* 0 = 2; -1 = no plugin lane */
     int queue_max;               /* waiting queries per lane; 0 = 1024 */
     int read_timeout_ms;         /* statement_timeout of the read lane; 0 = 1000 */
@@ -61,10 +61,10 @@ struct db_query {
     const int *lens;           /* only read where formats[i] is 1 */
     const int *formats;        /* NULL = all text; 1 = binary (bytea: raw bytes) */
     enum db_lane lane;         /* ignored by db_tx_submit */
-    bool flush;         /* DB_WRITE: the statement commits with synchronous_commit off (it says
-                                  so itself, for its transaction); done waits for the log after it.
-                                  Its row locks are free before the disk has answered, and many
-                                  share one flush; acknowledged is as durable as ever. */
+    bool flush; /* DB_WRITE: the statement commits with synchronous_commit off (it says so itself,
+                   for its transaction); done waits for a flush of the log that began after it.
+                   Its row locks are free before the disk has answered, and all of a lane that end
+                   while one flush is under way share the next; acknowledged is as durable as ever. */
     int64_t timeout_us; /* whole time incl. waiting in the queue; 0 = 8 s, or 3 s more than
                                   the lane's statement_timeout */
     void (*done)(struct db_query *q);

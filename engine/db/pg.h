@@ -33,13 +33,13 @@ struct pg_op {
     int sends;        /* times sent */
     /* while sent */
     struct pg_stmt *stmt;
-    bool preparing;     /* a Parse travels in front */
-    bool sync;          /* last of its batch */
-    bool aborted;       /* a neighbour failed: not executed */
-    bool stale;         /* its plan was stale: not executed */
-    bool completed;     /* the server said so (the commit may still be open) */
-    bool is_flush;      /* makes its pair durable */
-    struct pg_op *pair; /* a statement that waits for its flush, and that flush; NULL: on its own */
+    bool preparing; /* a Parse travels in front */
+    bool sync;      /* last of its batch */
+    bool aborted;   /* a neighbour failed: not executed */
+    bool stale;     /* its plan was stale: not executed */
+    bool completed; /* the server said so (the commit may still be open) */
+    bool flush;     /* done when a flush after it is */
+    bool is_flush;  /* that flush */
     struct db_result *res;
     struct err err;
 };

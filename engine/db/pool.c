@@ -157,35 +157,45 @@ static void requeue(struct pool *p, struct pg_op *op)
 
 /* --- commits that wait for the log afterwards --- */
 
-static void unpair(struct pg_op *op)
+/* A transaction that writes to the log and commits as usual: then all before it is durable, too.
+ * One is under way at a time and carries what was done when it set out; the rest takes the next. */
+static void send_flush(struct pool *p, struct pg_conn *c)
 {
-    if (op->pair)
-        op->pair->pair = NULL;
-    op->pair = NULL;
-}
-
-/* A transaction that writes to the log and commits as usual: then all before it is durable, too. */
-static void send_flush(struct pool *p, struct pg_conn *c, struct pg_op *op)
-{
-    struct pg_op *f = pool_op(p, PG_OP_QUERY, NULL);
+    struct pg_op *f = pool_op(p, PG_OP_QUERY, NULL), *op;
     f->sql = "select pg_logical_emit_message(true, 'ppv', '')";
-    f->deadline = op->deadline;
     f->is_flush = true;
-    f->pair = op;
-    op->pair = f;
+    while ((op = pg_ops_pop(&p->unflushed)) != NULL) {
+        if (op->deadline < f->deadline)
+            f->deadline = op->deadline;
+        pg_ops_push(&p->flushing, op);
+    }
     pg_send(c, f, true);
 }
 
-/* why NULL: the statement is durable. */
+static void all_unknown(struct pg_ops *ops, const struct err *why)
+{
+    while (ops->head)
+        fail(ops->head, ERR_DB_UNKNOWN, why->msg);
+}
+
+/* why NULL: all that it carried is durable. Else nobody knows, nor of what waited for the next one. */
 static void flush_over(struct pg_op *f, const struct err *why)
 {
-    struct pg_op *op = f->pair;
-    unpair(f);
+    struct pool *p = f->pool;
     pool_op_free(f);
-    if (op && why)
-        fail(op, ERR_DB_UNKNOWN, why->msg);
-    else if (op)
-        pool_finish(op);
+    if (why) {
+        all_unknown(&p->flushing, why);
+        all_unknown(&p->unflushed, why);
+    }
+    while (p->flushing.head)
+        pool_finish(p->flushing.head);
+}
+
+/* c answered for a statement that has to be durable, or for a flush. */
+static void flush_next(struct pool *p, struct pg_conn *c)
+{
+    if (p->unflushed.n > 0 && p->flushing.n == 0)
+        send_flush(p, c);
 }
 
 static void on_finished(struct pg_conn *c, struct pg_op *op)
@@ -194,14 +204,11 @@ static void on_finished(struct pg_conn *c, struct pg_op *op)
     bool again = op->stale || (op->aborted && op->err.code == ERR_NONE);
     if (op->is_flush) {
         flush_over(op, op->err.code != ERR_NONE || again ? &op->err : NULL);
-        if (c->sent.n == 0)
-            pool_kick(p->env);
-        return;
-    }
-    if (op->pair && !again && op->err.code == ERR_NONE)
-        return;
-    unpair(op);
-    if (op->tx) {
+        flush_next(p, c);
+    } else if (op->flush && !again && op->err.code == ERR_NONE) {
+        pg_ops_push(&p->unflushed, op);
+        flush_next(p, c);
+    } else if (op->tx) {
         tx_finished(c, op);
     } else if (again || (p->pipelined && op->err.code == ERR_DB_DOWN)) {
         if (op->sends >= SENDS_MAX)
@@ -221,7 +228,6 @@ static void op_lost(struct pool *p, struct pg_op *op, const struct err *why)
         flush_over(op, why);
         return;
     }
-    unpair(op);
     bool late = clock_mono() >= op->deadline;
     if (!p->pipelined) {
         if (op->err.code != ERR_NONE)
@@ -342,9 +348,8 @@ static void dispatch_single(struct pool *p)
             tx_pinned(c, op);
             continue;
         }
+        op->flush = op->q->flush;
         pg_send(c, op, true);
-        if (op->q->flush)
-            send_flush(p, c, op);
     }
 }
 
@@ -471,7 +476,7 @@ void pool_init(struct pool *p, struct pool_env *env, enum db_lane lane, const st
 {
     const char *infos[] = {cfg->read_conninfo, NULL, cfg->plugin_conninfo};
     bool own = lane == DB_PLUGIN && cfg->plugin_conninfo != NULL;
-    static const int dflt[] = {1, 8, 2};
+    static const int dflt[] = {1, 4, 2};
     const int asked[] = {cfg->nread, cfg->nwrite, cfg->nplugin};
     int n = asked[lane] > 0 ? asked[lane] : asked[lane] < 0 ? 0 : dflt[lane];
     memset(p, 0, sizeof *p);
@@ -505,13 +510,11 @@ void pool_fini(struct pool *p)
     for (int i = 0; i < p->nconns; i++) {
         struct pg_conn *c = &p->conns[i];
         pg_close(c);
-        while ((op = pg_ops_pop(&c->sent)) != NULL) {
-            if (op->is_flush && op->pair)
-                pool_op_free(op->pair);
-            unpair(op);
+        while ((op = pg_ops_pop(&c->sent)) != NULL)
             pool_op_free(op);
-        }
     }
+    while ((op = pg_ops_pop(&p->flushing)) != NULL || (op = pg_ops_pop(&p->unflushed)) != NULL)
+        pool_op_free(op);
     while ((op = pg_ops_pop(&p->queue)) != NULL)
         pool_op_free(op);
     free(p->conns);

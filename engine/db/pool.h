@@ -24,6 +24,8 @@ struct pool {
     int nconns, nmin, queue_max;
     int64_t query_us, tx_us; /* longest query, waiting included; longest transaction */
     struct pg_ops queue;
+    /* committed, not known to be durable: waiting for a flush, carried by the one under way */
+    struct pg_ops unflushed, flushing;
     int fails;
     int64_t next_try, down_since; /* 0 = a connection is up */
     struct err down_err;

@@ -16,14 +16,26 @@ local COUNTRY = { ID = "IDR", US = "USD" }
 -- Charges are whole steps of minor units: nobody is asked for half a rupiah.
 M.STEP = { IDR = 100 }
 
--- A title that is about to be bought by ctx.user, with everything that is asked before the ledger is, in one round trip: a row for `pick`
--- and quote.of (ppv_title_sale says what is in it) | nil, err. Yields.
+-- Everything a purchase needs to know of a title, in one statement. offers, prices and consents are asked for one row each: most titles
+-- have one price, and an index says so.
+local TITLE = [[select v.id::text as id, v.owner_id, v.title, v.price, v.currency::text as currency, t.pct, t.enabled, t.inherited,
+  exists (select from offers f where f.creator_id = v.owner_id and f.active) or exists (select from prices p where p.video_id = v.id) as more,
+  (select c.country from consents c where c.user_id = $2 and c.video_id = v.id and c.created_at > now() - interval '1 day'
+    order by c.id desc limit 1) as country
+  from videos v join affiliate_terms t on t.video_id = v.id where v.id = $1::uuid and v.state <> 'deleted']]
+
+-- A title that is about to be bought by ctx.user: {id, owner_id, title, price, currency, offers (as M.of has them; empty when only the title
+-- itself is sold, for its one price), program {pct, enabled, inherited, owner_id}, agreed ({country} of the buyer's consent of the last day,
+-- or false)}, for `pick` and quote.of | nil, err. Yields.
 function M.title(ctx, id)
-  local row, err = db.read_one("select ppv_title_sale($1::uuid, $2)::text as r", id, ctx.user.id)
-  if not row then return nil, err end
-  if not row.r then return errors.not_found("video") end
-  local v = json.decode(row.r)
-  for _, o in ipairs(v.offers) do o.prices[o.currency] = o.price end
+  local v, err = db.read_one(TITLE, id, ctx.user.id)
+  if v == nil then return nil, err end
+  if not v then return errors.not_found("video") end
+  v.program = { pct = v.pct, enabled = v.enabled, inherited = v.inherited, owner_id = v.owner_id }
+  v.agreed = v.country and { country = v.country } or false
+  v.offers, err = {}, nil
+  if v.more then v.offers, err = M.of(v.id) end
+  if not v.offers then return nil, err end
   return v
 end
 
