@@ -1077,10 +1077,10 @@ function playback.log(row) end
 ---@return ppv.err? err
 function playback.unseal(from, to, key, iv) end
 
----A stored segment as MPEG transport stream, sealed again with the same key and IV. spec: segment (below the root "media", or root = "burst"), init (below "media"), key and iv (16 raw bytes), clear (true: not sealed).
----Phases: request job tick. Yields. Errors: request.not_found io.failed media.bad_segment engine.busy
+---A stored segment as MPEG transport stream, sealed again with the same key and IV: a new file below the root "tmp", the caller's to send once or remove. spec: segment (below the root "media", or root = "burst"), init (below "media"), key and iv (16 raw bytes), clear (true: not sealed).
+---Phases: request job tick. Yields. Errors: request.not_found io.failed io.disk_full media.unsupported engine.busy
 ---@param spec table
----@return string|nil bytes
+---@return string|nil path
 ---@return ppv.err? err
 function playback.ts(spec) end
 

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bind/bind_play.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/arena.h"
 #include "base/log.h"
 #include "bind/bind.h"
@@ -20,7 +23,13 @@
 #include "media/ts.h"
 #include "run/board.h"
 
-enum { SECRET = 32, SEGMENT_MAX = 64 << 20, INIT_MAX = 1 << 16, MAX_MS = 43200000 };
+enum {
+    SECRET = 32,
+    SEGMENT_MAX = 64 << 20,
+    INIT_MAX = 1 << 16,
+    TS_NAME = 2 * 16 + 6,
+    MAX_MS = 43200000
+};
 
 /* ---- requests the engine answers alone ---- */
 
@@ -361,20 +370,58 @@ static int l_unseal(lua_State *L)
 struct remux {
     struct bind_work w; /* first */
     char *root, *segment, *init;
+    char name
+        [TS_NAME]; /* below "tmp"; as what purge.lua takes for a leftover when nobody removed it */
     uint8_t key[16], iv[16];
     bool clear;
-    struct buf out;
 };
 
-static void seal(struct remux *x)
+/* No sync: it is sent at once and gone. */
+static int write_tmp(const char *name, const char *p, size_t n, struct err *e)
 {
-    char *sealed = malloc(x->out.n + 16);
+    int fd;
+    if (blob_open("tmp", name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640, &fd, e) < 0)
+        return -1;
+    while (n > 0) {
+        ssize_t k = write(fd, p, n);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k < 0) {
+            err_errno(e, "write");
+            close(fd);
+            blob_remove("tmp", name, &(struct err){0});
+            return -1;
+        }
+        p += k;
+        n -= (size_t)k;
+    }
+    close(fd);
+    return 0;
+}
+
+static int write_sealed(const struct remux *x, const struct buf *b, struct err *e)
+{
+    char *sealed = malloc(b->n + 16);
     must(sealed);
-    long n = digest_aes128_cbc_encrypt(x->key, x->iv, x->out.p, x->out.n, sealed);
+    long n = digest_aes128_cbc_encrypt(x->key, x->iv, b->p, b->n, sealed);
     must(n > 0);
-    buf_clear(&x->out);
-    buf_put(&x->out, sealed, (size_t)n);
+    int rc = write_tmp(x->name, sealed, (size_t)n, e);
     free(sealed);
+    return rc;
+}
+
+static void repack(const struct remux *x, struct str init, struct str sealed, struct err *e)
+{
+    struct buf out = {0};
+    char *plain = malloc(sealed.n ? sealed.n : 1);
+    must(plain);
+    long n = digest_aes128_cbc_decrypt(x->key, x->iv, sealed.p, sealed.n, plain);
+    if (n < 0)
+        ERR(e, ERR_INTERNAL, "%s is not sealed with this key", x->segment);
+    else if (ts_segment(init, (struct str){plain, (size_t)n}, &out, e) == 0)
+        (void)(x->clear ? write_tmp(x->name, out.p, out.n, e) : write_sealed(x, &out, e));
+    free(plain);
+    buf_fini(&out);
 }
 
 static void remux_work(struct bind_work *w)
@@ -382,18 +429,8 @@ static void remux_work(struct bind_work *w)
     struct remux *x = (struct remux *)w;
     struct buf init = {0}, in = {0};
     if (blob_read("media", x->init, INIT_MAX, &init, &w->err) == 0 &&
-        blob_read(x->root, x->segment, SEGMENT_MAX, &in, &w->err) == 0) {
-        char *plain = malloc(in.n ? in.n : 1);
-        must(plain);
-        long n = digest_aes128_cbc_decrypt(x->key, x->iv, in.p, in.n, plain);
-        if (n < 0)
-            ERR(&w->err, ERR_INTERNAL, "%s is not sealed with this key", x->segment);
-        else if (!ts_segment((struct str){init.p, init.n}, (struct str){plain, (size_t)n}, &x->out,
-                             &w->err) &&
-                 !x->clear)
-            seal(x);
-        free(plain);
-    }
+        blob_read(x->root, x->segment, SEGMENT_MAX, &in, &w->err) == 0)
+        repack(x, (struct str){init.p, init.n}, (struct str){in.p, in.n}, &w->err);
     buf_fini(&init);
     buf_fini(&in);
     digest_wipe(x->key, sizeof x->key);
@@ -401,20 +438,15 @@ static void remux_work(struct bind_work *w)
 
 static int remux_push(lua_State *L, struct bind_work *w)
 {
-    const struct remux *x = (struct remux *)w;
-    lua_pushlstring(L, x->out.p, x->out.n);
+    lua_pushstring(L, ((struct remux *)w)->name);
     return 1;
 }
 
-static void remux_fini(struct bind_work *w)
-{
-    buf_fini(&((struct remux *)w)->out);
-}
-
-/* ppv.playback.ts(spec: table) -> bytes: string | nil, err
- * A stored segment as MPEG transport stream, sealed again with the same key and IV. spec: segment (below the root "media", or
- * root = "burst"), init (below "media"), key and iv (16 raw bytes), clear (true: not sealed). Phases: request job tick.
- * Yields. Errors: request.not_found io.failed media.bad_segment engine.busy. Since 1.0 */
+/* ppv.playback.ts(spec: table) -> path: string | nil, err
+ * A stored segment as MPEG transport stream, sealed again with the same key and IV: a new file below the root "tmp", the
+ * caller's to send once or remove. spec: segment (below the root "media", or root = "burst"), init (below "media"), key and
+ * iv (16 raw bytes), clear (true: not sealed). Phases: request job tick. Yields. Errors: request.not_found io.failed
+ * io.disk_full media.unsupported engine.busy. Since 1.0 */
 static int l_ts(lua_State *L)
 {
     static const char *const roots[] = {"media", "burst", NULL};
@@ -436,7 +468,12 @@ static int l_ts(lua_State *L)
     memcpy(x->iv, iv.p, 16);
     x->w.work = remux_work;
     x->w.push = remux_push;
-    x->w.fini = remux_fini;
+    uint8_t id[16];
+    struct buf hex = {0};
+    digest_random(id, sizeof id);
+    buf_put_hex(&hex, id, sizeof id);
+    snprintf(x->name, sizeof x->name, "%s.part", hex.p);
+    buf_fini(&hex);
     return bind_work_run(L, &x->w);
 }
 

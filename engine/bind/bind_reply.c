@@ -111,6 +111,8 @@ static void send_table(lua_State *L, int idx, int status, struct http_header *v,
         bad_answer(h, "unknown file root");
     else if (is_success(http_respond_file(h->r, status, v, n, &f)) && h->pure)
         bind_http_remember(h, status, v, n, root ? root : "static", &f);
+    if (raw_bool(L, idx, "once") && root)
+        blob_remove(root, rel, &(struct err){0}); /* it is open as long as it is sent */
 }
 
 void bind_reply_send(lua_State *L, int nresults, struct bind_http *h)

@@ -132,6 +132,11 @@ function Ctx.file(_, root, relpath, headers, ctype)
   return { status = 200, headers = headers or {}, body = { file = relpath, root = root, type = ctype } }
 end
 
+-- The same of a file that was made for this answer alone and is gone after it.
+function Ctx.file_once(_, root, relpath, headers, ctype)
+  return { status = 200, headers = headers or {}, body = { file = relpath, root = root, type = ctype, once = true } }
+end
+
 -- The form page's answer, or JSON for scripts.
 function Ctx:done(page, t)
   if self:wants_page() then return self:redirect(page, { status = "ok" }) end

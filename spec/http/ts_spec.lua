@@ -41,9 +41,12 @@ describe("transport streams", function()
     return assert(crypto.aes128_decrypt(key.body, unhex(s.iv), bytes.body)), key.body
   end
 
-  local function remuxed(r, variant, n, s, key)
-    return assert(playback.ts { segment = f.id .. "/" .. s.name, init = f.id .. "/" .. r.init, clear = true, iv = unhex(s.iv),
-      key = key or hls.key(unhex(f.secret), r.name, variant, n) })
+  local function remuxed(r, variant, n, s)
+    local file = assert(playback.ts { segment = f.id .. "/" .. s.name, init = f.id .. "/" .. r.init, clear = true, iv = unhex(s.iv),
+      key = hls.key(unhex(f.secret), r.name, variant, n) })
+    local bytes = assert(blob.read("tmp", file, 2 ^ 22))
+    blob.remove_tree("tmp", file)
+    return bytes
   end
 
   it("are listed under names of their own, without a header, with the keys of the session", function()
@@ -78,6 +81,14 @@ describe("transport streams", function()
       assert.equal(404, viewer:get(base .. other.name:gsub("%.m4s$", ".ts")).status)
     end
     for n, s in ipairs(list(viewer, base, sound)) do assert.is_true(opened(viewer, base, s) == remuxed(sound, "a", n - 1, sound.segments[n])) end
+  end)
+
+  it("leave nothing behind, and answer a part of them", function()
+    local s = list(viewer, base, pictures)[2]
+    local all, part = viewer:get(base .. s.name), viewer:get(base .. s.name, { headers = { range = "bytes=16-31" } })
+    assert.same({ 206, all.body:sub(17, 32) }, { part.status, part.body })
+    assert.equal(200, viewer:request("HEAD", base .. s.name, {}).status)
+    assert.same({}, assert(blob.list("tmp", "", ".part")))
   end)
 
   it("are nobody else's, and nothing but segments is one", function()

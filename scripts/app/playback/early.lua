@@ -22,10 +22,10 @@ end
 local function not_yet() return errors.fail("video.not_ready", "Nothing of this video can be watched yet.", { retry = true, retry_after = 2 }) end
 
 -- A segment as transport stream. segment: {name, iv, init}, number n of rendition name.
-local function stream(v, dir, name, n, segment)
-  local bytes, err = tsfile.remux(segment, dir, { segment = dir .. "/" .. segment.name, key = hls.key(v.secret, name, "a", n) })
-  if not bytes then return nil, err end
-  return answer("ts", bytes)
+local function stream(ctx, v, dir, name, n, segment)
+  local made, err = tsfile.remux(segment, dir, { segment = dir .. "/" .. segment.name, key = hls.key(v.secret, name, "a", n) })
+  if not made then return nil, err end
+  return ctx:file_once("tmp", made, { ["cache-control"] = "private, no-store" }, hls.type_of "ts")
 end
 
 -- The files move to their place, and a moment later the film is ready: players try again after such an answer.
@@ -61,7 +61,7 @@ local function growing(ctx, v, file, ext)
     local mine = r.init == file
     for i, s in ipairs(r.segments) do
       if s.name == stored and ext == "ts" then
-        return stream(v, early.directory(v.id), r.name, i - 1, { name = stored, iv = s.iv, init = r.init })
+        return stream(ctx, v, early.directory(v.id), r.name, i - 1, { name = stored, iv = s.iv, init = r.init })
       end
       mine = mine or s.name == file
     end
@@ -88,7 +88,7 @@ local function whole(ctx, v, file, ext)
   if not found or variant == "b" then return errors.not_found("segment") end
   if ext == "ts" then
     local segment = titles.segments(t, found).find[stored]
-    return stream(v, v.id, found, n, { name = stored, iv = segment.iv, init = segment.init })
+    return stream(ctx, v, v.id, found, n, { name = stored, iv = segment.iv, init = segment.init })
   end
   return ctx:file("media", v.id .. "/" .. file, { ["cache-control"] = "private, no-store" }, hls.type_of(ext))
 end

@@ -137,14 +137,14 @@ end
 
 -- A stored segment of the session, or its burst (key: that one's), as transport stream. Made for everyone who asks and kept for
 -- nobody, so the session has an allowance of these that is like the one for keys.
-local function stream(s, t, name, n, file, root, path, own)
+local function stream(ctx, s, t, name, n, file, root, path, own)
   local wait = playback.pace(s.user_id, s.id, t.renditions[name].audio, t.segment_ms, s)
   if wait > 0 then return paced(wait) end
-  local bytes, err = tsfile.make(t, name, file, { root = root, segment = path,
+  local made, err = tsfile.make(t, name, file, { root = root, segment = path,
     key = own and hls.key(t.secret, name, "u" .. s.user_id, n) or hls.key(t.secret, name, titles.word(t, name, s.user_id, n, 1), n) })
-  if not bytes then return nil, err end
+  if not made then return nil, err end
   metrics.count("hls_segments_total", 1)
-  return { status = 200, body = bytes, headers = headers("private, max-age=3600", { ["content-type"] = hls.type_of "ts" }) }
+  return ctx:file_once("tmp", made, headers("private, max-age=3600"), hls.type_of "ts")
 end
 
 local function stored(ctx, s, t, file, ext)
@@ -163,7 +163,7 @@ local function stored(ctx, s, t, file, ext)
     local here, err = copies.need(s.video_id, file)
     if not here then return nil, err end
   end
-  if ext == "ts" then return stream(s, t, name, n, file, root, path, own) end
+  if ext == "ts" then return stream(ctx, s, t, name, n, file, root, path, own) end
   metrics.count("hls_segments_total", 1)
   return ctx:file(root, path, headers("private, max-age=3600"), hls.type_of(ext))
 end

@@ -106,13 +106,13 @@ local function clear(t, name, n, segment)
   return to
 end
 
-local function stream(t, name, n, segment)
+local function stream(ctx, t, name, n, segment)
   local ok, err = copies.need(t.id, segment.name)
   if not ok then return nil, err end
-  local bytes
-  bytes, err = tsfile.make(t, name, segment.name, { segment = t.id .. "/" .. segment.name, key = hls.key(t.secret, name, "a", n), clear = true })
-  if not bytes then return nil, err end
-  return { status = 200, body = bytes, headers = headers("private, max-age=3600", hls.type_of "ts") }
+  local made
+  made, err = tsfile.make(t, name, segment.name, { segment = t.id .. "/" .. segment.name, key = hls.key(t.secret, name, "a", n), clear = true })
+  if not made then return nil, err end
+  return ctx:file_once("tmp", made, headers("private, max-age=3600", hls.type_of "ts"))
 end
 
 -- Answers /hls/<preview token>/<file>.
@@ -129,7 +129,7 @@ function M.file(ctx, id, file, ext)
     if not list then return nil, err end
     local segment = list.a[n + 1]
     if segment.name ~= file or n >= free(list.a, v.preview_ms) then return errors.not_found("segment") end
-    if ext == "ts" then return stream(t, name, n, segment) end
+    if ext == "ts" then return stream(ctx, t, name, n, segment) end
     path, err = clear(t, name, n, segment)
     if not path then return nil, err end
   end

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Segments as transport streams: the stored bytes are opened, put into other packets by the engine and sealed again under the
--- same key and IV. Nothing is kept.
+-- same key and IV, for one answer.
 local crypto = require "ppv.crypto"
 local playback = require "ppv.playback"
 local errors = require "lib.errors"
@@ -8,7 +8,8 @@ local titles = require "lib.titles"
 
 local M = {}
 
---- segment: {iv (hex), init} as the encoder wrote it down; dir: where init is; o: {segment (path), key, root, clear}. -> bytes | nil, err. Yields.
+--- segment: {iv (hex), init} as the encoder wrote it down; dir: where init is; o: {segment (path), key, root, clear}.
+-- -> a file below "tmp" for ctx:file_once | nil, err. Yields.
 function M.remux(segment, dir, o)
   local iv = crypto.hex_decode((segment.iv:gsub("^0[xX]", "")))
   if not iv or #iv ~= 16 then return errors.fail("engine.internal", "segment list is broken") end
