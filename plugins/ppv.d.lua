@@ -688,6 +688,12 @@ function fetch.post(req) end
 ---@class ppv.http
 local http = {}
 
+---The value as ppv.json.encode writes it, for the answer of this request alone: a handler returns it in the place of a body. Functions, NaN, infinity and nesting beyond 64 raise.
+---Phases: request webhook
+---@param value any
+---@return any
+function http.json(value) end
+
 ---A header of the request by its name in lower case; repeated ones are joined.
 ---Phases: request
 ---@param name string

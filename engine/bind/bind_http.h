@@ -25,8 +25,9 @@ struct bind_http {
     struct router_match match;
     int64_t max_body;
     bool gone, streaming, in_memory, body_taken;
-    bool locked, appending; /* appending: the task outlives the client, to note what has come */
-    struct bind_pure *pure; /* where to remember a file answer, or NULL */
+    bool locked, appending;   /* appending: the task outlives the client, to note what has come */
+    struct bind_pure *pure;   /* where to remember a file answer, or NULL */
+    struct bind_body *bodies; /* made for the answer: bind_reply.c */
 };
 /* The request of the running task, or raises; _seen to read of it only, in any phase. */
 struct bind_http *bind_http_seen(lua_State *L);
@@ -46,6 +47,7 @@ void bind_http_remember(struct bind_http *h, int status, const struct http_heade
 void bind_reply_send(lua_State *co, int nresults, struct bind_http *h);
 
 /* ppv.http */
+int bind_reply_json(lua_State *L);
 int bind_request_header(lua_State *L);
 int bind_request_part(lua_State *L);
 int bind_http_open(lua_State *L);

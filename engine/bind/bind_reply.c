@@ -7,6 +7,8 @@
 #include <lauxlib.h>
 #include "base/arena.h"
 #include "base/log.h"
+#include "base/str.h"
+#include "bind/bind_json.h"
 #include "blob/blob.h"
 #include "http/msg.h"
 #include "lua/lx.h"
@@ -115,6 +117,47 @@ static void send_table(lua_State *L, int idx, int status, struct http_header *v,
         blob_remove(root, rel, &(struct err){0}); /* it is open as long as it is sent */
 }
 
+/* ---- bodies that never become a string of Lua: most are unlike any other, and looking for their like costs more than
+ * writing them ---- */
+
+struct bind_body {
+    struct bind_body *next;
+    size_t n;
+    char text[];
+};
+
+/* ppv.http.json(value: any) -> body
+ * The value as ppv.json.encode writes it, for the answer of this request alone: a handler returns it in the place of a body.
+ * Functions, NaN, infinity and nesting beyond 64 raise. Phases: request webhook. Since 1.0 */
+int bind_reply_json(lua_State *L)
+{
+    static struct buf out; /* kept between calls: an error cannot leak it */
+    struct task *t;
+    struct bind_http *h = bind_http_current(L, &t);
+    struct err e = {0};
+    luaL_checkany(L, 1);
+    buf_clear(&out);
+    if (bind_json_encode(L, 1, false, &out, &e) < 0)
+        return luaL_error(L, "%s", e.msg);
+    struct bind_body *b = arena_alloc(http_arena(h->r), sizeof *b + out.n);
+    b->n = out.n;
+    memcpy(b->text, out.p, out.n);
+    b->next = h->bodies;
+    h->bodies = b;
+    if (out.cap > 1 << 20)
+        buf_fini(&out);
+    lua_pushlightuserdata(L, b);
+    return 1;
+}
+
+static const struct bind_body *find_body(lua_State *L, int idx, const struct bind_http *h)
+{
+    const struct bind_body *b = h->bodies;
+    while (b && b != lua_touserdata(L, idx))
+        b = b->next;
+    return b;
+}
+
 void bind_reply_send(lua_State *L, int nresults, struct bind_http *h)
 {
     int base = lua_gettop(L) - nresults + 1;
@@ -133,7 +176,10 @@ void bind_reply_send(lua_State *L, int nresults, struct bind_http *h)
     int n = bind_reply_headers(L, base + 1, h, &v);
     int type = lua_type(L, base + 2);
     size_t len = 0;
-    if (type == LUA_TTABLE) {
+    const struct bind_body *made = type == LUA_TLIGHTUSERDATA ? find_body(L, base + 2, h) : NULL;
+    if (made) {
+        http_respond(h->r, status, v, n, made->text, made->n);
+    } else if (type == LUA_TTABLE) {
         send_table(L, base + 2, status, v, n, h);
     } else if (type == LUA_TNIL || type == LUA_TSTRING) {
         const char *p = type == LUA_TSTRING ? lua_tolstring(L, base + 2, &len) : "";

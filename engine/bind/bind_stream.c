@@ -348,14 +348,10 @@ static int l_stream_end(lua_State *L)
 
 int bind_http_open(lua_State *L)
 {
-    static const luaL_Reg reg[] = {{"request", bind_request_part},
-                                   {"header", bind_request_header},
-                                   {"receive", l_receive},
-                                   {"append_open", l_append_open},
-                                   {"append", l_append},
-                                   {"stream_open", l_stream_open},
-                                   {"stream_write", l_stream_write},
-                                   {"stream_end", l_stream_end},
-                                   {NULL, NULL}};
+    static const luaL_Reg reg[] = {{"request", bind_request_part}, {"header", bind_request_header},
+                                   {"json", bind_reply_json},      {"receive", l_receive},
+                                   {"append_open", l_append_open}, {"append", l_append},
+                                   {"stream_open", l_stream_open}, {"stream_write", l_stream_write},
+                                   {"stream_end", l_stream_end},   {NULL, NULL}};
     return lx_module(L, reg);
 }

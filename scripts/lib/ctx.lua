@@ -3,7 +3,6 @@
 -- turns into status, headers, body.
 local config = require "lib.config"
 local http = require "ppv.http"
-local json = require "ppv.json"
 local time = require "ppv.time"
 local cookie = require "lib.cookie"
 local errors = require "lib.errors"
@@ -99,9 +98,11 @@ function Ctx:cookie(name, value, o)
   list[#list + 1] = cookie.build(name, value, o)
 end
 
-function Ctx.json(_, status, t, headers)
+Ctx.encode = http.json
+
+function Ctx:json(status, t, headers)
   if headers then headers["content-type"] = "application/json" end
-  return { status = status, headers = headers or { ["content-type"] = "application/json" }, body = json.encode(t) }
+  return { status = status, headers = headers or { ["content-type"] = "application/json" }, body = self.encode(t) }
 end
 
 -- {ok = true} and the fields of t, status 200.

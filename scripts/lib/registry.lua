@@ -187,9 +187,10 @@ end
 
 -- The ways to answer that need nothing of the request: made once for all.
 local ANSWERS = {}
+local plain = setmetatable({ encode = json.encode }, { __index = context.methods }) -- a body that may leave the plugin's box
 for _, name in ipairs { "json", "ok", "empty", "text", "html", "redirect" } do
-  local answer = context.methods[name]
-  ANSWERS[name] = function(_, ...) return answer(context.methods, ...) end
+  local answer = plain[name]
+  ANSWERS[name] = function(_, ...) return answer(plain, ...) end
 end
 
 -- What a route plugin's handler receives: no cookies, no headers of ours, no session.
