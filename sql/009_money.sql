@@ -152,7 +152,7 @@ begin
 end $$;
 
 -- Internal: everything that can be refused before money is looked at. p_what: the offer that is bought (028_offers.sql) and with which codes
--- (029_codes.sql). f is the offer; of v there is what a sale needs, with the offer's price and currency (a title's index may be long).
+-- (029_codes.sql); plain: see below. f is the offer; of v there is what a sale needs, with the offer's price and currency (a title's index may be long).
 create type ppv_picked as (kind text, id bigint, price bigint, currency text, terms jsonb);
 create function ppv_sale_check(p_buyer bigint, p_video uuid, p_price bigint, p_what jsonb default '{}', out v videos, out f ppv_picked)
     language plpgsql stable as $$
@@ -176,6 +176,13 @@ begin
         perform ppv_refuse('sale.free', 'This video is free.');
     elsif v.state <> 'ready' then
         perform ppv_refuse('video.not_ready', 'This video is not ready yet.');
+    end if;
+    if p_what ? 'plain' then -- the caller took it for a title with nothing to choose and nobody to share with
+        if exists (select from offers where creator_id = v.owner_id and active) or exists (select from prices where video_id = v.id)
+           or coalesce((select enabled and pct > 0 from affiliate_programs where video_id = v.id),
+                (select enabled and pct > 0 from creator_programs where creator_id = v.owner_id)) then
+            perform ppv_refuse('sale.look_again', 'What this title is sold for has changed. Please look at it again.');
+        end if;
     end if;
     f := ppv_offer_pick(v, p_what);
     v.price := f.price;

@@ -86,7 +86,7 @@ static int call(lua_State *L, enum ledger_op what)
  * Buys a video from the wallet in one transaction. sale: buyer, video (uuid), price (what the
  * buyer saw), fee_bp, payees? (JSON text: [{to, amount, memo}], who shares the commission), pct?, rule?,
  * tax? (JSON text: [{code, amount, title}], in the price, taken before the split), tax_rule?,
- * what? (JSON text: {offer, currency, coupon, discount, gift}; none = the title for good),
+ * what? (JSON text: {offer, currency, coupon, discount, gift, plain}; none = the title for good),
  * hash? (of what the client asked). Reply: {order_id, order_uid,
  * txn_id, entitlement_id, video_id, price, currency, platform, creator, commission, balance}. The
  * same key with the same hash (by default of buyer, video and price) gives the stored reply. Amounts are integers in

@@ -15,7 +15,7 @@ local STATUS = {
   ["auth.bad_credentials"] = 401, ["auth.suspended"] = 403, ["auth.cross_origin"] = 403, ["auth.not_admin"] = 403,
   ["auth.throttled"] = 429, ["auth.session"] = 401, ["auth.totp_required"] = 401,
   ["wallet.insufficient"] = 402, ["wallet.disabled"] = 403, ["wallet.limit"] = 422, ["wallet.amount"] = 422,
-  ["sale.price_changed"] = 409, ["sale.already_owned"] = 409, ["sale.own_video"] = 409, ["sale.blocked"] = 403,
+  ["sale.price_changed"] = 409, ["sale.look_again"] = 409, ["sale.already_owned"] = 409, ["sale.own_video"] = 409, ["sale.blocked"] = 403,
   ["access.denied"] = 403, ["playback.limit"] = 409, ["video.not_ready"] = 409, ["upload.quota"] = 413,
   ["video.not_found"] = 404, ["preview.none"] = 404, ["video.not_yours"] = 404, ["deposit.not_found"] = 404,
   ["order.not_found"] = 404, ["order.payment_not_found"] = 404, ["user.unknown"] = 404, ["auth.token"] = 400,

@@ -4,9 +4,11 @@
 local db = require "ppv.db"
 local json = require "ppv.json"
 local money = require "ppv.money"
+local consent = require "lib.consent"
 local errors = require "lib.errors"
 local payments = require "lib.payments"
 local rates = require "lib.rates"
+local settings = require "lib.settings"
 local tax = require "lib.tax"
 
 local M = { MAX = 1000000000000, COOKIE = "ppv_currency" }
@@ -24,6 +26,8 @@ local TITLE = [[select v.id::text as id, v.owner_id, v.title, v.price, v.currenc
     order by c.id desc limit 1) as country
   from videos v join affiliate_terms t on t.video_id = v.id where v.id = $1::uuid and v.state <> 'deleted']]
 
+local plain, plain_n, PLAIN_MAX = {}, 0, 1000 -- titles that were plain when they were last looked at
+
 -- A title that is about to be bought by ctx.user: {id, owner_id, title, price, currency, offers (as M.of has them; empty when only the title
 -- itself is sold, for its one price), program {pct, enabled, inherited, owner_id}, agreed ({country} of the buyer's consent of the last day,
 -- or false)}, for `pick` and quote.of | nil, err. Yields.
@@ -36,7 +40,24 @@ function M.title(ctx, id)
   v.offers, err = {}, nil
   if v.more then v.offers, err = M.of(v.id) end
   if not v.offers then return nil, err end
+  if not v.more and not (v.enabled and v.pct > 0) then
+    if plain_n >= PLAIN_MAX then plain, plain_n = {}, 0 end
+    if not plain[id] then plain_n = plain_n + 1 end
+    plain[id] = { owner_id = v.owner_id, price = v.price, currency = v.currency }
+  end
   return v
+end
+
+-- As M.title, without asking, of a title that was plain when it was last looked at: only for good, one price, no programme. The ledger looks
+-- whether it still is (what.plain) and else refuses with sale.look_again or sale.price_changed; then M.title says what holds. nil = ask.
+function M.plain(input)
+  local known = plain[input.video_id]
+  if not known or input.coupon or input.gift or (input.offer or "purchase") ~= "purchase" or consent.required()
+     or settings.get("tax.plugin", "") ~= "" then
+    return nil
+  end
+  return { id = input.video_id, owner_id = known.owner_id, price = known.price, currency = known.currency, offers = {}, agreed = false,
+    program = { enabled = false, pct = 0 }, plain = true }
 end
 
 -- The offers of a title: {offer, kind, title, price, currency, window_h, play_h, prices = {currency = amount} (all of them), videos, owned}.
@@ -166,7 +187,7 @@ function M.pick(ctx, v, input, p)
   o = o or { price = v.price, currency = v.currency, prices = { [v.currency] = v.price } } -- its one price; a free title is refused by the ledger
   local t, err = terms(ctx, o, p)
   if not t then return nil, err end
-  v.price, v.currency, v.what = t.price, t.currency, { offer = wanted, currency = t.currency }
+  v.price, v.currency, v.what = t.price, t.currency, { offer = wanted, currency = t.currency, plain = v.plain }
   v.asked = input.price_cents and input.price_cents ~= o.prices[input.currency or o.currency] and 0 or t.price
   return t
 end

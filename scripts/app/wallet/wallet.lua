@@ -92,13 +92,9 @@ local function sell(ctx, v, q, key, hash)
   return ledger.sale(key, sale)
 end
 
-local function pay(ctx, input)
-  local v, err = offers.title(ctx, input.video_id)
-  if not v then return nil, err end
-  local key, hash = idempotency.read(ctx, { input.video_id, input.offer, input.price_cents or "", input.coupon or "", input.gift, input.gift_email or "",
-    input.gift_message })
-  if not key then return nil, hash end
-  local t, problem, q, r, ok, _
+-- One attempt for a title of offers.title or offers.plain. The ledger's reply | nil, err.
+local function buy(ctx, input, v, key, hash)
+  local t, problem, q, r, ok, err, _
   t, err = offers.pick(ctx, v, input)
   if not t then return nil, err end
   -- A coupon that is refused is refused by the ledger, after the replay of a known request.
@@ -112,6 +108,21 @@ local function pay(ctx, input)
   r, err = sell(ctx, v, q, key, hash)
   if not r then return nil, problem or err end
   crash.at "purchase.after_commit"
+  return r
+end
+
+local function pay(ctx, input)
+  local key, hash = idempotency.read(ctx, { input.video_id, input.offer, input.price_cents or "", input.coupon or "", input.gift, input.gift_email or "",
+    input.gift_message })
+  if not key then return nil, hash end
+  local v, r, err = offers.plain(input), nil, nil
+  if v then r, err = buy(ctx, input, v, key, hash) end
+  if not v or errors.is(err, "sale.look_again") or errors.is(err, "sale.price_changed") then
+    v, err = offers.title(ctx, input.video_id)
+    if not v then return nil, err end
+    r, err = buy(ctx, input, v, key, hash)
+  end
+  if not r then return nil, err end
   metrics.count("sales_total", 1)
   return ctx:ok { balance_cents = r.balance, balance_display = display.money(r.balance, r.currency),
     creator_received_display = display.money(r.creator, r.currency), paid_display = display.money(r.price, r.currency),
