@@ -17,11 +17,12 @@ await main(async () => {
   const maker = await s.user("maker"), id = await s.film(maker, join(samples, "subs.mkv"));
   const browser = await launch();
   const noise = [];
-  const open = async (path, viewport = { width: 1280, height: 800 }) => {
+  const open = async (path, viewport = { width: 1280, height: 800 }, native = false) => {
     const context = await browser.newContext({ viewport, locale: "en-US" });
     await context.addCookies(Object.entries(maker.jar).map(([name, value]) => ({ name, value, url: s.url })));
     const page = await context.newPage();
     page.on("pageerror", (e) => noise.push(e.message));
+    if (native) await page.addInitScript(() => { delete window.MediaSource; delete window.ManagedMediaSource; });
     await page.goto(s.url + path);
     return page;
   };
@@ -30,8 +31,8 @@ await main(async () => {
   const shown = (page) => page.evaluate(() => [...document.querySelector("video").textTracks].filter((t) => t.mode === "showing")
     .flatMap((t) => [...t.activeCues || []]).map((c) => c.getCueAsHTML().textContent).join("|"));
   const at = (page, second) => page.evaluate((to) => { const v = document.querySelector("video"); v.pause(); v.currentTime = to; }, second);
-  const watch = async () => {
-    const page = await open(`/public/watch.html?video_id=${id}`);
+  const watch = async (native) => {
+    const page = await open(`/public/watch.html?video_id=${id}`, undefined, native);
     if (!await page.locator("video").count()) await page.click("#play");
     await page.waitForFunction(() => document.querySelector("video")?.readyState >= 2);
     return page;
@@ -141,6 +142,14 @@ await main(async () => {
     await choose(again, "English, full");
     await until("the creator's text is shown", async () => await shown(again) === "From the creator");
     check("subtitles added later are shown", true);
+
+    const own = await watch(true);
+    await own.waitForSelector("#tracks:not([hidden])");
+    await at(own, 1);
+    await choose(own, "Pour tous");
+    await until("the French text is shown", async () => await shown(own) === "Bonjour, toi\nligne deux");
+    check("the browser's own HLS shows subtitles too", await own.evaluate(() => window.player.hls === null));
+    await shot(own, "subtitles-native");
     check("no error in the pages", noise.length === 0, noise.join("; "));
   } finally {
     await browser.close();

@@ -3,7 +3,7 @@
 // wander over the picture; the keys of the film carry the real mark.
 import { chapters } from "./chapters.js";
 import { storyboard } from "./storyboard.js";
-import { preferTracks, trackItems } from "./tracks.js";
+import { addTexts, preferTracks, trackItems } from "./tracks.js";
 import { clock, fill, h, icon, sentence } from "./ui.js";
 
 const ASK_MS = 5000; // access is given up to 10 s
@@ -385,7 +385,10 @@ export function createPlayer(stage, options) {
       qualityButton.hidden = true;
       video.crossOrigin = "anonymous"; // no cookie for a content delivery network
       video.src = APPLE ? options.playlist : options.playlist.replace(/master(?=\.m3u8$)/, "master-ts");
-      video.addEventListener("loadedmetadata", () => { if (wanted > 1) video.currentTime = wanted; }, { once: true });
+      video.addEventListener("loadedmetadata", () => {
+        if (wanted > 1) video.currentTime = wanted;
+        if (!APPLE) addTexts(video, options.playlist).then(showTracks);
+      }, { once: true });
     } else {
       throw Object.assign(new Error(NO_WAY), { name: "ApiError" });
     }

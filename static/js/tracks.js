@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Choosing sound and subtitles: hls.js or the browser's own tracks behind one list for the player's menu.
+import { h } from "./ui.js";
 
 const remember = (key, value) => { try { localStorage.setItem(key, value); } catch { /* private mode */ } };
 const recall = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
@@ -14,6 +15,21 @@ function label(track, n, kind) {
 }
 
 const texts = (video) => [...video.textTracks].filter((t) => t.kind === "subtitles" || t.kind === "captions");
+
+// A browser that plays by itself but reads no playlists of subtitles: a text track for each, as the master playlist (its address) names them.
+export async function addTexts(video, master) {
+  for (const t of video.querySelectorAll("track")) t.remove();
+  if (texts(video).length) return;
+  const response = await fetch(master).catch(() => null), lines = response?.ok ? await response.text() : "";
+  const value = (line, key) => new RegExp(`[:,]${key}="([^"]*)"`).exec(line)?.[1] || "";
+  const wanted = recall("subtitles");
+  for (const [line] of lines.matchAll(/^#EXT-X-MEDIA:TYPE=SUBTITLES.*$/gm)) {
+    const srclang = value(line, "LANGUAGE"), src = master.replace(/[^/]*$/, value(line, "URI").replace(/m3u8$/, "vtt"));
+    const element = h("track", { kind: "subtitles", label: value(line, "NAME"), srclang, src });
+    video.append(element);
+    element.track.mode = srclang && srclang === wanted && !texts(video).some((t) => t.mode === "showing") ? "showing" : "disabled";
+  }
+}
 
 // Entries for the player's menu. hls may be null: then the browser plays by itself.
 export function trackItems(hls, video, say) {
