@@ -467,12 +467,13 @@ static int read_pass(struct tracer *t, struct err *e)
     return clip_read(t->job->fd, t->job->ext, &sink, &t->info, e);
 }
 
-/* A few pictures suffice for a clear mark; a weak one is looked for in all. */
+/* A few pictures suffice for a clear mark; a weak one is looked for in all, unless the clip is long enough to tell anyway. */
 static int read_marks(struct tracer *t, struct err *e)
 {
     double power = 0;
     int n = 0;
-    t->rate = clip_length(t) > LONG_S ? WORK_FPS / 2. : WORK_FPS;
+    bool is_long = clip_length(t) > LONG_S;
+    t->rate = is_long ? WORK_FPS / 2. : WORK_FPS;
     if (read_pass(t, e))
         return -1;
     for (int i = 0; i < t->refs->count; i++) {
@@ -482,7 +483,7 @@ static int read_marks(struct tracer *t, struct err *e)
             n++;
         }
     }
-    if (!n || power / n > CLEAR || (t->info.fps > 0 && t->info.fps <= t->rate))
+    if (is_long || !n || power / n > CLEAR || (t->info.fps > 0 && t->info.fps <= t->rate))
         return 0;
     reading_free(t->reading);
     t->rate = 0;
