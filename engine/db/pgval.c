@@ -74,12 +74,10 @@ static void decode_bytea(struct db_result *r)
 struct db_result *pgval_result(PGresult *pg)
 {
     int cols = PQnfields(pg);
-    struct db_result *r = calloc(1, sizeof *r + (size_t)cols);
+    struct db_result *r = malloc(sizeof *r + (size_t)cols);
     bool bytea = false;
     must(r != NULL);
-    r->pg = pg;
-    r->rows = PQntuples(pg);
-    r->cols = cols;
+    *r = (struct db_result){.pg = pg, .rows = PQntuples(pg), .cols = cols};
     for (int c = 0; c < r->cols; c++) {
         r->types[c] = type_of(PQftype(pg, c));
         bytea = bytea || r->types[c] == DBV_BYTEA;

@@ -25,11 +25,9 @@ static const char *lane_name(const struct pool *p)
 
 struct pg_op *pool_op(struct pool *p, enum pg_op_kind kind, struct db_query *q)
 {
-    struct pg_op *op = calloc(1, sizeof *op);
+    struct pg_op *op = malloc(sizeof *op); /* calloc would not use the block that was freed last */
     must(op != NULL);
-    op->pool = p;
-    op->kind = kind;
-    op->q = q;
+    *op = (struct pg_op){.pool = p, .kind = kind, .q = q};
     op->deadline = clock_mono() + (q && q->timeout_us > 0 ? q->timeout_us : p->query_us);
     if (q) {
         op->sql = q->sql;
