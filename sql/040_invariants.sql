@@ -38,8 +38,14 @@ create function ppv_invariants() returns table (name text, detail text)
     select 'M6 append-only', format('trigger %s is missing or off', w.w)
         from unnest(array['ledger_txns_frozen', 'ledger_entries_frozen', 'ledger_accounts_kept', 'ledger_entries_balanced',
             'audit_log_frozen', 'audit_chain_frozen', 'commissions_frozen', 'payment_events_frozen', 'ledger_seals_frozen',
-            'ledger_leaves_frozen', 'ledger_leaves_sealed', 'ledger_txns_queued', 'orders_guard', 'receipts_frozen', 'consents_frozen']) w(w)
+            'ledger_leaves_frozen', 'ledger_leaves_sealed', 'ledger_txns_queued', 'orders_guard', 'receipts_frozen', 'consents_frozen',
+            'videos_kept', 'videos_never_empty', 'entitlements_title']) w(w)
         where not exists (select from pg_trigger g where g.tgname = w.w and g.tgenabled in ('O', 'A'))
+    union all
+    select 'M6 append-only', format('order %s is not for a title of its creator', o.id) from orders o
+        where not exists (select from videos v where v.id = o.video_id and v.owner_id = o.creator_id)
+    union all
+    select 'M6 append-only', format('entitlement %s is for no title', e.id) from entitlements e where not exists (select from videos v where v.id = e.video_id)
     union all
     select 'M7 idempotent', format('%s %s has no reply', scope, key) from idempotency where reply is null
     union all

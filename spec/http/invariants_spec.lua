@@ -40,6 +40,9 @@ local WAYS = {
     .. "update ledger_accounts set held = balance + 1 where kind = 'user'" },
   { "M6 append-only", "grant update on ledger_entries to ppv_app" },
   { "M6 append-only", "alter table orders disable trigger orders_guard" },
+  { "M6 append-only", "alter table videos disable trigger videos_kept" },
+  { "M6 append-only", "update orders set video_id = gen_random_uuid()" },
+  { "M6 append-only", "update entitlements set video_id = gen_random_uuid()" },
   { "M7 idempotent", "update idempotency set reply = null" },
   { "M8 one live", "do $$ declare r record; begin "
     .. "for r in select indexrelid::regclass::text as i from pg_index where indrelid = 'entitlements'::regclass and indisunique and not indisprimary loop "
@@ -95,6 +98,10 @@ local REFUSED = {
   { "entries do not balance", POST:format(account "revenue", "-1", -5) },
   { "are closed once committed", "insert into ledger_entries (txn_id, account_id, amount) select " .. any "ledger_txns where kind = 'deposit'"
     .. ", x.a, x.n from (values (" .. account "revenue" .. ", 5), (" .. account "stripe" .. ", -5)) x(a, n)" },
+  { "stays with its creator", "update videos set owner_id = owner_id + 1 where id = (select video_id from orders limit 1)" },
+  { "was sold or given", "delete from videos where id = (select video_id from orders limit 1)" },
+  { "videos is append-only", "truncate videos cascade" },
+  { "no title", "update entitlements set video_id = gen_random_uuid()" },
   { "a seal that is not there", "insert into ledger_leaves select 0, 99999999, 0, sha256('x')" },
   { "ledger_txns_kind", OFF .. "insert into ledger_txns (kind) values ('gift')" },
   { "ledger_accounts_whole", "insert into ledger_accounts (kind, name, currency) values ('user', 'wallet', 'USD')" },
