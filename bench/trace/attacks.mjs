@@ -41,21 +41,13 @@ export const two_pass = name => name.startsWith("two passes");
 /** Wrong bits that a row may have. */
 export const limit = name => name.startsWith("filmed") ? .05 : .02;
 
-/** Which of n accounts each two seconds of a copy that is cut together come from. */
-export function sources(n, salt, seconds) {
-  const out = [];
-  for (let s = 0, r = salt; s * 2 < seconds; s++) {
-    r = (r * 1103515245 + 12345) % 2147483648;
-    out.push((r >> 16) % n);
-  }
-  return out;
-}
+/** Which of n accounts each two seconds of a copy that is cut together come from: a scatter that ffmpeg can compute too. */
+export const sources = (n, salt, seconds) => Array.from({ length: Math.ceil(seconds / 2) }, (_, s) => (s * s * s * 31 + s * 17 + salt) % 10007 % n);
+const from = (n, salt, i) => `st(0,floor((t+.001)/2));eq(mod(mod(ld(0)*ld(0)*ld(0)*31+ld(0)*17+${salt},10007),${n}),${i})`;
+
 /** Copies of several accounts made into one; inputs 0 .. n - 1. */
 export const collusions = {
-  "cut together": (n, salt, seconds) => {
-    const parts = Array.from({ length: n - 1 }, () => []);
-    for (const [s, who] of sources(n, salt, seconds).entries()) if (who) parts[who - 1].push(`between(t,${2 * s},${2 * s + 1.99})`);
-    return "[0:v]null[p0];" + parts.map((p, i) => `[p${i}][${i + 1}:v]overlay=enable='${p.join("+") || 0}'[p${i + 1}]`).join(";") + `;[p${n - 1}]null[out]`;
-  },
+  "cut together": (n, salt) => "[0:v]null[p0];"
+    + Array.from({ length: n - 1 }, (_, i) => `[p${i}][${i + 1}:v]overlay=enable='${from(n, salt, i + 1)}'[p${i + 1}]`).join(";") + `;[p${n - 1}]null[out]`,
   "averaged": n => Array.from({ length: n }, (_, i) => `[${i}:v]`).join("") + `mix=inputs=${n}[out]`,
 };

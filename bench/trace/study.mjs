@@ -165,8 +165,8 @@ async function collude_all(s, names) {
       for (const how of Object.keys(collusions)) if (wanted.test(how)) todo.push({ name, k, how });
   return parallel(todo, async ({ name, k, how }) => {
     const t = state.titles[name], copies = t.copies.slice(k, k + n);
-    const clip = await made(join(where, name, `${k}+${n}-${how.replace(/\W+/g, "-")}.mp4`), part => ffmpeg(...copies.flatMap(c => ["-i", c.file]),
-      "-filter_complex", collusions[how](n, 12345 + k, copies[0].seconds), "-map", "[out]", "-an", "-c:v", "libx264", "-preset", "superfast", "-crf", "26", part));
+    const clip = await made(join(where, name, `${k}+${n}-${how.replace(/\W+/g, "-")}-${seconds}.mp4`), part => ffmpeg(...copies.flatMap(c => ["-t", `${seconds}`, "-i", c.file]),
+      "-filter_complex", collusions[how](n, 12345 + k), "-map", "[out]", "-an", "-c:v", "libx264", "-preset", "superfast", "-crf", "26", part));
     const report = await trace(s, clip), guilty = copies.map(c => c.user);
     const row = { title: name, user: k, attack: `${n}, ${how}`, guilty, truths: copies.map(c => c.truth), ...judge(report, name, copies[0].truth, guilty) };
     row.found = row.named.filter(u => guilty.includes(u)).length;
