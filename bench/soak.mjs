@@ -75,7 +75,7 @@ begin
     perform ppv_order_facts((started->>'order_id')::bigint, jsonb_set(r, '{dispute,state}', to_jsonb(case when n % 2 = 0 then 'lost' else 'won' end)), 'webhook');
     if n % 2 = 0 then made := made + 1; end if;
   end if;
-  perform ppv_idem_end('soak', key, jsonb_build_object('made', made));
+  perform ppv_idem_end('soak', key, '', jsonb_build_object('made', made));
 end $$;
 create procedure soak_run(l int, first int, n int, admin bigint) language plpgsql as $$
 begin

@@ -181,7 +181,7 @@ function sums(rows) {
   for (const attack of new Set(rows.map(r => r.attack))) {
     const of = rows.filter(r => r.attack === attack), n = of.reduce((a, r) => a + r.segments, 0), wrong = of.reduce((a, r) => a + r.wrong, 0);
     console.log(pad(attack, 62), left(n, 8), left(wrong, 6), left((wrong / n).toFixed(3), 6), left((of.reduce((a, r) => a + r.z * r.segments, 0) / n).toFixed(1), 5),
-      left(`${of.filter(r => r.first && r.bound < -6).length}/${of.length}`, 6), left(of.reduce((a, r) => a + r.innocent, 0), 9), wrong / n > limit(attack) || !n ? "  MISS" : "");
+      left(`${of.filter(r => r.first && r.bound < -6).length}/${of.length}`, 6), left(of.reduce((a, r) => a + r.innocent, 0), 9), mode === "attacks" && (wrong / n > limit(attack) || !n) ? "  MISS" : "");
   }
 }
 
