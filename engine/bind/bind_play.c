@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bind/bind_play.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/arena.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "bind/bind.h"
 #include "bind/bind_work.h"
@@ -370,8 +370,8 @@ static int l_unseal(lua_State *L)
 struct remux {
     struct bind_work w; /* first */
     char *root, *segment, *init;
-    char name
-        [TS_NAME]; /* below "tmp"; as what purge.lua takes for a leftover when nobody removed it */
+    /* Below "tmp"; as what purge.lua takes for a leftover when nobody removed it. */
+    char name[TS_NAME];
     uint8_t key[16], iv[16];
     bool clear;
 };
@@ -382,21 +382,13 @@ static int write_tmp(const char *name, const char *p, size_t n, struct err *e)
     int fd;
     if (blob_open("tmp", name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640, &fd, e) < 0)
         return -1;
-    while (n > 0) {
-        ssize_t k = write(fd, p, n);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k < 0) {
-            err_errno(e, "write");
-            close(fd);
-            blob_remove("tmp", name, &(struct err){0});
-            return -1;
-        }
-        p += k;
-        n -= (size_t)k;
-    }
+    int rc = io_write_all(fd, p, n);
+    if (rc)
+        err_errno(e, "write");
     close(fd);
-    return 0;
+    if (rc)
+        blob_remove("tmp", name, &(struct err){0});
+    return rc;
 }
 
 static int write_sealed(const struct remux *x, const struct buf *b, struct err *e)

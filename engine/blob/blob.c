@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/io.h"
 
 enum { ROOTS = 16, PATH_BYTES = 1024, DEPTH_MAX = 32 };
 
@@ -332,20 +333,6 @@ int blob_remove_tree(const char *root, const char *rel, struct err *e)
     return rc;
 }
 
-static int write_all(int fd, const char *p, size_t n)
-{
-    while (n) {
-        ssize_t k = write(fd, p, n);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k < 0)
-            return -1;
-        p += k;
-        n -= (size_t)k;
-    }
-    return 0;
-}
-
 int blob_write(const char *root, const char *rel, const void *p, size_t n, struct err *e)
 {
     static _Atomic unsigned serial;
@@ -363,7 +350,7 @@ int blob_write(const char *root, const char *rel, const void *p, size_t n, struc
         rc = fail(e, "creating", rel);
         goto out;
     }
-    if (write_all(fd, p, n) < 0 || fsync(fd) < 0 || renameat(parent, tmp, parent, leaf) < 0 ||
+    if (io_write_all(fd, p, n) < 0 || fsync(fd) < 0 || renameat(parent, tmp, parent, leaf) < 0 ||
         fsync(parent) < 0) {
         rc = fail(e, "writing", rel);
         unlinkat(parent, tmp, 0);

@@ -16,8 +16,8 @@ struct clip_info {
 };
 struct clip_sink {
     int w, h; /* wanted size, even */
-    double
-        rate; /* pictures a second that suffice, those that no other needs being left out; 0: all */
+    /* Pictures a second that suffice, those that no other needs being left out; 0: all. */
+    double rate;
     bool rough; /* edges may be */
     const volatile sig_atomic_t *cancel;
     /* t: seconds from the first picture, never falling. y: h rows of w, valid during the call. Non-zero stops (no error). */

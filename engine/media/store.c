@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/io.h"
 #include "base/str.h"
 #include "media/fail.h"
 #include "media/group.h"
@@ -77,20 +78,6 @@ int store_warm(struct err *e)
     return rc ? fail_set(e, "media.internal", "The server's crypto library does not work.") : 0;
 }
 
-static int write_all(int fd, const char *p, size_t n)
-{
-    while (n) {
-        ssize_t w = write(fd, p, n);
-        if (w < 0 && errno == EINTR)
-            continue;
-        if (w <= 0)
-            return -1;
-        p += w;
-        n -= (size_t)w;
-    }
-    return 0;
-}
-
 static void hex(char *out, const uint8_t *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -125,7 +112,7 @@ static int write_item(struct store *s, struct item *it, struct err *e)
         return err_errno(e, "create media file");
     if (add_sum(s, it->name, it->data.p, it->data.n, it->sum, e))
         return -1;
-    if (write_all(it->fd, it->data.p, it->data.n))
+    if (io_write_all(it->fd, it->data.p, it->data.n))
         return err_errno(e, "write media file");
     buf_fini(&it->data);
     return 0;
@@ -178,7 +165,7 @@ static void flush_batch(struct store *s)
         item_free(s->batch[i]);
     }
     s->nbatch = 0;
-    if (s->journal >= 0 && lines.n && write_all(s->journal, lines.p, lines.n) && !rc)
+    if (s->journal >= 0 && lines.n && io_write_all(s->journal, lines.p, lines.n) && !rc)
         rc = err_errno(&e, "write the journal");
     buf_fini(&lines);
     done(s, n, rc && !s->failed ? &e : NULL);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/io.h"
 #include "media/clip.h"
 #include "media/fail.h"
 #include "media/trace.h"
@@ -157,20 +158,6 @@ void trace_bars(const uint8_t *p, int n, double bars[4])
     bars[3] = 1 - (double)y1 / H;
 }
 
-static int write_all(int fd, const void *p, size_t n)
-{
-    for (const char *c = p; n;) {
-        ssize_t w = write(fd, c, n);
-        if (w < 0 && errno == EINTR)
-            continue;
-        if (w <= 0)
-            return -1;
-        c += w;
-        n -= (size_t)w;
-    }
-    return 0;
-}
-
 static int save(const struct signer *s, struct err *e)
 {
     struct head h = {.pictures = s->n, .probes = s->probes};
@@ -180,10 +167,10 @@ static int save(const struct signer *s, struct err *e)
     int fd = openat(s->job->dirfd, "clip.fp", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(e, "create the signature");
-    int rc = write_all(fd, &h, sizeof h) || write_all(fd, s->t.p, s->t.n) ||
-             write_all(fd, s->probe_t, sizeof s->probe_t) ||
-             write_all(fd, s->cells.p, s->cells.n) ||
-             write_all(fd, s->probe, (size_t)s->probes * PIXELS);
+    int rc = io_write_all(fd, &h, sizeof h) || io_write_all(fd, s->t.p, s->t.n) ||
+             io_write_all(fd, s->probe_t, sizeof s->probe_t) ||
+             io_write_all(fd, s->cells.p, s->cells.n) ||
+             io_write_all(fd, s->probe, (size_t)s->probes * PIXELS);
     if (rc)
         err_errno(e, "write the signature");
     close(fd);
