@@ -179,8 +179,7 @@ begin
     end if;
     if p_what ? 'plain' then -- the caller took it for a title with nothing to choose and nobody to share with
         if exists (select from offers where creator_id = v.owner_id and active) or exists (select from prices where video_id = v.id)
-           or coalesce((select enabled and pct > 0 from affiliate_programs where video_id = v.id),
-                (select enabled and pct > 0 from creator_programs where creator_id = v.owner_id)) then
+           or (select enabled and pct > 0 from affiliate_terms where video_id = v.id) then
             perform ppv_refuse('sale.look_again', 'What this title is sold for has changed. Please look at it again.');
         end if;
     end if;
