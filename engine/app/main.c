@@ -353,7 +353,7 @@ static int cmd_spec(void)
     static char *const fixed[] = {
         "fetch_allow_private=true", "development=false",      "base_url=",       "database_url=",
         "admin_totp=false",         "argon2_memory_kib=1024", "argon2_time=1",   "argon2_threads=1",
-        "database_read=",           "statement_timeout=6s",   "burst_cache=1MiB"};
+        "database_read=",           "statement_timeout=600s", "burst_cache=1MiB"};
     struct err e = {0};
     if (spec_scratch(scratch, &e) < 0)
         return fail(&e);
