@@ -313,8 +313,8 @@ static void wait_answers(void)
 
 int crew_load(struct bundle *b, bool cold, struct err *e)
 {
-    int fd;
-    if (bundle_to_fd(b, &fd, e) < 0)
+    int fd = bundle_to_fd(b, e);
+    if (fd < 0)
         return -1;
     struct ctl_msg msg = {.type = CTL_LOAD, .id = b->id, .cold = cold};
     for (int i = 0; i < crew.n; i++) {
@@ -323,7 +323,6 @@ int crew_load(struct bundle *b, bool cold, struct err *e)
         if (m->fd >= 0 && ctlmsg_send(m->fd, &msg, fd) == 0)
             m->waiting = true;
     }
-    close(fd);
     struct bundle *old = crew.bundle;
     crew.bundle = bundle_ref(b);
     wait_answers();

@@ -12,9 +12,9 @@
 #include <unistd.h>
 #include "app/control.h"
 #include "app/master.h"
-#include "app/reload.h"
 #include "app/spec.h"
 #include "app/tool.h"
+#include "app/trial.h"
 #include "base/conf.h"
 #include "base/log.h"
 #include "crypto/token.h"
@@ -209,7 +209,8 @@ static int check_plugins(void)
     struct buf problems = {0};
     if (load_conf() || open_bundle(&b))
         return 1;
-    int rc = reload_canary(b, false, &problems, &e);
+    int rc = trial_run(cl.root, b, false, &problems, &e);
+    trial_stop();
     if (rc < 0)
         fprintf(stderr, "ppv: refused: %s\n", e.msg);
     if (problems.n > 2 || rc < 0)

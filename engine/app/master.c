@@ -21,6 +21,7 @@
 #include "app/migrate.h"
 #include "app/reload.h"
 #include "app/tool.h"
+#include "app/trial.h"
 #include "app/worker.h"
 #include "base/clock.h"
 #include "base/conf.h"
@@ -203,7 +204,7 @@ static void reap(void)
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        if (crew_reaped(pid, status))
+        if (crew_reaped(pid, status) || trial_reaped(pid))
             continue;
         if (m.pg && pid == embpg_pid(m.pg) && !m.pg_down) {
             log_event(LOG_ERROR, "pg.died", "i", "status", (int64_t)status);
@@ -356,6 +357,7 @@ int master_run(const struct master_opts *o)
         return 1;
     }
     loop_run(m.loop, NULL);
+    trial_stop();
     control_close();
     master_close_db();
     return m.status;

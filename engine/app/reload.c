@@ -4,30 +4,22 @@
 #include "app/reload.h"
 
 #include <dirent.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include "app/crew.h"
-#include "app/drop.h"
-#include "app/worker.h"
+#include "app/trial.h"
 #include "base/clock.h"
 #include "base/conf.h"
 #include "base/log.h"
-#include "bind/bind.h"
 #include "lua/gen.h"
-#include "lua/sched.h"
 #include "run/board.h"
 #include "run/loop.h"
 
 enum { KEEP = 5, STRIKES_MAX = 32, STRIKES_OUT = 3 };
 #define STRIKE_WINDOW_US 600000000
-#define CANARY_US 15000000
 #define QUIET_US 200000
 
 static struct {
@@ -47,107 +39,6 @@ static struct {
     struct watch watch;
     struct timer quiet;
 } r;
-
-/* ---- canary ---- */
-
-static int build_here(struct bundle *b, bool cold, struct buf *problems, struct err *e)
-{
-    static struct bind_env env;
-    env = (struct bind_env){.role = "canary", .root = r.root, .var = conf_str("var_dir")};
-    bind_init(&env);
-    gen_set_opener(jobworker_open);
-    sched_init(NULL, conf_int("plugin_cpu_ms") * 1000, 2000000);
-    struct problems list = {0};
-    struct gen_opts o = {.cold = cold, .trial = true, .cap = (size_t)conf_int("plugin_memory")};
-    struct gen *g;
-    int rc = gen_build(b, &o, &list, &g, e);
-    if (rc == 0 && (rc = gen_swap(g, e)) < 0)
-        problems_add_message(&list, NULL, "scripts/boot.lua", e->msg);
-    problems_json(&list, problems);
-    problems_fini(&list);
-    return rc;
-}
-
-static void write_all(int fd, const char *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t k = write(fd, p, n);
-        if (k <= 0)
-            return;
-        p += k;
-        n -= (size_t)k;
-    }
-}
-
-static void canary_child(struct bundle *b, bool cold, int fd)
-{
-    struct buf problems = {0}, out = {0};
-    struct err e = {0};
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    log_role("canary");
-    int rc = drop_now(&e);
-    if (rc == 0)
-        rc = build_here(b, cold, &problems, &e);
-    buf_printf(&out, "%d\n%s\n", rc, rc ? e.msg : "");
-    for (char *p = out.p + 2 + (rc < 0); *p && p < out.p + out.n - 1; p++)
-        if (*p == '\n')
-            *p = ' ';
-    buf_put(&out, problems.p, problems.n);
-    write_all(fd, out.p, out.n);
-    _exit(0);
-}
-
-/* "rc\nmessage\nproblems" */
-static int read_verdict(const char *text, struct buf *problems, struct err *e)
-{
-    char *nl = strchr(text, '\n'), *nl2 = nl ? strchr(nl + 1, '\n') : NULL;
-    if (!nl2) {
-        buf_puts(problems, "[]");
-        return ERR(e, ERR_CONFIG, "the trial build ended without an answer");
-    }
-    buf_puts(problems, nl2 + 1);
-    if (text[0] == '0')
-        return 0;
-    return ERR(e, ERR_CONFIG, "%.*s", (int)(nl2 - nl - 1), nl + 1);
-}
-
-int reload_canary(struct bundle *b, bool cold, struct buf *problems, struct err *e)
-{
-    int fds[2];
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return err_errno(e, "pipe");
-    pid_t pid = fork();
-    if (pid < 0) {
-        close(fds[0]);
-        close(fds[1]);
-        return err_errno(e, "fork");
-    }
-    if (pid == 0) {
-        close(fds[0]);
-        canary_child(b, cold, fds[1]);
-    }
-    close(fds[1]);
-    struct buf out = {0};
-    int64_t end = clock_mono() + CANARY_US;
-    char chunk[4096];
-    for (;;) {
-        struct pollfd pf = {.fd = fds[0], .events = POLLIN};
-        ssize_t n = 0;
-        if (clock_mono() < end && poll(&pf, 1, (int)((end - clock_mono()) / 1000) + 1) > 0)
-            n = read(fds[0], chunk, sizeof chunk);
-        if (n <= 0)
-            break;
-        buf_put(&out, chunk, (size_t)n);
-    }
-    close(fds[0]);
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
-    int rc = read_verdict(out.p ? out.p : "", problems, e);
-    buf_fini(&out);
-    return rc;
-}
 
 /* ---- plugins switched off ---- */
 
@@ -227,7 +118,7 @@ static bool adopt(struct bundle *b, bool cold, const char *needed, const char *w
     struct err e = {0};
     struct buf problems = {0};
     int64_t start = clock_mono();
-    int rc = reload_canary(b, cold, &problems, &e);
+    int rc = trial_run(r.root, b, cold, &problems, &e);
     if (rc == 0 && needed && names_plugin(&problems, needed))
         rc = ERR(&e, ERR_CONFIG, "the plugin %s has problems", needed);
     if (rc == 0 && (rc = crew_load(b, cold, &e)) < 0) {
@@ -290,7 +181,7 @@ int reload_first(const char *root, const char *var, struct bundle **out, struct 
         return -1;
     r.cold = true;
     buf_clear(&r.problems);
-    if (reload_canary(b, true, &r.problems, e) < 0 || missing_required(b, &r.problems, e)) {
+    if (trial_run(r.root, b, true, &r.problems, e) < 0 || missing_required(b, &r.problems, e)) {
         bundle_unref(b);
         return -1;
     }
@@ -336,14 +227,8 @@ static bool readopt(const char *needed, const char *what, struct buf *reply)
 {
     struct err e = {0};
     struct bundle *b;
-    int fd;
-    if (bundle_to_fd(r.kept[0], &fd, &e) < 0) {
-        answer(reply, false, "[]", e.msg, clock_mono());
-        return false;
-    }
-    int rc = bundle_from_fd(fd, &b, &e);
-    close(fd);
-    if (rc < 0) {
+    int fd = bundle_to_fd(r.kept[0], &e);
+    if (fd < 0 || bundle_from_fd(fd, &b, &e) < 0) {
         answer(reply, false, "[]", e.msg, clock_mono());
         return false;
     }

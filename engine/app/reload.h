@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Bundles in the master: reading, the canary build in a short-lived child, hand-over to the workers, rollback,
+ * Bundles in the master: reading, the trial build (trial.h), hand-over to the workers, rollback,
  * plugins switched off after three strikes, watching the files in development. Main thread of the master. */
 #ifndef APP_RELOAD_H
 #define APP_RELOAD_H
@@ -7,9 +7,7 @@
 #include "base/str.h"
 struct bundle;
 struct loop;
-/* Builds b in a forked child with all checks a worker does. 0: accepted. problems gets a JSON array in both cases. */
-int reload_canary(struct bundle *b, bool cold, struct buf *problems, struct err *e);
-/* First read and canary (cold: broken plugins are left out and stand in problems). var holds the list of plugins switched off. */
+/* First read and trial (cold: broken plugins are left out and stand in problems). var holds the list of plugins switched off. */
 int reload_first(const char *root, const char *var, struct bundle **out, struct err *e);
 /* Each appends one JSON object {"ok":...,"bundle":...,"problems":[...]}. */
 void reload_now(struct buf *reply);

@@ -101,6 +101,7 @@ static int load(struct bundle *b, bool cold, bool full, struct err *e)
 static void load_from_master(const struct ctl_msg *m, int fd)
 {
     struct bundle *b = NULL;
+    struct gen *old = gen_ref(gen_current());
     struct err e = {0};
     int rc =
         fd < 0 ? ERR(&e, ERR_IO, "no bundle came with the message") : bundle_from_fd(fd, &b, &e);
@@ -108,6 +109,10 @@ static void load_from_master(const struct ctl_msg *m, int fd)
         rc = load(b, m->cold, false, &e);
     bundle_unref(b);
     tell(rc == 0 ? CTL_LOADED : CTL_REFUSED, m->id, rc == 0 ? "" : e.msg);
+    /* the master need not wait for the cleaning */
+    if (rc == 0)
+        gen_settle(gen_current());
+    gen_unref(old);
 }
 
 static void start_drain(void);
@@ -141,6 +146,8 @@ static void recycle_if_needed(void)
     log_event(LOG_WARN, "lua.recycle", "i", "bundle", g->id);
     if (load(self->bundle, g->cold, false, &e) < 0)
         log_err(LOG_ERROR, "lua.recycle", &e);
+    else
+        gen_settle(gen_current());
 }
 
 /* Scripts say in shared memory where the films of a storage come from (lib/store.announce); a lost entry changes nothing. */
@@ -350,6 +357,7 @@ int worker_start(struct worker *w, bool full, struct err *e)
         return -1;
     if (load(w->bundle, true, full, e) < 0)
         return -1;
+    gen_settle(gen_current());
     if (w->kind == WORKER_JOB && jobworker_start(w, e) < 0)
         return -1;
     second.fn = on_second;
@@ -372,8 +380,7 @@ void worker_stop(struct worker *w)
     w->threads = env.threads = NULL;
 }
 
-/* Keeps 0-2, the control socket and the log; everything else belongs to the master. */
-static void close_inherited(int keep)
+void worker_close_inherited(int keep)
 {
     if (keep > 3)
         close_range(3, (unsigned)keep - 1, 0);
@@ -386,7 +393,7 @@ static void prepare_process(struct worker *w, pid_t master)
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != master)
         _exit(0);
-    close_inherited(w->ctl_fd);
+    worker_close_inherited(w->ctl_fd);
     role_name(w, role);
     prctl(PR_SET_NAME, role);
     log_role(role);

@@ -45,6 +45,8 @@ void jobworker_abort(void); /* drain time is over: jobs are given back */
 /* The opener for gen_set_opener in every process: bind_open_all and ppv.jobs. */
 struct lua_State;
 void jobworker_open(struct lua_State *L);
+/* In a forked child: keeps 0-2 and its control socket; everything else belongs to the master. */
+void worker_close_inherited(int keep);
 /* The whole life of a forked child; returns its exit status. master = the pid it was forked from. */
 int worker_main(struct worker *w, pid_t master);
 /* In-process use (spec, lua): builds loop, db, fetch, threads, the generation and, for SPEC, the server. */

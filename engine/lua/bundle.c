@@ -11,13 +11,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 #include "base/clock.h"
 #include "lua/gen.h"
 
 #define FILE_MAX ((size_t)1 << 20)
 #define TOTAL_MAX ((size_t)32 << 20)
 #define DEPTH_MAX 8
-#define MAGIC "PPVB1\n"
+#define MAGIC "PPVB2\n"
 
 struct reader {
     struct bundle *b;
@@ -25,7 +26,8 @@ struct reader {
     int cap;
 };
 
-static void add_file(struct reader *r, const char *path, char *data, size_t size)
+static struct bundle_file *add_file(struct reader *r, const char *path, const char *data,
+                                    size_t size)
 {
     struct bundle *b = r->b;
     if (b->nfiles == r->cap) {
@@ -34,11 +36,9 @@ static void add_file(struct reader *r, const char *path, char *data, size_t size
         must(b->files);
     }
     struct bundle_file *f = &b->files[b->nfiles++];
-    f->path = strdup(path);
-    must(f->path);
-    f->data = data;
-    f->size = size;
+    *f = (struct bundle_file){.path = path, .data = data, .size = size};
     r->total += size;
+    return f;
 }
 
 static bool is_wanted(const char *name)
@@ -60,7 +60,7 @@ static int read_file(struct reader *r, int dir, const char *name, const char *pa
     int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     if (fd < 0)
-        return err_errno(e, path);
+        return errno == ENOENT ? 0 : err_errno(e, path);
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(fd);
         return ERR(e, ERR_IO, "%s is not a regular file", path);
@@ -80,23 +80,34 @@ static int read_file(struct reader *r, int dir, const char *name, const char *pa
     }
     close(fd);
     data[n] = 0;
-    add_file(r, path, data, n);
+    char *name_copy = strdup(path);
+    must(name_copy);
+    SHA256((unsigned char *)data, n, add_file(r, name_copy, data, n)->hash);
     return 0;
 }
 
 static int read_dir(struct reader *r, int parent, const char *name, const char *path, int depth,
                     struct err *e);
 
-static int read_entry(struct reader *r, DIR *d, const char *name, const char *path, int depth,
-                      struct err *e)
+/* DT_DIR, DT_REG or something else, also where the file system does not tell. */
+static int type_of(DIR *d, const struct dirent *de)
 {
     struct stat st;
-    if (fstatat(dirfd(d), name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return errno == ENOENT ? 0 : err_errno(e, path);
-    if (S_ISDIR(st.st_mode))
-        return read_dir(r, dirfd(d), name, path, depth + 1, e);
-    if (S_ISREG(st.st_mode) && is_wanted(name))
-        return read_file(r, dirfd(d), name, path, e);
+    if (de->d_type != DT_UNKNOWN)
+        return de->d_type;
+    if (fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return DT_UNKNOWN;
+    return S_ISDIR(st.st_mode) ? DT_DIR : S_ISREG(st.st_mode) ? DT_REG : DT_UNKNOWN;
+}
+
+static int read_entry(struct reader *r, DIR *d, const struct dirent *de, const char *path,
+                      int depth, struct err *e)
+{
+    int type = type_of(d, de);
+    if (type == DT_DIR)
+        return read_dir(r, dirfd(d), de->d_name, path, depth + 1, e);
+    if (type == DT_REG && is_wanted(de->d_name))
+        return read_file(r, dirfd(d), de->d_name, path, e);
     return 0;
 }
 
@@ -117,7 +128,7 @@ static int read_dir(struct reader *r, int parent, const char *name, const char *
         if (snprintf(sub, sizeof sub, "%s/%s", path, de->d_name) >= (int)sizeof sub)
             rc = ERR(e, ERR_IO, "%s: path too long", path);
         else
-            rc = read_entry(r, d, de->d_name, sub, depth, e);
+            rc = read_entry(r, d, de, sub, depth, e);
     }
     closedir(d);
     return rc;
@@ -128,20 +139,31 @@ static int by_path(const void *a, const void *b)
     return strcmp(((const struct bundle_file *)a)->path, ((const struct bundle_file *)b)->path);
 }
 
+static int first_below(const struct bundle *b, const char *prefix)
+{
+    int lo = 0, hi = b->nfiles;
+    while (lo < hi) {
+        int mid = (lo + hi) / 2;
+        if (strcmp(b->files[mid].path, prefix) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
 static void hash_files(const struct bundle *b, const char *prefix, char out[65])
 {
     unsigned char md[32];
     unsigned n = 0;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     must(ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL));
-    for (int i = 0; i < b->nfiles; i++) {
+    for (int i = first_below(b, prefix); i < b->nfiles; i++) {
         const struct bundle_file *f = &b->files[i];
         if (strncmp(f->path, prefix, strlen(prefix)) != 0)
-            continue;
-        uint64_t size = f->size;
+            break;
         EVP_DigestUpdate(ctx, f->path, strlen(f->path) + 1);
-        EVP_DigestUpdate(ctx, &size, sizeof size);
-        EVP_DigestUpdate(ctx, f->data, f->size);
+        EVP_DigestUpdate(ctx, f->hash, sizeof f->hash);
     }
     EVP_DigestFinal_ex(ctx, md, &n);
     EVP_MD_CTX_free(ctx);
@@ -154,6 +176,7 @@ static struct bundle *bundle_blank(void)
     struct bundle *b = calloc(1, sizeof *b);
     must(b);
     b->refs = 1;
+    b->fd = -1;
     b->disabled = strdup(",");
     must(b->disabled);
     return b;
@@ -194,10 +217,14 @@ void bundle_unref(struct bundle *b)
 {
     if (!b || --b->refs > 0)
         return;
-    for (int i = 0; i < b->nfiles; i++) {
-        free(b->files[i].path);
-        free(b->files[i].data);
+    for (int i = 0; i < b->nfiles && !b->map; i++) {
+        free((char *)b->files[i].path);
+        free((char *)b->files[i].data);
     }
+    if (b->map)
+        munmap(b->map, b->map_size);
+    if (b->fd >= 0)
+        close(b->fd);
     free(b->files);
     free(b->disabled);
     free(b);
@@ -205,7 +232,7 @@ void bundle_unref(struct bundle *b)
 
 const struct bundle_file *bundle_find(const struct bundle *b, const char *path)
 {
-    struct bundle_file key = {.path = (char *)path};
+    struct bundle_file key = {.path = path};
     if (b->nfiles == 0)
         return NULL;
     return bsearch(&key, b->files, (size_t)b->nfiles, sizeof *b->files, by_path);
@@ -233,17 +260,20 @@ void bundle_set_disabled(struct bundle *b, const char *list)
     b->disabled = s;
 }
 
-/* ---- memfd form: magic, then length-prefixed pieces ---- */
+/* ---- memfd form: magic, then pieces: length, bytes, NUL ---- */
 
 static void put_piece(FILE *f, const void *p, size_t n)
 {
     uint64_t len = n;
     fwrite(&len, sizeof len, 1, f);
     fwrite(p, 1, n, f);
+    fputc(0, f);
 }
 
-int bundle_to_fd(const struct bundle *b, int *fd, struct err *e)
+int bundle_to_fd(struct bundle *b, struct err *e)
 {
+    if (b->fd >= 0)
+        return b->fd;
     int m = memfd_create("ppv-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (m < 0)
         return err_errno(e, "memfd_create");
@@ -254,81 +284,71 @@ int bundle_to_fd(const struct bundle *b, int *fd, struct err *e)
     put_piece(f, &b->read_at, sizeof b->read_at);
     put_piece(f, b->disabled, strlen(b->disabled));
     for (int i = 0; i < b->nfiles; i++) {
-        put_piece(f, b->files[i].path, strlen(b->files[i].path));
-        put_piece(f, b->files[i].data, b->files[i].size);
+        const struct bundle_file *one = &b->files[i];
+        put_piece(f, one->path, strlen(one->path));
+        put_piece(f, one->hash, sizeof one->hash);
+        put_piece(f, one->data, one->size);
     }
     if (fclose(f) != 0) {
         close(m);
         return err_errno(e, "writing the bundle");
     }
     fcntl(m, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW);
-    *fd = m;
-    return 0;
+    return b->fd = m;
 }
 
-/* NULL at the end or on damage (then *bad). The copy is NUL-terminated. */
-static char *get_piece(const char **p, const char *end, size_t *n, bool *bad)
+/* Points into the form, NUL-terminated; NULL = damaged. */
+static const char *get_piece(const char **p, const char *end, size_t *n)
 {
     uint64_t len;
-    if (*p == end)
+    if ((size_t)(end - *p) < sizeof len)
         return NULL;
-    if ((size_t)(end - *p) < sizeof len) {
-        *bad = true;
-        return NULL;
-    }
     memcpy(&len, *p, sizeof len);
-    *p += sizeof len;
-    if (len > (size_t)(end - *p)) {
-        *bad = true;
+    const char *s = *p + sizeof len;
+    if (len >= (size_t)(end - s) || s[len] != 0)
         return NULL;
-    }
-    char *s = malloc(len + 1);
-    must(s);
-    memcpy(s, *p, len);
-    s[len] = 0;
-    *p += len;
+    *p = s + len + 1;
     *n = len;
     return s;
 }
 
-static bool get_int64(const char **p, const char *end, int64_t *v, bool *bad)
+static bool get_bytes(const char **p, const char *end, void *out, size_t size)
 {
     size_t n = 0;
-    char *s = get_piece(p, end, &n, bad);
-    bool ok = s && n == sizeof *v;
-    if (ok)
-        memcpy(v, s, sizeof *v);
-    free(s);
-    return ok;
+    const char *s = get_piece(p, end, &n);
+    if (!s || n != size)
+        return false;
+    memcpy(out, s, size);
+    return true;
 }
 
-static int parse_map(const char *p, size_t size, struct bundle *b, struct err *e)
+static bool parse_map(struct bundle *b)
 {
-    const char *end = p + size;
-    bool bad = false;
-    size_t n = 0;
+    const char *p = b->map, *end = p + b->map_size;
     struct reader r = {.b = b};
-    if (size < sizeof MAGIC - 1 || memcmp(p, MAGIC, sizeof MAGIC - 1) != 0)
-        return ERR(e, ERR_IO, "not a bundle");
+    size_t n;
+    if (b->map_size < sizeof MAGIC - 1 || memcmp(p, MAGIC, sizeof MAGIC - 1) != 0)
+        return false;
     p += sizeof MAGIC - 1;
-    if (!get_int64(&p, end, &b->id, &bad) || !get_int64(&p, end, &b->read_at, &bad))
-        return ERR(e, ERR_IO, "damaged bundle");
-    char *disabled = get_piece(&p, end, &n, &bad);
-    if (disabled) {
-        free(b->disabled);
-        b->disabled = disabled;
+    if (!get_bytes(&p, end, &b->id, sizeof b->id) ||
+        !get_bytes(&p, end, &b->read_at, sizeof b->read_at))
+        return false;
+    const char *disabled = get_piece(&p, end, &n);
+    if (!disabled)
+        return false;
+    free(b->disabled);
+    b->disabled = strdup(disabled);
+    must(b->disabled);
+    while (p < end) {
+        unsigned char hash[SHA256_DIGEST_LENGTH];
+        const char *path = get_piece(&p, end, &n);
+        const char *data =
+            path && get_bytes(&p, end, hash, sizeof hash) ? get_piece(&p, end, &n) : NULL;
+        if (!data)
+            return false;
+        memcpy(add_file(&r, path, data, n)->hash, hash, sizeof hash);
     }
-    while (!bad && p < end) {
-        size_t plen = 0, dlen = 0;
-        char *path = get_piece(&p, end, &plen, &bad);
-        char *data = path ? get_piece(&p, end, &dlen, &bad) : NULL;
-        if (data)
-            add_file(&r, path, data, dlen);
-        else
-            bad = true;
-        free(path);
-    }
-    return bad ? ERR(e, ERR_IO, "damaged bundle") : 0;
+    return true;
 }
 
 int bundle_from_fd(int fd, struct bundle **out, struct err *e)
@@ -341,11 +361,11 @@ int bundle_from_fd(int fd, struct bundle **out, struct err *e)
     if (map == MAP_FAILED)
         return ERR(e, ERR_IO, "cannot map the bundle");
     struct bundle *b = bundle_blank();
-    int rc = parse_map(map, (size_t)st.st_size, b, e);
-    munmap(map, (size_t)st.st_size);
-    if (rc < 0) {
+    b->map = map; /* the files stay where they are, shared by all who have the bundle */
+    b->map_size = (size_t)st.st_size;
+    if (!parse_map(b)) {
         bundle_unref(b);
-        return -1;
+        return ERR(e, ERR_IO, "damaged bundle");
     }
     seal(b);
     *out = b;

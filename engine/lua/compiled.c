@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <lauxlib.h>
-#include <openssl/sha.h>
 #include "base/str.h"
 #include "lua/gen.h"
 
@@ -17,7 +16,7 @@ enum { BUCKETS = 512 };
 struct entry {
     struct entry *next;
     char *path;
-    unsigned char hash[SHA256_DIGEST_LENGTH];
+    unsigned char hash[sizeof((struct bundle_file *)0)->hash];
     struct buf code;
     bool asked;
 };
@@ -62,12 +61,10 @@ static int parse(lua_State *L, const struct bundle_file *f)
 
 int compiled_load(lua_State *L, const struct bundle_file *f)
 {
-    unsigned char hash[SHA256_DIGEST_LENGTH];
     if (!kept.on)
         return parse(L, f);
-    SHA256((const unsigned char *)f->data, f->size, hash);
     struct entry **at = find(f->path), *e = *at;
-    if (e && memcmp(e->hash, hash, sizeof hash) == 0) {
+    if (e && memcmp(e->hash, f->hash, sizeof f->hash) == 0) {
         e->asked = true;
         return luaL_loadbufferx(L, e->code.p, e->code.n, f->path, "b");
     }
@@ -80,7 +77,7 @@ int compiled_load(lua_State *L, const struct bundle_file *f)
     must(e);
     e->path = strdup(f->path);
     must(e->path);
-    memcpy(e->hash, hash, sizeof hash);
+    memcpy(e->hash, f->hash, sizeof f->hash);
     e->asked = true;
     at = find(f->path);
     *at = e;

@@ -12,30 +12,35 @@
 
 struct vm;
 struct bundle_file {
-    char *path; /* "scripts/boot.lua", "plugins/stripe/handler.lua" */
-    char *data;
+    const char *path; /* "scripts/boot.lua", "plugins/stripe/handler.lua" */
+    const char *data; /* size bytes and a NUL */
     size_t size;
+    unsigned char hash[32]; /* SHA-256 of the data */
 };
 struct bundle {
     int refs;
     int64_t id;      /* given by the master, counts up */
     int64_t read_at; /* wall us */
-    char hash[65];   /* SHA-256 over sorted paths and bytes, hex */
+    char hash[65];   /* SHA-256 over sorted paths, each with a NUL and its file's hash, hex */
     char *disabled;  /* ",name,name," plugins switched off, never NULL */
     int nfiles;
     struct bundle_file *files; /* sorted by path */
+    void *map;                 /* of bundle_from_fd: paths and data lie in it */
+    size_t map_size;
+    int fd; /* of bundle_to_fd, -1 = not asked yet */
 };
 /* Reads root/scripts and root/plugins. Owner: caller, bundle_unref. Errors: ERR_IO, ERR_TOO_LARGE. */
 int bundle_read(const char *root, struct bundle **out, struct err *e);
 struct bundle *bundle_ref(struct bundle *b);
 void bundle_unref(struct bundle *b);
 const struct bundle_file *bundle_find(const struct bundle *b, const char *path);
-/* Hash of one plugin's files, hex. */
+/* The same hash over one plugin's files alone. */
 void bundle_plugin_hash(const struct bundle *b, const char *plugin, char out[65]);
 bool bundle_is_disabled(const struct bundle *b, const char *plugin);
 void bundle_set_disabled(struct bundle *b, const char *list); /* before sharing only */
-/* To and from a memfd, for handing the same bytes to every worker. bundle_send returns the fd. */
-int bundle_to_fd(const struct bundle *b, int *fd, struct err *e);
+/* A sealed memfd, for handing the same bytes and their hashes to every process: made once, it stays the bundle's. -1: e. */
+int bundle_to_fd(struct bundle *b, struct err *e);
+/* Closing fd is left to the caller, at any time. Owner of the bundle: caller. */
 int bundle_from_fd(int fd, struct bundle **out, struct err *e);
 
 struct problem {
@@ -81,7 +86,6 @@ void gen_set_opener(void (*fn)(lua_State *L));
 struct gen_opts {
     bool cold;
     bool full;         /* specs: every standard library */
-    bool trial;        /* nothing will run in it: no collection at the end */
     bool no_boot;      /* do not run boot.lua (ppv lua on a bare state) */
     size_t cap;        /* bytes, 0 = default */
     int64_t budget_us; /* 0 = 500 ms */
@@ -92,6 +96,10 @@ struct gen *gen_ref(struct gen *g);
 void gen_unref(struct gen *g);
 /* The generation new tasks start in, or NULL. */
 struct gen *gen_current(void);
+/* The collector, which does not run while boot.lua does, begins: once for each generation that is to be used. Takes some ms. */
+void gen_settle(struct gen *g);
+/* What gen_swap does before the switch, and no more: whether it would be refused. */
+int gen_check(struct gen *g, struct err *e);
 /* Takes the caller's reference to g; unrefs the previous one. before(g) of gen_on_swap may refuse. */
 int gen_swap(struct gen *g, struct err *e);
 /* Called by gen_swap before the switch: build the router into g->slot[...]; -1 refuses the generation. */

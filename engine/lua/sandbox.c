@@ -210,45 +210,26 @@ static int l_fail_message(lua_State *L)
     return 2;
 }
 
-static void push_plugin(lua_State *L, const struct bundle *b, const char *name, size_t n)
-{
-    char plain[64];
-    lua_createtable(L, 0, 3);
-    lua_pushlstring(L, name, n);
-    lua_setfield(L, -2, "name");
-    snprintf(plain, sizeof plain, "%.*s", (int)n, name);
-    lua_pushboolean(L, bundle_is_disabled(b, plain));
-    lua_setfield(L, -2, "disabled");
-    lua_newtable(L);
-}
-
 static int l_plugins(lua_State *L)
 {
     const struct bundle *b = gen_of(L)->bundle;
     char last[64] = "";
     int count = 0;
-    lua_settop(L, 0);
     lua_newtable(L);
     for (int i = 0; i < b->nfiles; i++) {
         const char *p = b->files[i].path, *slash;
         if (strncmp(p, "plugins/", 8) != 0 || !(slash = strchr(p + 8, '/')) || slash - p - 8 > 63)
             continue;
         size_t n = (size_t)(slash - p - 8);
-        if (strlen(last) != n || strncmp(last, p + 8, n) != 0) {
-            if (count) {
-                lua_setfield(L, -2, "files");
-                lua_rawseti(L, 1, count);
-            }
-            count++;
-            snprintf(last, sizeof last, "%.*s", (int)n, p + 8);
-            push_plugin(L, b, p + 8, n);
-        }
-        lua_pushlstring(L, b->files[i].data, b->files[i].size);
-        lua_setfield(L, -2, slash + 1);
-    }
-    if (count) {
-        lua_setfield(L, -2, "files");
-        lua_rawseti(L, 1, count);
+        if (strlen(last) == n && strncmp(last, p + 8, n) == 0)
+            continue;
+        snprintf(last, sizeof last, "%.*s", (int)n, p + 8);
+        lua_createtable(L, 0, 2);
+        lua_pushstring(L, last);
+        lua_setfield(L, -2, "name");
+        lua_pushboolean(L, bundle_is_disabled(b, last));
+        lua_setfield(L, -2, "disabled");
+        lua_rawseti(L, -2, ++count);
     }
     return 1;
 }
@@ -260,7 +241,7 @@ static int l_files(lua_State *L)
     lua_newtable(L);
     for (int i = 0; i < b->nfiles; i++)
         if (strncmp(b->files[i].path, prefix, strlen(prefix)) == 0) {
-            lua_pushlstring(L, b->files[i].data, b->files[i].size);
+            lua_pushinteger(L, (lua_Integer)b->files[i].size);
             lua_setfield(L, -2, b->files[i].path);
         }
     return 1;

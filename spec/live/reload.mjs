@@ -2,7 +2,7 @@
 // Reloads under load, a third of them broken: no request fails, a refused one names file and line and changes nothing, a
 // good one is visible at once, old generations are freed. Then plugins that run away: stopped in time, others unharmed.
 //   node spec/live/reload.mjs         RELOADS=300 for the full run
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { availableParallelism, loadavg } from "node:os";
 import { join } from "node:path";
@@ -88,8 +88,15 @@ async function seen(s) {
   return [...new Set(got.map(r => r.json?.n ?? r.status))];
 }
 const states = async s => Number((await call(s.port, "GET", "/metrics")).text.match(/^ppv_lua_states (\d+)/m)?.[1]);
-const rss = async s => (await s.status()).workers.map(w =>
-  Number(readFileSync(`/proc/${w.pid}/status`, "utf8").match(/VmRSS:\s+(\d+)/)[1]) >> 10);
+const proc = pid => Object.fromEntries(readFileSync(`/proc/${pid}/status`, "utf8").split("\n").map(line => line.split(/:\s+/)));
+/** The master's child of that name: the process that builds on trial. undefined = there is none. */
+const canary = s => readdirSync("/proc").filter(n => /^\d+$/.test(n)).find(pid => {
+  try {
+    const p = proc(pid);
+    return p.Name === "canary" && p.PPid === String(s.child.pid);
+  } catch { return false; }
+});
+const rss = async s => [...(await s.status()).workers.map(w => w.pid), canary(s)].map(pid => parseInt(proc(pid).VmRSS) >> 10);
 
 async function reloads(s) {
   const load = new Load(s, ["/api/videos", "/api/livetest", "/health", "/public/browse.html"]).start(8);
@@ -128,7 +135,7 @@ async function reloads(s) {
   await until("old generations are freed", async () => await states(s) === 3).catch(e => { freed = e.message; });
   check("old generations are freed, under load", freed === true, `${freed}; states ${await states(s)}`);
   const end = await rss(s);
-  check("the workers' memory does not grow with reloads", end.every((m, i) => m < memory[i] * 1.5 + 32), `MiB ${memory} -> ${end}`);
+  check("memory of workers and canary does not grow with reloads", end.every((m, i) => m < memory[i] * 1.5 + 32), `MiB ${memory} -> ${end}`);
   await load.stop();
   note(`${load.sent} requests during ${RELOADS} reloads, slowest ${load.slowest.toFixed(0)} ms; reload median ` +
     `${took[took.length >> 1].toFixed(0)} ms, longest ${took[took.length - 1].toFixed(0)} ms; MiB ${end}`);
@@ -140,6 +147,35 @@ async function reloads(s) {
   check("rollback serves what was before", first.code === 0 && back.length === 1 && back[0] === current - 1, `${first.out} serves ${back}`);
   put_version(s, current + 1);
   check("and a reload goes forward again", (await s.ppv("reload")).code === 0 && (await seen(s))[0] === current + 1, "");
+  await trials(s, current + 1);
+}
+
+/** The process that builds on trial stays over reloads; one that is lost, at whatever moment, costs no more than a refusal. */
+async function trials(s, current) {
+  const lost = [], put_broken = () => put(s, "broken", { "manifest.lua": manifest("broken"), "handler.lua": BROKEN[0].handler });
+  const was = canary(s);
+  process.kill(was, "SIGKILL");
+  put_broken();
+  const bad = await s.ppv("reload"), st = await s.status();
+  drop(s, "broken");
+  check("without a canary the next reload has another, and its refusals",
+    bad.code !== 0 && st.refused?.[0]?.line === 3 && canary(s) && canary(s) !== was, show(st.refused));
+  check("it has no more rights than a worker", proc(canary(s)).Uid === proc(st.workers[0].pid).Uid, proc(canary(s)).Uid);
+  for (let i = 0; i < 3; i++) {
+    const work = route("/api/later", `    return ctx:ok { n = ${i} }`, "local x = 0\nfor i = 1, 5e6 do x = x + i end");
+    put(s, "later", { "manifest.lua": manifest("later"), "handler.lua": work });
+    const pid = canary(s);
+    let done = false;
+    const answer = s.ppv("reload").finally(() => { done = true; });
+    await until("it builds", () => done || proc(pid).State[0] === "R");
+    try { process.kill(pid, "SIGKILL"); } catch { /* it ended */ }
+    const r = await answer, now = await seen(s);
+    drop(s, "later");
+    const back = await s.ppv("reload");
+    if (r.code !== 0 && !r.out.includes("without an answer") || now.length !== 1 || now[0] !== current || back.code !== 0)
+      lost.push(`${r.out}${r.err} serves ${now}; ${back.out}`);
+  }
+  check("one killed while it builds refuses, and the next reload is taken", lost.length === 0, lost.slice(0, 3).join("; "));
 }
 
 // name -> [body of the handler, code before it]
