@@ -4,9 +4,10 @@
 import { execFile } from "node:child_process";
 import { appendFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
+import http from "node:http";
 import net from "node:net";
 import { join } from "node:path";
-import { ROOT, Server, pause } from "../spec/live/lib.mjs";
+import { ROOT, Server, call, pause } from "../spec/live/lib.mjs";
 import { cpu, median, rss } from "./proc.mjs";
 
 const { WORK, NGINX_PID, NGINX_PORT, PEER } = process.env;
@@ -169,9 +170,11 @@ async function argon2(s, users) {
 async function runaway(s) {
   const load = wrk(s.url + "/bench/hello", s.child.pid);
   await pause(300);
-  const t = performance.now(), r = await run("curl", ["-s", "-o", "/dev/null", "-m", "10", "-w", "%{http_code}", s.url + "/bench/spin"]);
-  const ms = performance.now() - t, w = await load;
-  line("runaway plugin (budget 200 ms)", `ended after ${ms.toFixed(0)} ms with ${r.out}  ${w.errors} others failed`, "<= 250 ms", ms <= 250 && !w.errors);
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 }), ask = path => call(s.port, "GET", path, { agent });
+  await ask("/bench/hello"); // from now on the connection is there
+  const { ms, status } = await ask("/bench/spin"), w = await load;
+  agent.destroy();
+  line("runaway plugin (budget 200 ms)", `ended after ${ms.toFixed(0)} ms with ${status}  ${w.errors} others failed`, "<= 250 ms", ms <= 250 && !w.errors);
 }
 
 async function server(sets) {

@@ -10,7 +10,8 @@
 #include "base/err.h"
 #include "lua/sched.h"
 
-#define TICK_NS 10000000L
+#define LOOK_US 5000 /* CPU time of the loop thread between two looks */
+#define LEAST_US 200
 enum over { OVER_NONE, OVER_PLUGIN, OVER_TRUSTED };
 
 static struct {
@@ -88,40 +89,50 @@ struct seen {
     int64_t cpu;
 };
 
-/* Same resume as at an earlier look, and its CPU time since then is over budget? */
-static bool is_over(struct seen *s, bool active, uint64_t id, int64_t cpu, int64_t budget)
+/* The CPU time at which a resume, or an entry, is over budget; it began after the look before the one that saw it first. */
+static int64_t limit_of(struct seen *s, bool active, uint64_t id, int64_t cpu, int64_t budget)
 {
-    if (!active || s->id != id) {
-        s->id = active ? id : 0;
-        s->cpu = cpu;
-        return false;
-    }
-    return cpu - s->cpu > budget;
+    if (!active)
+        s->id = 0;
+    if (!active || s->id == id)
+        return active ? s->cpu + budget : INT64_MAX;
+    s->id = id;
+    s->cpu = cpu;
+    return cpu + budget;
+}
+
+/* Until the loop thread has used that much more CPU time: a worker that does nothing is not looked at. The kernel tells with its
+ * next tick, so the end of a budget, and a machine whose clocks of threads cannot be waited for, goes by the clock. */
+static void wait_cpu(int64_t now, int64_t us, bool exact)
+{
+    struct timespec at = {(now + us) / 1000000, (now + us) % 1000000 * 1000};
+    struct timespec rest = {us / 1000000, us % 1000000 * 1000};
+    if (exact || !w.have_clock || clock_nanosleep(w.loop_clock, TIMER_ABSTIME, &at, NULL) != 0)
+        nanosleep(&rest, NULL);
 }
 
 static void *watch(void *arg)
 {
     (void)arg;
     struct seen run = {0, 0}, plugin = {0, 0};
-    struct timespec tick = {0, TICK_NS};
     while (!w.quit) {
-        nanosleep(&tick, NULL);
+        int64_t cpu = loop_cpu(), budget = w.budget_us ? w.budget_us : w.trusted_us;
         bool active = w.L != NULL;
-        if (!active) {
-            run.id = plugin.id = 0;
+        uint64_t r = w.run, e = w.entry;
+        int64_t run_end = limit_of(&run, active, r, cpu, budget);
+        int64_t plugin_end = limit_of(&plugin, active && w.inside, e, cpu, w.plugin_us);
+        int64_t left = (run_end < plugin_end ? run_end : plugin_end) - cpu;
+        if (left > 0) {
+            bool last = left < LOOK_US;
+            wait_cpu(cpu, !last ? LOOK_US : left > LEAST_US ? left : LEAST_US, last);
             continue;
         }
-        uint64_t r = w.run, e = w.entry;
-        int64_t cpu = loop_cpu(), budget = w.budget_us ? w.budget_us : w.trusted_us;
-        bool over_run = is_over(&run, true, r, cpu, budget);
-        bool over_plugin = is_over(&plugin, w.inside, e, cpu, w.plugin_us);
-        if (!over_run && !over_plugin)
-            continue;
         w.over_run = r;
         w.over_entry = e;
         __sync_synchronize();
-        w.over = over_run ? OVER_TRUSTED : OVER_PLUGIN;
+        w.over = run_end <= cpu ? OVER_TRUSTED : OVER_PLUGIN;
         pthread_kill(w.loop_thread, SIGUSR2);
+        wait_cpu(cpu, LOOK_US, false);
     }
     return NULL;
 }
@@ -152,6 +163,8 @@ void watchdog_stop(void)
     if (!w.started)
         return;
     w.quit = 1;
+    pthread_cancel(
+        w.thread); /* it waits for CPU time, and this thread uses none while it waits for it */
     pthread_join(w.thread, NULL);
     w.started = false;
 }

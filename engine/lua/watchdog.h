@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * CPU budget of running Lua code. A thread looks every 10 ms at what the loop thread is doing; over budget it sends
+ * CPU budget of running Lua code. A thread looks at what the loop thread is doing whenever that has used 5 ms more, and at the
+ * end of a budget, which is counted from the first look: it is never short and at most some ms long. Over budget it sends
  * SIGUSR2, whose handler arms a count hook that raises the deadline sentinel until the mark is cleared.
  * Budgets are CPU time of the loop thread, so a busy machine does not kill innocent code. Private to lua/. */
 #ifndef LUA_WATCHDOG_H
