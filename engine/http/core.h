@@ -33,7 +33,9 @@ struct conn {
     struct req *req; /* the request at work, or NULL */
     int fd;
     enum conn_phase phase;
-    bool suspended;
+    bool suspended, parked, corked;
+    struct conn *park_prev, *park_next; /* parked: since when, oldest first */
+    int64_t parked_at;
     unsigned char addr[16];
     char ip[PEER_TEXT];          /* addr as text */
     int64_t deadline;            /* absolute, 0 = none */
@@ -101,6 +103,7 @@ struct http_server {
     struct timer sweep;
     struct loop_hook hook;
     struct conn *conns;
+    struct conn *parked, *parked_last;
     struct req *later, *later_tail;
     struct files *files;
     struct ready_set *ready;
@@ -111,7 +114,7 @@ struct http_server {
     char *hosts, *policy;
     char *origin, *films; /* where films come from: by the configuration, by the settings */
     char keep[24];        /* how long clients may use an idle connection: less than we wait */
-    int listen_fd, port, nconns, active, sweeps;
+    int listen_fd, port, nconns, nparked, active, sweeps;
     int64_t
         now; /* clock_mono when MHD was last run: enough for deadlines of seconds, and one look at the clock per batch */
     bool need_run, running, draining, started_now, stopped, hsts;
@@ -119,10 +122,17 @@ struct http_server {
     size_t random_left;
 };
 
-/* server.c */
-void server_wake(struct conn *c); /* resumes if suspended */
+/* pause.c: requests that wait */
 void server_suspend(struct conn *c);
+void server_park(
+    struct conn *c); /* waits for its answer, complete: for a moment without suspending */
+void server_unpark(struct conn *c);
+/* Suspends those that waited too long; microseconds until the next is, -1: nobody is parked. */
+int64_t server_suspend_late(struct http_server *s);
+void server_wake(struct conn *c); /* ends either wait, if any */
+/* server.c */
 void server_later(struct req *r); /* req_later runs in this turn's hook */
+void server_cork(struct conn *c, bool on);
 void server_kill(struct conn *c); /* ends the connection without an answer */
 /* intake.c */
 enum gate_reason intake_read(struct req *r, const char *method,

@@ -16,13 +16,18 @@
 enum { SMALL_MAX = 65536, CACHE_BYTES = 16 << 20, FDS_MAX = 64, BUCKETS = 512 };
 enum { RECHECK_US = 1000000, FD_IDLE_US = 2000000 };
 
+/* A file as it was opened, and how validators name it. */
+struct version {
+    struct stat st;
+    char etag[48], date[32];
+};
 struct files_entry {
     struct files_entry *next;
     int refs;
     char *key;
     char *data; /* NULL: too large, fd instead */
     int fd;     /* belongs to full; -1: none */
-    struct stat st;
+    struct version v;
     int64_t checked;
     struct MHD_Response *full, *not_modified;
 };
@@ -189,27 +194,33 @@ enum files_range files_range_parse(const char *value, int64_t size, int64_t *off
     return FILES_RANGE_OK;
 }
 
-static bool is_not_modified(const struct http_req *r, const struct stat *st, const char *etag)
+static void name_version(struct version *v)
 {
-    const char *v = http_header_get(r, "if-none-match");
-    if (v)
-        return files_etag_matches(v, etag, true);
-    v = http_header_get(r, "if-modified-since");
-    int64_t t = v ? files_date_parse(v) : -1;
-    return t >= 0 && (int64_t)st->st_mtim.tv_sec <= t;
+    files_etag(&v->st, v->etag);
+    files_date_format(v->st.st_mtim.tv_sec, v->date);
 }
 
-static enum files_range wanted_range(const struct http_req *r, const struct stat *st,
-                                     const char *etag, int64_t *off, int64_t *len)
+static bool is_not_modified(const struct http_req *r, const struct version *v)
 {
-    const char *v = http_header_get(r, "range"), *cond = http_header_get(r, "if-range");
-    if (!v || strcmp(r->method, "GET") != 0)
+    const char *value = http_header_get(r, "if-none-match");
+    if (value)
+        return files_etag_matches(value, v->etag, true);
+    value = http_header_get(r, "if-modified-since");
+    int64_t t = value ? files_date_parse(value) : -1;
+    return t >= 0 && (int64_t)v->st.st_mtim.tv_sec <= t;
+}
+
+static enum files_range wanted_range(const struct http_req *r, const struct version *v,
+                                     int64_t *off, int64_t *len)
+{
+    const char *value = http_header_get(r, "range"), *cond = http_header_get(r, "if-range");
+    if (!value || strcmp(r->method, "GET") != 0)
         return FILES_RANGE_NONE;
-    if (cond && *cond == '"' && strcmp(cond, etag) != 0)
+    if (cond && *cond == '"' && strcmp(cond, v->etag) != 0)
         return FILES_RANGE_NONE;
-    if (cond && *cond != '"' && files_date_parse(cond) != (int64_t)st->st_mtim.tv_sec)
+    if (cond && *cond != '"' && files_date_parse(cond) != (int64_t)v->st.st_mtim.tv_sec)
         return FILES_RANGE_NONE;
-    return files_range_parse(v, st->st_size, off, len);
+    return files_range_parse(value, v->st.st_size, off, len);
 }
 
 /* ---- answers ---- */
@@ -234,18 +245,15 @@ static bool is_given(const struct files_answer *a, const char *name)
 }
 
 /* Adds the caller's headers and what a file carries. */
-static void finish(const struct files_answer *a, struct MHD_Response *m, const struct stat *st,
+static void finish(const struct files_answer *a, struct MHD_Response *m, const struct version *v,
                    bool ready, bool body)
 {
-    char etag[48], date[32];
     if (a->file->shared && !is_given(a, "cache-control"))
         MHD_add_response_header(m, "Cache-Control", "public, no-cache");
     a->decorate(a->arg, m, a->headers, a->nheaders, ready);
     if (a->status == 200) {
-        files_etag(st, etag);
-        files_date_format(st->st_mtim.tv_sec, date);
-        MHD_add_response_header(m, "ETag", etag);
-        MHD_add_response_header(m, "Last-Modified", date);
+        MHD_add_response_header(m, "ETag", v->etag);
+        MHD_add_response_header(m, "Last-Modified", v->date);
         MHD_add_response_header(m, "Accept-Ranges", "bytes");
     }
     if (body && !is_given(a, "content-type"))
@@ -261,29 +269,27 @@ static int give(struct MHD_Response *m, int status, int64_t n, struct files_repl
 }
 
 /* From an open file (fd, taken) or from memory (data). */
-static int build(const struct files_answer *a, const struct stat *st, int fd, const char *data,
+static int build(const struct files_answer *a, const struct version *v, int fd, const char *data,
                  struct files_reply *out)
 {
-    int64_t off = 0, len = st->st_size;
+    int64_t off = 0, len = v->st.st_size;
     int status = a->status;
-    char etag[48], range[96] = "";
+    char range[96] = "";
     struct MHD_Response *m;
-    files_etag(st, etag);
-    enum files_range want =
-        status == 200 ? wanted_range(a->req, st, etag, &off, &len) : FILES_RANGE_NONE;
+    enum files_range want = status == 200 ? wanted_range(a->req, v, &off, &len) : FILES_RANGE_NONE;
     if (want == FILES_RANGE_UNSATISFIABLE) {
         if (fd >= 0)
             close(fd);
         m = from_memory("", 0);
-        snprintf(range, sizeof range, "bytes */%lld", (long long)st->st_size);
+        snprintf(range, sizeof range, "bytes */%lld", (long long)v->st.st_size);
         MHD_add_response_header(m, "Content-Range", range);
-        finish(a, m, st, false, false);
+        finish(a, m, v, false, false);
         return give(m, 416, 0, out);
     }
     if (want == FILES_RANGE_OK) {
         status = 206;
         snprintf(range, sizeof range, "bytes %lld-%lld/%lld", (long long)off,
-                 (long long)(off + len - 1), (long long)st->st_size);
+                 (long long)(off + len - 1), (long long)v->st.st_size);
     }
     if (data) {
         m = from_memory(data + off, (size_t)len);
@@ -293,18 +299,19 @@ static int build(const struct files_answer *a, const struct stat *st, int fd, co
     } else {
         m = MHD_create_response_from_fd_at_offset64((uint64_t)len, fd, (uint64_t)off);
         must(m);
+        out->by_sendfile = true;
     }
     if (range[0])
         MHD_add_response_header(m, "Content-Range", range);
-    finish(a, m, st, false, true);
+    finish(a, m, v, false, true);
     return give(m, status, len, out);
 }
 
-static int not_modified(const struct files_answer *a, const struct stat *st,
+static int not_modified(const struct files_answer *a, const struct version *v,
                         struct files_reply *out)
 {
     struct MHD_Response *m = from_memory("", 0);
-    finish(a, m, st, false, false);
+    finish(a, m, v, false, false);
     return give(m, 304, 0, out);
 }
 
@@ -330,7 +337,7 @@ static void entry_unref(struct files_entry *e)
 
 static size_t weight(const struct files_entry *e)
 {
-    return (e->data ? (size_t)e->st.st_size : 0) + 4096;
+    return (e->data ? (size_t)e->v.st.st_size : 0) + 4096;
 }
 
 static void entry_drop(struct files *f, struct files_entry *e)
@@ -374,14 +381,20 @@ static bool cache_key(const struct files_answer *a, struct buf *key)
 {
     if (!a->file->shared || a->fresh || a->status != 200)
         return false;
-    buf_printf(key, "%d %s\n%s\n", a->file->dirfd, a->file->rel,
-               a->file->ctype ? a->file->ctype : "");
+    buf_printf(key, "%d ", a->file->dirfd);
+    buf_puts(key, a->file->rel);
+    buf_puts(key, "\n");
+    buf_puts(key, a->file->ctype ? a->file->ctype : "");
+    buf_puts(key, "\n");
     for (int i = 0; i < a->nheaders; i++) {
         const struct http_header *h = &a->headers[i];
         if (strcasecmp(h->name, "set-cookie") == 0 || strcasestr(h->value, "no-store") ||
             strcasestr(h->value, "private"))
             return false;
-        buf_printf(key, "%s:%s\n", h->name, h->value);
+        buf_puts(key, h->name);
+        buf_puts(key, ":");
+        buf_puts(key, h->value);
+        buf_puts(key, "\n");
     }
     return true;
 }
@@ -423,10 +436,10 @@ static char *read_small(int fd, size_t size)
 
 /* Takes fd, or not: then it serves this answer only. */
 static bool remember(struct files *f, struct files_entry **at, const struct files_answer *a,
-                     const char *key, const struct stat *st, int fd)
+                     const char *key, const struct version *v, int fd)
 {
-    bool small = st->st_size <= SMALL_MAX;
-    char *data = small ? read_small(fd, (size_t)st->st_size) : NULL;
+    bool small = v->st.st_size <= SMALL_MAX;
+    char *data = small ? read_small(fd, (size_t)v->st.st_size) : NULL;
     if (small && !data)
         return false;
     struct files_entry *e = calloc(1, sizeof *e);
@@ -436,13 +449,13 @@ static bool remember(struct files *f, struct files_entry **at, const struct file
     e->refs = 1;
     e->data = data;
     e->fd = small ? -1 : fd;
-    e->st = *st;
-    e->full = small ? from_memory(data, (size_t)st->st_size)
-                    : MHD_create_response_from_fd_at_offset64((uint64_t)st->st_size, fd, 0);
+    e->v = *v;
+    e->full = small ? from_memory(data, (size_t)v->st.st_size)
+                    : MHD_create_response_from_fd_at_offset64((uint64_t)v->st.st_size, fd, 0);
     must(e->full);
-    finish(a, e->full, st, true, true);
+    finish(a, e->full, v, true, true);
     e->not_modified = from_memory("", 0);
-    finish(a, e->not_modified, st, true, false);
+    finish(a, e->not_modified, v, true, false);
     if (f->bytes + weight(e) > CACHE_BYTES || (!small && f->fds >= FDS_MAX)) {
         forget_all(f);
         at = find(f, key);
@@ -473,22 +486,29 @@ void files_sweep(struct files *f)
 
 static int serve_entry(const struct files_answer *a, struct files_entry *e, struct files_reply *out)
 {
-    char etag[48];
-    files_etag(&e->st, etag);
-    bool same = is_not_modified(a->req, &e->st, etag);
+    bool same = is_not_modified(a->req, &e->v);
     if (!same && http_header_get(a->req, "range")) {
         int fd = e->data ? -1 : fcntl(e->fd, F_DUPFD_CLOEXEC, 3);
-        return e->data || fd >= 0 ? build(a, &e->st, fd, e->data, out) : 503;
+        return e->data || fd >= 0 ? build(a, &e->v, fd, e->data, out) : 503;
     }
     out->kept = e;
+    out->by_sendfile = !same && !e->data;
     e->refs++;
-    return same ? give(e->not_modified, 304, 0, out) : give(e->full, 200, e->st.st_size, out);
+    return same ? give(e->not_modified, 304, 0, out) : give(e->full, 200, e->v.st.st_size, out);
+}
+
+static int open_version(const struct files_answer *a, struct version *v)
+{
+    int fd = files_open(a->file->dirfd, a->file->rel, &v->st);
+    if (fd >= 0)
+        name_version(v);
+    return fd;
 }
 
 /* Looks the key up, checks the file at most once a second. Returns the descriptor to serve from,
  * or -1 with *hit or nothing. */
 static int open_cached(struct files *f, const struct files_answer *a, const char *key,
-                       struct stat *st, struct files_entry **hit)
+                       struct version *v, struct files_entry **hit)
 {
     struct files_entry **at = find(f, key);
     int64_t now = clock_mono();
@@ -496,8 +516,8 @@ static int open_cached(struct files *f, const struct files_answer *a, const char
         *hit = *at;
         return -1;
     }
-    int fd = files_open(a->file->dirfd, a->file->rel, st);
-    if (*at && (fd < 0 || !is_same(st, &(*at)->st))) {
+    int fd = open_version(a, v);
+    if (*at && (fd < 0 || !is_same(&v->st, &(*at)->v.st))) {
         struct files_entry *old = *at;
         *at = old->next;
         entry_drop(f, old);
@@ -507,7 +527,7 @@ static int open_cached(struct files *f, const struct files_answer *a, const char
         return -1;
     if (*at)
         close(fd);
-    else if (!remember(f, at, a, key, st, fd))
+    else if (!remember(f, at, a, key, v, fd))
         return fd;
     at = find(f, key);
     (*at)->checked = now;
@@ -519,20 +539,17 @@ int files_answer(struct files *f, const struct files_answer *a, struct files_rep
 {
     struct buf key = {0};
     struct files_entry *hit = NULL;
-    struct stat st;
-    int fd = cache_key(a, &key) ? open_cached(f, a, key.p, &st, &hit)
-                                : files_open(a->file->dirfd, a->file->rel, &st);
+    struct version v;
+    int fd = cache_key(a, &key) ? open_cached(f, a, key.p, &v, &hit) : open_version(a, &v);
     buf_fini(&key);
     memset(out, 0, sizeof *out);
     if (hit)
         return serve_entry(a, hit, out);
     if (fd < 0)
         return errno == EMFILE || errno == ENFILE ? 503 : 404;
-    char etag[48];
-    files_etag(&st, etag);
-    if (a->status == 200 && is_not_modified(a->req, &st, etag)) {
+    if (a->status == 200 && is_not_modified(a->req, &v)) {
         close(fd);
-        return not_modified(a, &st, out);
+        return not_modified(a, &v, out);
     }
-    return build(a, &st, fd, NULL, out);
+    return build(a, &v, fd, NULL, out);
 }

@@ -42,6 +42,7 @@ struct files_entry;
 struct files_reply {
     struct MHD_Response *m;   /* NULL when there is no such file */
     struct files_entry *kept; /* m belongs to it */
+    bool by_sendfile;         /* the body does not come from memory */
     int64_t bytes;
 };
 /* Returns the status. decorate is called for each answer newly made; ready = it will be used for

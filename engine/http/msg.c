@@ -470,6 +470,7 @@ int http_respond_file(struct http_req *pub, int status, const struct http_header
 
 enum MHD_Result msg_queue(struct req *r)
 {
+    server_cork(r->conn, r->reply.by_sendfile);
     enum MHD_Result ok = MHD_queue_response(r->conn->mc, (unsigned)r->status, r->reply.m);
     if (!r->ready)
         files_release(&r->reply);

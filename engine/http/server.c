@@ -21,27 +21,20 @@ enum {
     SECOND = 1000000,
     POOL_BYTES = 12288, /* MHD clears all of it per request: never raise it; headers of 10 KB fit */
     BACKLOG = 1024,
-    BODY_RATE = 65536
+    BODY_RATE = 65536,
+    UNSENT_MAX = 655360 /* a slow client makes the kernel hold this; less costs more wake-ups */
 };
 
-/* ---- suspended connections ---- */
+/* ---- connections from outside ---- */
 
-void server_suspend(struct conn *c)
+/* MHD sends the head of a file in a packet of its own, which wakes the client for nothing. */
+void server_cork(struct conn *c, bool on)
 {
-    if (c->suspended)
+    int v = on;
+    if (c->corked == on)
         return;
-    c->suspended = true;
-    MHD_suspend_connection(c->mc);
-}
-
-void server_wake(struct conn *c)
-{
-    c->s->need_run = true;
-    if (!c->suspended)
-        return;
-    c->suspended = false;
-    c->mark_at = 0;
-    MHD_resume_connection(c->mc);
+    c->corked = on;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_CORK, &v, sizeof v);
 }
 
 void server_kill(struct conn *c)
@@ -176,7 +169,7 @@ static enum MHD_Result step(struct req *r)
         r->conn->phase = CONN_WAIT;
         r->conn->deadline = r->deadline_us ? clock_mono() + r->deadline_us : 0;
     }
-    server_suspend(r->conn);
+    server_park(r->conn);
     return MHD_YES;
 }
 
@@ -264,6 +257,8 @@ static void on_completed(void *arg, struct MHD_Connection *mc, void **rq,
     s->active--;
     log_request(r);
     if (c) {
+        server_unpark(c);
+        server_cork(c, false);
         if (r->linger && !s->stopped)
             linger_add(s->lingers, c->fd);
         c->req = NULL;
@@ -398,7 +393,11 @@ static int64_t on_turn(struct loop_hook *h)
             break;
     }
     /* Handlers started here may have queued work for a hook that ran before this one. */
-    return s->need_run || s->later || s->started_now || has_more(s) ? 0 : -1;
+    if (s->need_run || s->later || s->started_now)
+        return 0;
+    /* MHD has more to do as long as somebody is parked: then what else it may have waits a little. */
+    int64_t wait = server_suspend_late(s);
+    return wait >= 0 ? wait : has_more(s) ? 0 : -1;
 }
 
 /* ---- start and stop ---- */
@@ -461,7 +460,7 @@ static int listen_on(const char *addr, int port, struct err *e)
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
     bool is4 = inet_pton(AF_INET, addr, &v4.sin_addr) == 1;
-    int on = 1, off = 0, stall_ms = 30000;
+    int on = 1, off = 0, stall_ms = 30000, unsent = UNSENT_MAX;
     if (!is4 && inet_pton(AF_INET6, addr, &v6.sin6_addr) != 1)
         return ERR(e, ERR_CONFIG, "cannot listen on %s: not an address", addr);
     int fd = socket(is4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -471,6 +470,7 @@ static int listen_on(const char *addr, int port, struct err *e)
     setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &stall_ms, sizeof stall_ms);
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     if (!is4)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     int rc = is4 ? bind(fd, (struct sockaddr *)&v4, sizeof v4)

@@ -62,6 +62,30 @@ static void on_start_form(struct http_req *r)
     http_body_multipart(r, &s, on_form, NULL);
 }
 
+struct later {
+    struct timer t;
+    struct http_req *r;
+};
+
+static void on_later(struct timer *t)
+{
+    struct later *l = t->arg;
+    http_respond(l->r, 200, NULL, 0, l->r->query, strlen(l->r->query));
+    finish(l->r);
+    free(l);
+}
+
+/* Answers with its query, which says after how many microseconds. */
+static void answer_later(struct http_req *r)
+{
+    struct later *l = calloc(1, sizeof *l);
+    CHECK(l != NULL);
+    l->r = r;
+    l->t.fn = on_later;
+    l->t.arg = l;
+    loop_timer_set(loop, &l->t, atoi(r->query));
+}
+
 static int on_start(void *arg, struct http_req *r)
 {
     static const struct http_header sse[] = {{"Content-Type", "text/event-stream"}};
@@ -73,6 +97,8 @@ static int on_start(void *arg, struct http_req *r)
         http_body_memory(r, 1 << 20, on_memory, NULL);
     } else if (strcmp(r->path, "/form") == 0) {
         on_start_form(r);
+    } else if (strcmp(r->path, "/later") == 0) {
+        answer_later(r);
     } else if (strcmp(r->path, "/never") == 0) {
         http_deadline(r, strcmp(r->query, "soon") == 0 ? SECOND / 2 : 0);
     } else if (strcmp(r->path, "/events") == 0) {
@@ -323,6 +349,46 @@ static void uploads(void)
     buf_fini(&in);
 }
 
+/* Short waits are not suspended, longer ones and those of many at once are: none may be forgotten. */
+static void waits(void)
+{
+    enum { N = 100 };
+    static const char *const us[] = {"0", "300", "900", "1100", "5000"};
+    int fd[N];
+    for (int i = 0; i < N; i++)
+        fd[i] = dial();
+    for (int round = 0; round < 10; round++) {
+        char line[128];
+        for (int i = 0; i < N; i++) {
+            snprintf(line, sizeof line, "GET /later?%s HTTP/1.1\r\n" H "\r\n", us[(i + round) % 5]);
+            put_line(fd[i], line);
+        }
+        for (int i = 0; i < N; i++) {
+            struct buf b = {0};
+            snprintf(line, sizeof line, "\r\n\r\n%s", us[(i + round) % 5]);
+            CHECK(!take(fd[i], line, &b) && status_of(&b) == 200);
+            buf_fini(&b);
+        }
+    }
+    for (int i = 0; i < N; i++)
+        close(fd[i]);
+}
+
+/* The client is gone in the first moments of a wait. */
+static void hasty_clients(void)
+{
+    struct linger reset = {.l_onoff = 1};
+    for (int i = 0; i < 5; i++) {
+        int fd = dial(), before = gone_count, live = live_count;
+        put_line(fd, "GET /never HTTP/1.1\r\n" H "\r\n");
+        while (live_count == live)
+            usleep((unsigned)i * 100);
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        close(fd);
+        wait_gone(before + 1);
+    }
+}
+
 static void clients_that_leave(void)
 {
     static const char *const requests[] = {"GET /events HTTP/1.1\r\n" H "\r\n",
@@ -404,6 +470,8 @@ static void *client(void *arg)
     alike();
     early_answers();
     uploads();
+    waits();
+    hasty_clients();
     clients_that_leave();
     slow_headers();
     /* These are still there when the server is freed. */
