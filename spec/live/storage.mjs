@@ -7,7 +7,8 @@ import net from "node:net";
 import { join } from "node:path";
 import { Ceph, KEYS } from "../support/ceph.mjs";
 import { launch, open_page, shot } from "../browser/lib.mjs";
-import { Server, check, fresh_ip, main, until } from "./lib.mjs";
+import { ffmpeg, noisy_film, play as record, traced } from "../support/leak.mjs";
+import { Server, check, fresh_ip, main, show, until } from "./lib.mjs";
 
 // Somebody else's signer: curl.
 const curl = (ceph, ...args) => execFileSync("curl", ["-sS", "--fail-with-body", "--aws-sigv4", "aws:amz:us-east-1:s3", "-u", `${KEYS.access_key}:${KEYS.secret_key}`, "-H",
@@ -83,7 +84,7 @@ await main(async () => {
   const [ceph, s] = await Promise.all([new Ceph().start(), new Server({ web_workers: 1, job_workers: 1 }).start()]);
   const way = await new Way().open(ceph.port);
   const admin = await s.admin(), maker = await s.user("maker"), clip = join(s.dir, "clip.mp4");
-  execFileSync("ffmpeg", ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=12:d=5", "-f", "lavfi", "-i", "sine=d=5", "-pix_fmt", "yuv420p", clip]);
+  await noisy_film(clip, 52);
   const old = await s.film(maker, clip);
 
   // ---- settings ----
@@ -203,7 +204,9 @@ await main(async () => {
   check("it plays from there too", r.code === 0 && r.err === "", r.err.slice(0, 500));
 
   // ---- a new film, and only one copy ----
-  const fresh = await s.film(maker, clip);
+  const short = join(s.dir, "short.mp4");
+  await ffmpeg("-t", "5", "-i", clip, "-c", "copy", short);
+  const fresh = await s.film(maker, short);
   await until("the new film is copied by itself", async () => (await s.sql(`select 1 from video_copies where video_id = '${fresh}' and copied_at is not null and not wanted`)).length);
   check("all of it is there", keys(ceph, `videos/${fresh}/`).length === sums(fresh).length);
   r = await s.ppv("media", "verify");
@@ -227,6 +230,22 @@ await main(async () => {
   const name = want.map(([, n]) => n).find(n => play.files.some(u => u.includes(n)) && n.endsWith(".m4s"));
   r = await maker.get(play.base + name);
   check("what an older playlist asks for is fetched back", r.status === 200 && existsSync(join(dir, name)) && r.body.equals(fetched(name)), `${r.status}`);
+
+  // ---- what else needs segments here ----
+  const thief = await s.user("thief"), saint = await s.user("saint"), copy = join(s.dir, "copy.mp4"), leak = join(s.dir, "leak.mp4");
+  await record(s, thief, old, copy);
+  await record(s, saint, old, join(s.dir, "other.mp4"));
+  await ffmpeg("-i", copy, "-an", "-vf", "crop=iw*.96:ih*.96", "-c:v", "libx264", "-preset", "veryfast", "-crf", "24", leak);
+  check("copies are made from the bucket alone", local().length <= 3, local().join());
+  await maker.post("/api/video_update", { id: old, mark_visible: 100, mark_fail: "wait" });
+  play = await session(saint, old);
+  const named = play.files.find(u => !u.includes("://") && u.endsWith(".m4s"));
+  r = await saint.get(play.base + named);
+  check("names are burned into what is fetched back", r.status === 200 && r.body.length > 1000 && existsSync(join(s.var, "media", old, named)), show([r.status, named, play.files.slice(0, 3)]));
+  await maker.post("/api/video_update", { id: old, mark_visible: 0 });
+  const t = await traced(maker, leak);
+  check("a leak is traced with segments that are fetched back", t.verdict === "accused" && t.leak?.suspects[0]?.user_id === thief.id
+    && t.leak.suspects.filter(x => x.accused).length === 1, show([t.verdict, t.leak?.suspects]));
   r = await admin.post("/admin/storage_settings", { backend: "local" });
   check("the only copy is not forgotten", r.status === 409 && /only in the present storage/.test(r.json.error), r.text);
   curl(ceph, "-X", "DELETE", "S3:/films/" + path(name));

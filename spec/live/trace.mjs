@@ -1,47 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // A film is sold, played and leaked: the copy, cut, mirrored, with a bar and a logo over it and encoded again, names its account and nobody else.
 //   node spec/live/trace.mjs
-import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Server, check, fresh_ip, main, note, send, show, until } from "./lib.mjs";
+import { ffmpeg, noisy_film, play, traced } from "../support/leak.mjs";
+import { Server, check, main, note, send, show, until } from "./lib.mjs";
 
 const dir = mkdtempSync(join(tmpdir(), "ppv-trace-"));
 const SECONDS = 52;
 
-const run = (file, args) => new Promise(resolve => execFile(file, args, { maxBuffer: 16 << 20, timeout: 900000 },
-  (e, out, err) => resolve({ code: e ? e.code ?? 1 : 0, out, err })));
-const ffmpeg = async (...args) => {
-  const r = await run("ffmpeg", ["-nostdin", "-v", "error", "-y", ...args]);
-  if (r.code) throw new Error(r.err);
-};
-
-async function play(s, who, id, to) {
-  const start = await who.get(`/api/request_play?video_id=${id}`);
-  if (start.status !== 200) throw new Error(start.text);
-  await ffmpeg("-headers", `Cookie: ${who.cookie()}\r\nX-Forwarded-For: ${fresh_ip()}\r\n`, "-allowed_extensions", "ALL", "-i",
-    s.url + start.json.playlist, "-map", "0:v:0", "-c", "copy", to);
-}
-
-async function traced(who, path) {
-  const r = await send(who, "/api/trace", path);
-  if (r.status !== 202) throw new Error(`${r.status} ${r.text}`);
-  let stage;
-  const job = await until("the clip is traced", async () => {
-    const t = (await who.get(`/api/trace/${r.json.job_id}`)).json;
-    if (t.stage !== stage) note(`${t.state} ${stage = t.stage}`);
-    return t.state === "done" || t.state === "dead" ? t : null;
-  }, 900);
-  if (job.state === "dead") throw new Error(show(job));
-  return { ...job, leak: job.leak_id && (await who.get(`/api/leaks/${job.leak_id}`)).json.leak };
-}
-
 await main(async () => {
   const s = await new Server({ web_workers: 1, job_workers: 1 }).start();
   const film = join(dir, "film.mp4"), copy = join(dir, "copy.mp4"), leak = join(dir, "leak.mp4"), other = join(dir, "other.mp4"), part = join(dir, "part.mp4");
-  await ffmpeg("-f", "lavfi", "-i", `mandelbrot=size=320x180:rate=25:start_scale=2:end_scale=0.01:end_pts=${SECONDS * 25}`, "-t", `${SECONDS}`,
-    "-vf", "noise=alls=4:allf=t", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", "-pix_fmt", "yuv420p", film);
+  await noisy_film(film, SECONDS);
   const maker = await s.user("maker"), thief = await s.user("thief"), saint = await s.user("saint");
   const up = await send(maker, "/api/upload", film, { title: "Film", price_cents: 0 });
   const id = up.json?.video_id;
