@@ -9,12 +9,17 @@ local registry = require "lib.registry"
 local routes, taken = {}, {}
 
 -- "/api/videos/:id" and "/api/videos/:video" are the same place.
-local function shape(route) return route.method .. " " .. route.path:gsub("[:*][%w_]+", function(s) return s:sub(1, 1) end) end
+local function shape(route)
+  local path = route.path
+  if path:find(":", 1, true) or path:find("*", 1, true) then path = path:gsub("([:*])[%w_]+", "%1") end
+  return route.method .. " " .. path
+end
 
 local function add(route, plugin, file)
   local ok, why = pipeline.declare(route)
-  if ok and taken[shape(route)] then
-    ok, why = false, ("%s %s is already served by %s"):format(route.method, route.path, taken[shape(route)])
+  local place = ok and shape(route)
+  if ok and taken[place] then
+    ok, why = false, ("%s %s is already served by %s"):format(route.method, route.path, taken[place])
   end
   if ok and plugin and route.path:find("^/public/") then
     ok, why = false, route.path .. ": plugins may not serve addresses below /public/"
@@ -23,7 +28,7 @@ local function add(route, plugin, file)
     host.fail(plugin, file, 1, why)
     return false
   end
-  taken[shape(route)] = file
+  taken[place] = file
   routes[#routes + 1] = route
   return true
 end
@@ -41,9 +46,9 @@ local function module_name(path) return (path:gsub("^scripts/", ""):gsub("%.lua$
 local plugins = registry.load_all()
 
 for _, path in ipairs(sorted_files("scripts/app/")) do
-  local module = require(module_name(path))
+  local module, area = require(module_name(path)), path:match("^scripts/app/([^/]+)/")
   for _, route in ipairs(type(module) == "table" and module.routes or {}) do
-    route.area = path:match("^scripts/app/([^/]+)/")
+    route.area = area
     add(route, nil, path)
   end
 end

@@ -26,6 +26,7 @@
 
 #define ANSWER_US 15000000
 #define TRUSTED_BUDGET_US 2000000
+#define CLEAN_MS 200
 
 static struct {
     pid_t pid; /* 0 = none */
@@ -60,6 +61,20 @@ static void tell(int sock, int64_t id, int rc, const struct buf *problems, const
         close(fd);
 }
 
+/* The workers build now, and they are waited for: what was built here is closed when there is time. */
+static struct {
+    struct gen *g;
+    bool due, full;
+} cleaning;
+
+static void clean(void)
+{
+    gen_unref(cleaning.g);
+    if (cleaning.full)
+        malloc_trim(0);
+    cleaning = (typeof(cleaning)){0};
+}
+
 static void try_one(int sock, const struct ctl_msg *m, int fd)
 {
     struct bundle *b = NULL;
@@ -71,12 +86,11 @@ static void try_one(int sock, const struct ctl_msg *m, int fd)
     if (rc == 0)
         rc = build(b, m->cold, &g, &problems, &e);
     tell(sock, m->id, rc, &problems, &e);
-    /* The master goes on meanwhile. */
     buf_fini(&problems);
-    gen_unref(g);
     bundle_unref(b);
-    if (rc < 0)
-        malloc_trim(0); /* it may have filled its state */
+    cleaning.g = g;
+    cleaning.due = true;
+    cleaning.full = rc < 0; /* it may have filled its state */
 }
 
 static void become(const char *root, int sock, pid_t master)
@@ -109,7 +123,9 @@ static void serve(int sock)
         struct pollfd pf = {.fd = sock, .events = POLLIN};
         struct ctl_msg m;
         int fd, rc;
-        poll(&pf, 1, -1);
+        poll(&pf, 1, cleaning.due ? CLEAN_MS : -1);
+        if (cleaning.due)
+            clean();
         while ((rc = ctlmsg_recv(sock, &m, &fd)) == 1) {
             try_one(sock, &m, fd);
             if (fd >= 0)

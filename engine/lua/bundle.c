@@ -167,8 +167,11 @@ static void hash_files(const struct bundle *b, const char *prefix, char out[65])
     }
     EVP_DigestFinal_ex(ctx, md, &n);
     EVP_MD_CTX_free(ctx);
-    for (int i = 0; i < 32; i++)
-        snprintf(out + 2 * i, 3, "%02x", md[i]);
+    for (int i = 0; i < 32; i++) {
+        out[2 * i] = "0123456789abcdef"[md[i] >> 4];
+        out[2 * i + 1] = "0123456789abcdef"[md[i] & 15];
+    }
+    out[64] = 0;
 }
 
 static struct bundle *bundle_blank(void)
@@ -180,12 +183,6 @@ static struct bundle *bundle_blank(void)
     b->disabled = strdup(",");
     must(b->disabled);
     return b;
-}
-
-static void seal(struct bundle *b)
-{
-    qsort(b->files, (size_t)b->nfiles, sizeof *b->files, by_path);
-    hash_files(b, "", b->hash);
 }
 
 int bundle_read(const char *root, struct bundle **out, struct err *e)
@@ -201,7 +198,8 @@ int bundle_read(const char *root, struct bundle **out, struct err *e)
         bundle_unref(r.b);
         return -1;
     }
-    seal(r.b);
+    qsort(r.b->files, (size_t)r.b->nfiles, sizeof *r.b->files, by_path);
+    hash_files(r.b, "", r.b->hash);
     r.b->read_at = clock_wall();
     *out = r.b;
     return 0;
@@ -279,6 +277,7 @@ int bundle_to_fd(struct bundle *b, struct err *e)
         return err_errno(e, "memfd_create");
     FILE *f = fdopen(dup(m), "wb");
     must(f);
+    setvbuf(f, NULL, _IOFBF, 1 << 18);
     fwrite(MAGIC, 1, sizeof MAGIC - 1, f);
     put_piece(f, &b->id, sizeof b->id);
     put_piece(f, &b->read_at, sizeof b->read_at);
@@ -344,8 +343,8 @@ static bool parse_map(struct bundle *b)
         const char *path = get_piece(&p, end, &n);
         const char *data =
             path && get_bytes(&p, end, hash, sizeof hash) ? get_piece(&p, end, &n) : NULL;
-        if (!data)
-            return false;
+        if (!data || (b->nfiles && strcmp(b->files[b->nfiles - 1].path, path) >= 0))
+            return false; /* damaged, or not sorted */
         memcpy(add_file(&r, path, data, n)->hash, hash, sizeof hash);
     }
     return true;
@@ -367,7 +366,7 @@ int bundle_from_fd(int fd, struct bundle **out, struct err *e)
         bundle_unref(b);
         return ERR(e, ERR_IO, "damaged bundle");
     }
-    seal(b);
+    hash_files(b, "", b->hash);
     *out = b;
     return 0;
 }

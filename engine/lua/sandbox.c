@@ -159,6 +159,23 @@ static int l_setfenv(lua_State *L)
     return 1;
 }
 
+/* clone(t) -> a table of the same size with the same members. */
+static int l_clone(lua_State *L)
+{
+    int n = 0;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1))
+        n++;
+    lua_createtable(L, 0, n);
+    for (lua_pushnil(L); lua_next(L, 1);) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, 2);
+    }
+    return 1;
+}
+
 static int l_module(lua_State *L)
 {
     vm_require(L, luaL_checkstring(L, 1));
@@ -286,9 +303,13 @@ static void open_boundary(lua_State *L, int prim)
 /* scripts/sandbox/env.lua gets the primitives and fills in load, load_manifest, check, readonly, copy. */
 static int open_host(lua_State *L)
 {
-    static const luaL_Reg prims[] = {
-        {"compile", l_compile}, {"setfenv", l_setfenv},           {"module", l_module},
-        {"exists", l_exists},   {"fail_message", l_fail_message}, {NULL, NULL}};
+    static const luaL_Reg prims[] = {{"compile", l_compile},
+                                     {"setfenv", l_setfenv},
+                                     {"module", l_module},
+                                     {"exists", l_exists},
+                                     {"clone", l_clone},
+                                     {"fail_message", l_fail_message},
+                                     {NULL, NULL}};
     static const luaL_Reg host[] = {
         {"plugins", l_plugins}, {"files", l_files}, {"source_hash", l_source_hash},
         {"bundle", l_bundle},   {"fail", l_fail},   {NULL, NULL}};

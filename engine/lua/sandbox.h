@@ -7,7 +7,7 @@
  *   load(name, path, kind, caps) -> value | nil, err   runs the chunk in the environment of scripts/sandbox/<kind>.lua;
  *        every function in the returned value is wrapped at the plugin boundary; err {file,line,text} is recorded
  *   check(name, path) -> true | nil, err         compiles only
- *   source_hash(name) -> hex      fail(plugin|nil, file, line, text)      records a problem (nil plugin: refuses the bundle)
+ *   source_hash(name)* -> hex     fail(plugin|nil, file, line, text)      records a problem (nil plugin: refuses the bundle)
  *   cold -> bool: problems of plugins leave the plugin out (cold start) instead of refusing the bundle (reload)
  *   readonly(t)* -> proxy: reads pass, writes raise; pairs, ipairs and # see through it in plugin code
  *   copy(t)* -> deep copy of plain data     files(prefix)* -> {path=bytes} of the bundle     bundle()* -> {id,hash}

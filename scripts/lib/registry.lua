@@ -71,8 +71,7 @@ end
 
 local function summary(name, m, state)
   return { name = name, kind = m and m.kind or "", version = m and m.version or "", title = m and m.title or name,
-    state = state, errors = {}, settings = m and m.settings or {}, caps = m and m.caps or {},
-    hash = host.source_hash(name) }
+    state = state, errors = {}, settings = m and m.settings or {}, caps = m and m.caps or {} }
 end
 
 -- Loads all; returns the list for BOOT.plugins.

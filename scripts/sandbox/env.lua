@@ -186,7 +186,8 @@ local function rules(kind)
 end
 
 return function(host, prim)
-  local real = { string = string, table = table, math = math, bit = bit }
+  local own = { [""] = pick(_G, base.globals) } -- what every plugin gets a copy of
+  for name, lib in pairs { string = string, table = table, math = math, bit = bit } do own[name] = pick(lib, base[name]) end
   local kinds = {}
   for path in pairs(host.files("scripts/sandbox/")) do
     local k = path:match("^scripts/sandbox/([%w_]+)%.lua$")
@@ -217,8 +218,8 @@ return function(host, prim)
   end
 
   local function make_env(ctx)
-    local env = pick(_G, base.globals)
-    for name, lib in pairs(real) do env[name] = pick(lib, base[name]) end
+    local env = prim.clone(own[""])
+    for name, lib in next, own do if name ~= "" then env[name] = prim.clone(lib) end end
     env.next, env.pairs, env.ipairs = box_next, box_pairs, box_ipairs
     env.rawset, env.getmetatable = box_rawset, box_getmetatable
     env._G, env._VERSION = env, _VERSION

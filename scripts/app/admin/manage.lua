@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Users, videos, jobs, plugins, the audit log.
 local db = require "ppv.db"
+local host = require "ppv.host"
 local json = require "ppv.json"
 local plugin = require "ppv.plugin"
 local audit = require "lib.audit"
@@ -136,7 +137,7 @@ local function plugins(ctx)
       fields[k] = { key = s.key, type = s.type, title = s.title or s.key, help = s.help or "", required = s.required or false,
         values = s.values, value = v == nil and json.null or v }
     end
-    out[i] = { name = p.name, kind = p.kind, version = p.version, title = p.title, state = p.state, hash = p.hash,
+    out[i] = { name = p.name, kind = p.kind, version = p.version, title = p.title, state = p.state, hash = host.source_hash(p.name),
       caps = json.array(p.caps), settings = json.array(fields) }
   end
   return ctx:ok { plugins = json.array(out), bundle = { id = state.id, hash = state.hash, read_at = state.read_at },
