@@ -37,7 +37,7 @@ static void wait_for_handler(struct req *r)
 {
     if (!r->conn || r->conn->phase != CONN_BODY)
         return;
-    r->conn->phase = CONN_WAIT;
+    server_phase(r->conn, CONN_WAIT);
     r->conn->deadline = r->deadline_us ? clock_mono() + r->deadline_us : 0;
 }
 

@@ -114,7 +114,7 @@ struct http_server {
     char *hosts, *policy;
     char *origin, *films; /* where films come from: by the configuration, by the settings */
     char keep[24];        /* how long clients may use an idle connection: less than we wait */
-    int listen_fd, port, nconns, nparked, active, sweeps;
+    int listen_fd, port, nconns, nparked, nmoving, active, sweeps;
     int64_t
         now; /* clock_mono when MHD was last run: enough for deadlines of seconds, and one look at the clock per batch */
     bool need_run, running, draining, started_now, stopped, hsts;
@@ -122,7 +122,8 @@ struct http_server {
     size_t random_left;
 };
 
-/* pause.c: requests that wait */
+/* pause.c: what connections are at, and requests that wait */
+void server_phase(struct conn *c, enum conn_phase p);
 void server_suspend(struct conn *c);
 void server_park(
     struct conn *c); /* waits for its answer, complete: for a moment without suspending */

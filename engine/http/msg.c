@@ -287,7 +287,7 @@ static void send_by_hand(struct req *r, int status, const struct http_header *h,
     buf_fini(&b);
     shutdown(r->conn->fd, SHUT_WR);
     r->linger = r->dead = true;
-    r->conn->phase = CONN_SEND;
+    server_phase(r->conn, CONN_SEND);
     r->conn->deadline = clock_mono() + 5000000;
 }
 
@@ -475,7 +475,7 @@ enum MHD_Result msg_queue(struct req *r)
     if (!r->ready)
         files_release(&r->reply);
     r->queued = true;
-    r->conn->phase = r->stream.open ? CONN_STREAM : CONN_SEND;
+    server_phase(r->conn, r->stream.open ? CONN_STREAM : CONN_SEND);
     r->conn->deadline = 0;
     r->conn->mark_at = 0;
     return ok;

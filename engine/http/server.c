@@ -21,8 +21,7 @@ enum {
     SECOND = 1000000,
     POOL_BYTES = 12288, /* MHD clears all of it per request: never raise it; headers of 10 KB fit */
     BACKLOG = 1024,
-    BODY_RATE = 65536,
-    UNSENT_MAX = 655360 /* a slow client makes the kernel hold this; less costs more wake-ups */
+    BODY_RATE = 65536
 };
 
 /* ---- connections from outside ---- */
@@ -90,7 +89,7 @@ static void start(struct req *r)
 {
     struct http_server *s = r->s;
     r->started = r->held = true;
-    r->conn->phase = CONN_WAIT;
+    server_phase(r->conn, CONN_WAIT);
     r->conn->deadline = r->deadline_us ? s->now + r->deadline_us : 0;
     s->started_now = true;
     msg_ref(r);
@@ -111,7 +110,7 @@ static enum MHD_Result step(struct req *r);
 static enum MHD_Result first_call(struct req *r, const char *method, const char *version)
 {
     r->gated = true;
-    r->conn->phase = CONN_WAIT;
+    server_phase(r->conn, CONN_WAIT);
     r->conn->deadline = r->s->now + r->s->conf.header_us;
     enum gate_reason why = intake_read(r, method, version);
     if (why != GATE_OK)
@@ -131,7 +130,7 @@ static void open_body(struct req *r)
     int64_t size = r->pub.content_length;
     bool upload = r->body.mode >= BODY_MULTIPART;
     r->body_open = true;
-    c->phase = CONN_BODY;
+    server_phase(c, CONN_BODY);
     c->mark_at = 0;
     if (size < 0)
         size = (int64_t)r->body.max;
@@ -166,7 +165,7 @@ static enum MHD_Result step(struct req *r)
     if (r->replied)
         return msg_queue(r);
     if (r->conn->phase == CONN_BODY) { /* the pool still writes */
-        r->conn->phase = CONN_WAIT;
+        server_phase(r->conn, CONN_WAIT);
         r->conn->deadline = r->deadline_us ? clock_mono() + r->deadline_us : 0;
     }
     server_park(r->conn);
@@ -216,7 +215,7 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *mc)
     struct req *r = msg_new(s, c, uri);
     if (c->phase == CONN_IDLE)
         c->deadline = r->since + s->conf.header_us;
-    c->phase = CONN_HEADERS;
+    server_phase(c, CONN_HEADERS);
     c->req = r;
     s->active++;
     return r;
@@ -262,7 +261,7 @@ static void on_completed(void *arg, struct MHD_Connection *mc, void **rq,
         if (r->linger && !s->stopped)
             linger_add(s->lingers, c->fd);
         c->req = NULL;
-        c->phase = CONN_IDLE;
+        server_phase(c, CONN_IDLE);
         c->suspended = false;
         c->deadline = s->now + s->conf.idle_us;
     }
@@ -279,7 +278,7 @@ static void conn_open(struct http_server *s, struct MHD_Connection *mc, void **c
     peer_from_sockaddr(MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr,
                        c->addr);
     peer_format(c->addr, c->ip);
-    c->phase = CONN_HEADERS;
+    server_phase(c, CONN_HEADERS);
     c->deadline = clock_mono() + s->conf.header_us;
     c->next = s->conns;
     if (s->conns)
@@ -460,7 +459,7 @@ static int listen_on(const char *addr, int port, struct err *e)
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
     bool is4 = inet_pton(AF_INET, addr, &v4.sin_addr) == 1;
-    int on = 1, off = 0, stall_ms = 30000, unsent = UNSENT_MAX;
+    int on = 1, off = 0, stall_ms = 30000;
     if (!is4 && inet_pton(AF_INET6, addr, &v6.sin6_addr) != 1)
         return ERR(e, ERR_CONFIG, "cannot listen on %s: not an address", addr);
     int fd = socket(is4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -470,7 +469,6 @@ static int listen_on(const char *addr, int port, struct err *e)
     setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &stall_ms, sizeof stall_ms);
-    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     if (!is4)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     int rc = is4 ? bind(fd, (struct sockaddr *)&v4, sizeof v4)
