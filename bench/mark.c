@@ -33,7 +33,7 @@ int main(int argc, char **argv)
         double t = now();
         mark_grid(key, n / gop, w, h, &g);
         int b = argv[5][0] == 'b';
-        mark_draw(pen, &g, strength, p, w, b ? spare : p, w, b ? p : spare, w);
+        mark_draw(pen, &g, strength * mark_fade(n % gop, gop), p, w, b ? spare : p, w, b ? p : spare, w);
         used += now() - t;
         if (fwrite(p, 1, all, stdout) != all)
             return 1;

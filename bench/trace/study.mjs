@@ -3,7 +3,7 @@
 // command line and traced by `ppv trace clip`, which is given nothing but the file.
 //   node bench/trace/study.mjs WORK TITLE.mp4...    options (key=value): users=1 candidates=10000 jobs=2 only=REGEX
 //        mode=attacks | collude | controls (unmarked) | prepare (attacked files only)
-//        seconds=3600 (of a copy that are attacked) resume=1 (keep the rows of an earlier run) lines=480 strength=0.75
+//        seconds=3600 (of a copy that are attacked) resume=1 (keep the rows of an earlier run) lines=480 strength=0.95
 // WORK keeps server, copies and attacked files, so that a second run only traces again; with another mark take another directory.
 // Result: a table on stdout (cpu: seconds of processor; speed: seconds of clip for each of them; MiB: the largest process), every reading in WORK/<mode>.json (score.mjs goes on from there).
 import { execFile } from "node:child_process";

@@ -17,7 +17,7 @@
  *                                                  what cannot be is software, and the result says why ("fallback")
  *         max_duration_s=<1..43200>                default 43200
  *         max_height=<144..1080>                   default 1080 (short side of the top rendition)
- *         strength=<0..1.2>                        default 0.75: amplitude of the invisible mark (mark.h); 0 = no mark,
+ *         strength=<0..1.2>                        default 0.95: amplitude of the invisible mark (mark.h); 0 = no mark,
  *                                                  one variant
  *         ext=<file name extension, no dot>        optional, only used in messages
  * stdout: JSON lines, each flushed; the last one is the result or the error:
@@ -43,7 +43,7 @@
  *            "audio":[{"name":"audio","channels":2,"default":true,"language":"en","label":"",
  *                      "sample_rate":48000,"bandwidth",...,"codecs":"mp4a.40.2",
  *                      "init":"init_audio_<8 hex>.mp4","segment_count":7,"segments":[...]}],
- *            "strength":0.75,"code":"half"|"nuida" (code.h),
+ *            "strength":0.95,"code":"half"|"nuida" (code.h),
  *            "reference":{"name":"ref",... like a rendition without segments_b},
  *            "subtitles":[{"file":"subs_1.json","codec":"mov_text"|"subrip"|"ass"|"webvtt"|"text","language":"de","label":"",
  *                          "forced":false,"default":true,"cues":12}],

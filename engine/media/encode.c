@@ -98,6 +98,12 @@ static AVFrame *twin(struct encode *v, const AVFrame *f)
     return m;
 }
 
+/* Of the picture that is sent next. */
+static float level(const struct encode *v)
+{
+    return mark_fade((int)(v->sent % v->plan.gop), v->plan.gop);
+}
+
 static int draw(struct encode *v, const AVFrame *f, AVFrame *pair[2], struct err *e)
 {
     for (int i = 0; i < 2; i++) {
@@ -106,9 +112,10 @@ static int draw(struct encode *v, const AVFrame *f, AVFrame *pair[2], struct err
             return fail_av(e, AVERROR(ENOMEM), "picture buffers");
     }
     v->segment = v->sent / v->plan.gop;
+    v->level = level(v);
     mark_grid(v->plan.k_pattern, (int)v->segment, v->rung.w, v->rung.h, &v->grid);
-    mark_draw(v->pen, &v->grid, v->plan.strength, f->data[0], f->linesize[0], pair[0]->data[0],
-              pair[0]->linesize[0], pair[1]->data[0], pair[1]->linesize[0]);
+    mark_draw(v->pen, &v->grid, v->plan.strength * v->level, f->data[0], f->linesize[0],
+              pair[0]->data[0], pair[0]->linesize[0], pair[1]->data[0], pair[1]->linesize[0]);
     return 0;
 }
 
@@ -128,7 +135,7 @@ static int encode_one(struct encode *v, AVFrame *f, int times, struct err *e)
             v->sent++;
             continue;
         }
-        if (v->pen && (!pair[0] || v->sent / v->plan.gop != v->segment))
+        if (v->pen && (!pair[0] || v->sent / v->plan.gop != v->segment || level(v) != v->level))
             rc = draw(v, f, pair, e);
         for (int i = 0; !rc && i < v->track.variants; i++)
             rc = coder_send(&v->coder[i], v->pen ? pair[i] : f, &v->track, i, v->store, e);

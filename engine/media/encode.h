@@ -53,6 +53,7 @@ struct encode {
     struct mark_grid grid;
     AVBufferPool *luma; /* planes of marked pictures */
     int stride;
+    float level;           /* share of the mark's strength that was drawn last */
     int64_t sent, segment; /* frames; whose grid that is */
     int64_t skip;          /* frames that an earlier attempt has encoded */
     pthread_t thread;

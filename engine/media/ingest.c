@@ -79,8 +79,9 @@ static int open_output(struct ingest *in, const struct ladder_rung *rung, int i,
     plan.flip_x = !i && in->src.flip_x;
     plan.flip_y = !i && in->src.flip_y;
     plan.preset = reference ? "superfast" : "veryfast";
-    plan.crf = reference ? 16 : 23; // the reference's own noise hides marks
     plan.strength = reference ? 0 : (float)in->job->strength;
+    // The reference's own noise hides marks. A mark that comes and goes costs bits, which a slightly coarser picture gives back.
+    plan.crf = reference ? 16 : plan.strength > 0 ? 23.25 : 23;
     plan.k_pattern = in->k_pattern;
     plan.encoder = in->job->encoder;
     if (reference)

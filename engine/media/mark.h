@@ -3,6 +3,7 @@
  * into luma with an amplitude that follows what the picture can hide. Variant a = picture + mark, b = picture - mark.
  * The grid has 40 cells along the longer side of the picture and 22 along the shorter one (square: 40 x 22). A cell's value
  * holds at its centre and is interpolated linearly between centres; beyond the outer centres it is constant.
+ * The mark comes and goes within a segment: at its borders, where the pattern changes, nothing is drawn.
  * Pure but for struct mark_pen, which belongs to one thread. */
 #ifndef MEDIA_MARK_H
 #define MEDIA_MARK_H
@@ -10,7 +11,7 @@
 #include <stdint.h>
 
 enum { MARK_LONG = 40, MARK_SHORT = 22, MARK_CELLS = MARK_LONG * MARK_SHORT };
-#define MARK_STRENGTH 0.75 /* default; 0 = no mark */
+#define MARK_STRENGTH 0.95 /* default; 0 = no mark */
 #define MARK_STRENGTH_MAX 1.2
 
 /* Row-major: cell[y * cols + x]. */
@@ -24,6 +25,9 @@ int mark_key(const uint8_t title_secret[32], uint8_t k_pattern[32]);
 /* Grid of a segment (from 0) for a picture of this shape (only w >= h counts). Bit c of the digests HMAC-SHA256(K_pattern,
  * "<segment>|<c / 256>") says +1 (1) or -1 (0) for cell c; bit j of a digest is byte j / 8, value 1 << j % 8. */
 void mark_grid(const uint8_t k_pattern[32], int segment, int w, int h, struct mark_grid *out);
+/* Share of the strength that picture n (from 0) of a segment of so many pictures carries: 0 at both ends, 1 but in the first
+ * and the last twelfth. A static scene would otherwise show each change of the pattern. */
+float mark_fade(int n, int pictures);
 /* Luma levels per unit of strength that the mark has in each cell of this picture (8-bit luma; mean over the cell, cells as in
  * mark_grid). The tracer weighs cells with it; any size of the same picture gives nearly the same. */
 void mark_gain(const uint8_t *y, ptrdiff_t stride, int w, int h, float gain[MARK_CELLS]);

@@ -231,7 +231,7 @@ static void difference(struct reading *r, const uint8_t *title)
         }
 }
 
-static void collect(struct reading *r, struct cells *c, const uint8_t *title)
+static void collect(struct reading *r, struct cells *c, float share, const uint8_t *title)
 {
     float s[MARK_CELLS] = {0}, s2[MARK_CELLS] = {0}, n[MARK_CELLS] = {0}, n2[MARK_CELLS] = {0};
     float gain[MARK_CELLS];
@@ -255,15 +255,15 @@ static void collect(struct reading *r, struct cells *c, const uint8_t *title)
         }
     for (int k = 0; k < r->cols * r->rows; k++)
         if (n[k] > 5) {
-            float weight = gain[k] / (s2[k] / n[k] + 1);
+            float due = gain[k] * share, weight = due / (s2[k] / n[k] + 1);
             c->b[k] += weight * s[k];
-            c->d[k] += weight * gain[k] * n2[k];
+            c->d[k] += weight * due * n2[k];
         }
     c->pictures++;
 }
 
-void reading_add(struct reading *r, int segment, const uint8_t *title, const float *clip,
-                 const struct gray_map *m)
+void reading_add(struct reading *r, int segment, float share, const uint8_t *title,
+                 const float *clip, const struct gray_map *m)
 {
     if (segment < 0 || segment >= r->segments)
         return;
@@ -273,7 +273,7 @@ void reading_add(struct reading *r, int segment, const uint8_t *title, const flo
     }
     gray_warp(clip, r->w, r->h, m, r->seen, r->ok);
     difference(r, title);
-    collect(r, r->cells[segment], title);
+    collect(r, r->cells[segment], share, title);
 }
 
 static int by_size(const void *a, const void *b)

@@ -15,9 +15,10 @@ struct reading_result {
 };
 struct reading *reading_new(int w, int h, int segments);
 void reading_free(struct reading *r);
-/* One picture of a segment: the title's luma, and the clip's as float, both w x h. */
-void reading_add(struct reading *r, int segment, const uint8_t *title, const float *clip,
-                 const struct gray_map *m);
+/* One picture of a segment that carries this share (> 0) of the mark's strength: the title's luma, and the clip's as float, both
+ * w x h. */
+void reading_add(struct reading *r, int segment, float share, const uint8_t *title,
+                 const float *clip, const struct gray_map *m);
 /* False when too little of the segment was seen. */
 bool reading_of(const struct reading *r, const uint8_t k_pattern[32], int segment,
                 struct reading_result *out);

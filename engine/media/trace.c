@@ -408,7 +408,9 @@ static int take(void *arg, double clip_s, const uint8_t *y, ptrdiff_t stride)
         t->countdown = FOLLOW_EVERY;
         follow(t, title);
     }
-    reading_add(t->reading, picture / t->refs->gop, title, t->work, &t->follow);
+    float share = mark_fade(picture % t->refs->gop, t->refs->gop);
+    if (share > 0)
+        reading_add(t->reading, picture / t->refs->gop, share, title, t->work, &t->follow);
     t->used++;
     return 0;
 }

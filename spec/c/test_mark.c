@@ -95,6 +95,24 @@ TEST(grid_as_specified)
         CHECK(g.cell[i] == (want[i] == '+' ? 1 : -1));
 }
 
+/* Nothing at a segment's ends, all of it but in a twelfth at each; every picture of a short segment counts. */
+TEST(mark_fades_at_borders)
+{
+    static const int pictures[] = {20, 48, 50, 60, 100, 120};
+    for (size_t i = 0; i < sizeof pictures / sizeof *pictures; i++) {
+        int n = pictures[i], ramp = (int)lround(n / 12.);
+        CHECK(mark_fade(0, n) == 0 && mark_fade(n - 1, n) == 0);
+        for (int k = 0; k < n; k++) {
+            CHECK(mark_fade(k, n) == mark_fade(n - 1 - k, n));
+            CHECK(k < ramp || k > n - 1 - ramp || mark_fade(k, n) == 1);
+            CHECK(k == 0 || k > n / 2 - 1 || mark_fade(k, n) >= mark_fade(k - 1, n));
+        }
+        CHECK(mark_fade(1, n) > 0 && mark_fade(1, n) < 1);
+    }
+    for (int k = 0; k < 5; k++)
+        CHECK(mark_fade(k, 5) == 1);
+}
+
 /* ---- drawing ---- */
 enum { GUARD = 0xA5 };
 struct plane {

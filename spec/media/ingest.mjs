@@ -44,6 +44,18 @@ function* pairFaults(dir, track) {
   plain(dir, track, path.join(tmp, track.name + '-b.mp4'), 'b');
 }
 
+/** The mark's pattern changes at segment borders: there the variants must be (nearly) alike, in between they differ. */
+function* fadeFaults(index, track) {
+  const [a, b] = ['', '-b'].map(v => execFileSync('ffmpeg', ['-nostdin', '-v', 'error', '-i', path.join(tmp, `${track.name}${v}.mp4`), '-pix_fmt', 'gray', '-f', 'rawvideo', '-'], { maxBuffer: 1 << 30 }));
+  const gop = Math.round(2 * index.fps_num / index.fps_den), px = track.w * track.h;
+  const apart = n => a.subarray(n * px, (n + 1) * px).reduce((sum, v, i) => sum + Math.abs(v - b[n * px + i]), 0) / px;
+  const mean = list => list.reduce((x, y) => x + y, 0) / list.length;
+  const whole = [...Array(Math.floor(a.length / px / gop)).keys()];
+  const [first, middle, last] = [0, gop >> 1, gop - 1].map(k => mean(whole.map(s => apart(s * gop + k))));
+  if (!(whole.length > 1 && middle > 1)) yield `the variants differ by ${middle} levels in ${whole.length} segments`;
+  if (!(first < middle / 3 && last < middle * .85)) yield `the variants differ by ${first} levels at the beginning of segments, ${middle} in the middle, ${last} at the end`;
+}
+
 /** What the decoders say of these files; all at once, and one by one when there is something. */
 function* decodeFaults(names) {
   const said = list => {
@@ -56,7 +68,7 @@ function* decodeFaults(names) {
   yield* each.length ? each.map(x => x.join(': ')) : [all];
 }
 
-function* titleFaults(dir) {
+function* titleFaults(dir, clip) {
   const index = JSON.parse(fs.readFileSync(path.join(dir, 'index.json')));
   const names = new Set(['index.json', 'SHA256SUMS', index.poster, ...index.posters, ...index.fingerprint.map(f => f.name),
     ...(index.subtitles ?? []).map(t => t.file), ...(index.storyboard?.sheets ?? []).map(f => f.name ?? f)]);
@@ -68,6 +80,7 @@ function* titleFaults(dir) {
     for (const f of trackFaults(dir, index, track)) yield `${track.name}: ${f}`;
   }
   for (const track of index.renditions) yield* pairFaults(dir, track);
+  if (path.basename(clip) === 'landscape.mp4') yield* fadeFaults(index, index.renditions.at(-1));
   yield* decodeFaults([...index.renditions.flatMap(t => [t.name, t.name + '-b']), index.reference.name, ...index.audio.map(t => t.name)]);
   const stray = fs.readdirSync(dir).filter(n => !names.has(n));
   if (stray.length || [...names].some(n => !fs.existsSync(path.join(dir, n)))) yield `files differ from the index: ${stray}`;
@@ -85,7 +98,7 @@ function check(clip) {
     return fs.existsSync(path.join(out, 'index.json')) ? ['an index in spite of the error'] : [];
   }
   if (r.code !== 0 || !r.last.result) return [`failed: ${JSON.stringify(r.last)} ${r.log}`];
-  const faults = [...titleFaults(out)];
+  const faults = [...titleFaults(out, clip)];
   if (made) fs.cpSync(out, path.join(made, `part.${name}`), { recursive: true }), fs.renameSync(path.join(made, `part.${name}`), path.join(made, name));
   return faults;
 }
