@@ -29,7 +29,7 @@ audio=$(probe a:0 codec_name)
 
 secret=$(printf %02x $(seq 0 31)) # that of spec/media/lib.mjs, which opens the segments
 plain() { ours 0; }
-pair() { ours 0.75; }
+pair() { ours 0.95; }
 ours() { # STRENGTH
     out=$tmp/out$1
     rm -rf "$out"

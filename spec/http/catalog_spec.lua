@@ -162,7 +162,9 @@ describe("the catalogue", function()
   it("lets the maker set preview and, before the film is prepared, the mark's strength", function()
     local film, waiting = h.make.video(maker), h.make.video(maker, { state = "queued" })
     local function get(id) return maker:get("/api/my_videos/" .. id).json.video end
-    assert.same({ 0, 75, false }, { get(film).preview_ms, get(film).strength_pct, get(film).strength_open })
+    assert.same({ 0, 95, false }, { get(film).preview_ms, get(film).strength_pct, get(film).strength_open })
+    db.exec([[update videos set index = jsonb_build_object('strength', 0.75) where id = $1::uuid]], film) -- made before the default changed
+    assert.equal(75, get(film).strength_pct)
     assert.equal(200, maker:post("/api/video_update", { id = film, preview_ms = 4000 }).status)
     assert.equal(4000, get(film).preview_ms)
     assert.equal("A film", get(film).title)

@@ -162,7 +162,9 @@ local function mine_one(ctx, input)
   local row, err = db.one("select v.id::text as id, v.title, v.description, v.price as price_cents, v.currency::text as currency, "
     .. iso "v.created_at" .. " as created_at, " .. iso "(v.deleted_at + make_interval(days => $3::int))" .. [[ as undelete_until,
     v.state as processing_state, v.visibility, v.error, v.error_code, v.duration_ms, v.poster, v.upload_name, v.preview_ms,
-    round(coalesce((v.mark->>'strength')::numeric, 0.75) * 100)::int as strength_pct, v.state in ('queued', 'failed') as strength_open,
+    round(coalesce(case when v.state not in ('queued', 'failed') then v.index ->> 'strength' end, v.mark ->> 'strength', '0.95')::numeric
+      * 100)::int as strength_pct,
+    v.state in ('queued', 'failed') as strength_open,
     coalesce((v.mark ->> 'visible')::int, 0) as mark_visible, coalesce(v.mark ->> 'fail', 'open') as mark_fail,
     v.embed_origins, (select count(*) from purchases s where s.video_id = v.id and s.revoked_at is null) as sales
     from videos v where v.id = $1::uuid and v.owner_id = $2

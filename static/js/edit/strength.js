@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { field, h, onSubmit, toast } from "../ui.js";
 
-const LEVELS = [[0, "Off: a leaked copy cannot be traced by it"], [50, "Weak"], [75, "Normal"], [100, "Strong"], [120, "Strongest: may be seen in plain areas"]];
+const LEVELS = [[0, "Off: a leaked copy cannot be traced by it"], [60, "Weak"], [95, "Normal"], [110, "Strong"], [120, "Strongest: may be seen in plain areas"]];
 
 function draw(v, page) {
   if (v.state === "deleted") return null;
