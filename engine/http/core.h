@@ -22,7 +22,8 @@ enum {
     STREAM_HIGH = 65536,
     STREAM_LOW = 32768,
     FIELD_MAX = 65536,
-    FIELDS_TOTAL_MAX = 1 << 20
+    FIELDS_TOTAL_MAX = 1 << 20,
+    PARK_MAX = 64 /* MHD asks all of them every time it runs */
 };
 enum conn_phase { CONN_IDLE, CONN_HEADERS, CONN_BODY, CONN_WAIT, CONN_SEND, CONN_STREAM };
 
@@ -33,8 +34,8 @@ struct conn {
     struct req *req; /* the request at work, or NULL */
     int fd;
     enum conn_phase phase;
-    bool suspended, parked, corked;
-    struct conn *park_prev, *park_next; /* parked: since when, oldest first */
+    bool suspended, corked;
+    int parked; /* its place in the server's list, from 1; 0: it is not there */
     int64_t parked_at;
     unsigned char addr[16];
     char ip[PEER_TEXT];          /* addr as text */
@@ -103,7 +104,7 @@ struct http_server {
     struct timer sweep;
     struct loop_hook hook;
     struct conn *conns;
-    struct conn *parked, *parked_last;
+    struct conn *parked[PARK_MAX];
     struct req *later, *later_tail;
     struct files *files;
     struct ready_set *ready;

@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "http/core.h"
 
-enum { PARK_MAX = 64 /* MHD asks all of them every time it runs */, PARK_US = 2000 };
+enum { PARK_US = 2000 };
 
 static bool is_moving(enum conn_phase p)
 {
@@ -20,16 +20,10 @@ void server_unpark(struct conn *c)
     struct http_server *s = c->s;
     if (!c->parked)
         return;
-    c->parked = false;
-    if (c->park_prev)
-        c->park_prev->park_next = c->park_next;
-    else
-        s->parked = c->park_next;
-    if (c->park_next)
-        c->park_next->park_prev = c->park_prev;
-    else
-        s->parked_last = c->park_prev;
-    s->nparked--;
+    struct conn *last = s->parked[--s->nparked];
+    s->parked[c->parked - 1] = last;
+    last->parked = c->parked;
+    c->parked = 0;
 }
 
 void server_suspend(struct conn *c)
@@ -54,29 +48,22 @@ void server_park(struct conn *c)
         server_suspend(c);
         return;
     }
-    c->parked = true;
     c->parked_at = s->now;
-    c->park_prev = s->parked_last;
-    c->park_next = NULL;
-    if (s->parked_last)
-        s->parked_last->park_next = c;
-    else
-        s->parked = c;
-    s->parked_last = c;
-    s->nparked++;
+    s->parked[s->nparked++] = c;
+    c->parked = s->nparked;
 }
 
 int64_t server_suspend_late(struct http_server *s)
 {
-    int64_t now = s->parked ? clock_mono() : 0;
-    while (s->parked) {
-        struct conn *c = s->parked;
-        if (s->nmoving == 0 && now - c->parked_at < PARK_US)
-            return c->parked_at + PARK_US - now;
-        server_unpark(c);
-        server_suspend(c);
+    int64_t now = s->nparked ? clock_mono() : 0, next = -1;
+    for (int i = s->nparked - 1; i >= 0; i--) {
+        int64_t left = s->nmoving ? 0 : s->parked[i]->parked_at + PARK_US - now;
+        if (left <= 0)
+            server_suspend(s->parked[i]); /* the last one takes its place, and was looked at */
+        else if (next < 0 || left < next)
+            next = left;
     }
-    return -1;
+    return next;
 }
 
 void server_wake(struct conn *c)
