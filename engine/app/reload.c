@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef _GNU_SOURCE
-#endif
 #include "app/reload.h"
 
 #include <dirent.h>

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef _GNU_SOURCE
-#endif
 #include "app/trial.h"
 
 #include <errno.h>
@@ -18,6 +16,7 @@
 #include "app/worker.h"
 #include "base/clock.h"
 #include "base/conf.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "bind/bind.h"
 #include "lua/compiled.h"
@@ -53,7 +52,7 @@ static void tell(int sock, int64_t id, int rc, const struct buf *problems, const
     struct ctl_msg m = {.type = rc == 0 ? CTL_LOADED : CTL_REFUSED, .id = id};
     int fd = problems->n > 0 ? memfd_create("ppv-problems", MFD_CLOEXEC) : -1;
     snprintf(m.text, sizeof m.text, "%s", rc == 0 ? "" : e->msg);
-    if (fd >= 0 && write(fd, problems->p, problems->n) != (ssize_t)problems->n)
+    if (fd >= 0 && io_write_all(fd, problems->p, problems->n) < 0)
         log_event(LOG_ERROR, "trial.answer", "i", "errno", (int64_t)errno);
     if (ctlmsg_send(sock, &m, fd) < 0)
         _exit(1);

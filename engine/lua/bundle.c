@@ -167,11 +167,10 @@ static void hash_files(const struct bundle *b, const char *prefix, char out[65])
     }
     EVP_DigestFinal_ex(ctx, md, &n);
     EVP_MD_CTX_free(ctx);
-    for (int i = 0; i < 32; i++) {
-        out[2 * i] = "0123456789abcdef"[md[i] >> 4];
-        out[2 * i + 1] = "0123456789abcdef"[md[i] & 15];
-    }
-    out[64] = 0;
+    struct buf hex = {0};
+    buf_put_hex(&hex, md, sizeof md);
+    memcpy(out, hex.p, 65);
+    buf_fini(&hex);
 }
 
 static struct bundle *bundle_blank(void)
