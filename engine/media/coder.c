@@ -137,16 +137,32 @@ static int collect(struct coder *c, const struct sink *to, struct err *e)
     return 0;
 }
 
+/* libavcodec's unit is the whole range of quantisers. */
+static int offset_qp(AVFrame *f, int qp)
+{
+    AVRegionOfInterest all = {sizeof all, 0, f->height, 0, f->width, {qp, 51}};
+    av_frame_remove_side_data(f, AV_FRAME_DATA_REGIONS_OF_INTEREST);
+    if (!qp)
+        return 0;
+    AVFrameSideData *d = av_frame_new_side_data(f, AV_FRAME_DATA_REGIONS_OF_INTEREST, sizeof all);
+    if (!d)
+        return AVERROR(ENOMEM);
+    memcpy(d->data, &all, sizeof all);
+    return 0;
+}
+
 int coder_send(struct coder *c, AVFrame *f, struct track *t, int variant, struct store *s,
                struct err *e)
 {
     struct sink to = {t, variant, s};
+    int rc = 0;
     if (f) {
+        rc = offset_qp(f, c->sent % c->spec.gop == c->spec.gop - 1 ? c->spec.last_qp : 0);
         f->pts = c->sent;
         f->pict_type = c->sent % c->spec.gop ? AV_PICTURE_TYPE_NONE : AV_PICTURE_TYPE_I;
         c->sent++;
     }
-    int rc = avcodec_send_frame(c->codec, f);
+    rc = rc < 0 ? rc : avcodec_send_frame(c->codec, f);
     while (rc >= 0 && (rc = avcodec_receive_packet(c->codec, c->packet)) >= 0) {
         int bad = collect(c, &to, e);
         av_packet_unref(c->packet);

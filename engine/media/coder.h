@@ -22,6 +22,7 @@ struct coder_spec {
     const char *preset;  /* of x264 */
     const char *encoder; /* of hardware, as coder_hardware named it; NULL = x264 */
     double crf;
+    int last_qp; /* added to the quantiser of a segment's last picture; x264 only */
     int threads;
 };
 struct coder {
@@ -42,7 +43,7 @@ struct coder {
 const char *coder_hardware(const char *want, char why[160]);
 int coder_open(struct coder *c, const struct coder_spec *spec, struct err *e);
 void coder_close(struct coder *c);
-/* Encodes the next frame (its pts and type are overwritten), NULL = the end. Finished segments go to t as that variant. */
+/* Encodes the next frame (its pts, type and regions of interest are overwritten), NULL = the end. Finished segments go to t as that variant. */
 int coder_send(struct coder *c, AVFrame *f, struct track *t, int variant, struct store *s,
                struct err *e);
 uint32_t coder_timescale(struct ladder_rate r);

@@ -19,6 +19,7 @@ static int open_coders(struct encode *v, struct err *e)
                               .preset = p->preset,
                               .encoder = p->encoder,
                               .crf = p->crf,
+                              .last_qp = p->last_qp,
                               .threads = p->threads};
     for (int i = 0; i < v->track.variants; i++)
         if (coder_open(&v->coder[i], &spec, e)) {

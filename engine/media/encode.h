@@ -28,6 +28,7 @@ struct encode_plan {
     const char *preset;
     const char *encoder; /* of hardware; NULL = x264. Only without a mark. */
     double crf;
+    int last_qp;              /* see coder.h */
     float strength;           /* of the mark; 0 = one variant, unmarked */
     const uint8_t *k_pattern; /* outlives the thread */
     struct frag_color color;

@@ -52,9 +52,10 @@ void mark_grid(const uint8_t k_pattern[32], int segment, int w, int h, struct ma
 
 float mark_fade(int n, int pictures)
 {
-    // Straight, so that pictures predicted from both sides of them need no correction.
-    int ramp = (pictures + 6) / 12, left = pictures - 1 - n, at = n < left ? n : left;
-    return at < ramp ? (float)at / (float)ramp : 1;
+    // Straight, so that pictures predicted from both sides of them need no correction. Gone before the end: an encoder takes
+    // some pictures to follow a change that nobody sees.
+    int ramp = (pictures + 6) / 12, left = pictures - 1 - ramp - n, at = n < left ? n : left;
+    return at < 0 ? 0 : at < ramp ? (float)at / (float)ramp : 1;
 }
 
 /* Luma levels that a patch of mean luma m and activity a (mean absolute difference of neighbours) hides. */

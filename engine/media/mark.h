@@ -25,8 +25,8 @@ int mark_key(const uint8_t title_secret[32], uint8_t k_pattern[32]);
 /* Grid of a segment (from 0) for a picture of this shape (only w >= h counts). Bit c of the digests HMAC-SHA256(K_pattern,
  * "<segment>|<c / 256>") says +1 (1) or -1 (0) for cell c; bit j of a digest is byte j / 8, value 1 << j % 8. */
 void mark_grid(const uint8_t k_pattern[32], int segment, int w, int h, struct mark_grid *out);
-/* Share of the strength that picture n (from 0) of a segment of so many pictures carries: 0 at both ends, 1 but in the first
- * and the last twelfth. A static scene would otherwise show each change of the pattern. */
+/* Share of the strength that picture n (from 0) of a segment of so many pictures carries: rises over the first twelfth, falls
+ * over the last but one, 0 in the last. A static scene would otherwise show each change of the pattern. */
 float mark_fade(int n, int pictures);
 /* Luma levels per unit of strength that the mark has in each cell of this picture (8-bit luma; mean over the cell, cells as in
  * mark_grid). The tracer weighs cells with it; any size of the same picture gives nearly the same. */
