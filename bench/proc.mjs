@@ -39,6 +39,9 @@ export function cpu(pid) {
 }
 
 /** Bytes resident in the processes of the server. */
+/** CPU microseconds so far of each process of the server, by its pid. */
+export const cpu_each = pid => new Map(tree(pid).servers.map(p => [p.pid, p.own * TICK]));
+
 export const rss = pid => tree(pid).servers.reduce((n, p) => n + p.rss, 0);
 
 /** CPU seconds of the burst encoders that run for this server (its web workers' children). */

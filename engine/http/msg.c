@@ -165,15 +165,20 @@ char *msg_policy(const char *origin, const char *more)
     return b.p;
 }
 
-static const struct http_header defaults[] = {
-    {"Content-Security-Policy", NULL}, // the server's own
-    {"X-Content-Type-Options", "nosniff"},
-    {"X-Frame-Options", "DENY"},
-    {"Referrer-Policy", "same-origin"},
-    {"Cross-Origin-Opener-Policy", "same-origin"},
-    {"Cross-Origin-Resource-Policy", "same-origin"},
-    {"Permissions-Policy", "camera=(), microphone=(), geolocation=(), usb=(), browsing-topics=()"},
-    {"Cache-Control", "no-store"},
+/* data: what JSON carries, which is no page: it has no scripts, frames or links of its own. NULL = nothing. */
+static const struct {
+    const char *name, *page, *data;
+} defaults[] = {
+    {"Content-Security-Policy", NULL,
+     "default-src 'none'; frame-ancestors 'none'"}, // page: server's
+    {"X-Content-Type-Options", "nosniff", "nosniff"},
+    {"X-Frame-Options", "DENY", NULL},
+    {"Referrer-Policy", "same-origin", NULL},
+    {"Cross-Origin-Opener-Policy", "same-origin", NULL},
+    {"Cross-Origin-Resource-Policy", "same-origin", "same-origin"},
+    {"Permissions-Policy", "camera=(), microphone=(), geolocation=(), usb=(), browsing-topics=()",
+     NULL},
+    {"Cache-Control", "no-store", "no-store"},
 };
 static const char hsts[] = "max-age=31536000; includeSubDomains";
 
@@ -212,15 +217,25 @@ static bool is_legal(const struct http_header *h)
     return *h->name && !is_framing(h->name);
 }
 
-static const char *default_value(const struct req *r, size_t i)
+static bool is_data(const struct http_header *h, int nh)
 {
-    return defaults[i].value ? defaults[i].value : r->s->policy;
+    for (int i = 0; i < nh; i++)
+        if (strcasecmp(h[i].name, "content-type") == 0)
+            return strncmp(h[i].value, "application/json", 16) == 0;
+    return false;
+}
+
+static const char *default_value(const struct req *r, size_t i, bool data)
+{
+    if (data)
+        return defaults[i].data;
+    return defaults[i].page ? defaults[i].page : r->s->policy;
 }
 
 static void default_header(struct MHD_Response *m, const struct http_header *h, int nh,
                            const char *name, const char *value)
 {
-    if (!is_given(h, nh, name))
+    if (value && !is_given(h, nh, name))
         MHD_add_response_header(m, name, value);
 }
 
@@ -228,7 +243,7 @@ void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h
                   bool ready)
 {
     struct req *r = arg;
-    bool cached = MHD_get_response_header(m, "Cache-Control") != NULL;
+    bool cached = MHD_get_response_header(m, "Cache-Control") != NULL, data = is_data(h, nh);
     for (int i = 0; i < nh; i++) {
         if (!*h[i].value)
             continue;
@@ -237,7 +252,7 @@ void msg_decorate(void *arg, struct MHD_Response *m, const struct http_header *h
     }
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
         if (!(cached && strcmp(defaults[i].name, "Cache-Control") == 0))
-            default_header(m, h, nh, defaults[i].name, default_value(r, i));
+            default_header(m, h, nh, defaults[i].name, default_value(r, i, data));
     if (r->s->hsts)
         default_header(m, h, nh, "Strict-Transport-Security", hsts);
     if (!ready)
@@ -274,9 +289,10 @@ static void send_by_hand(struct req *r, int status, const struct http_header *h,
     for (int i = 0; i < nh; i++)
         if (*h[i].value && is_legal(&h[i]) && strcasecmp(h[i].name, "connection") != 0)
             put_header(&b, h[i].name, h[i].value);
+    bool data = is_data(h, nh);
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
-        if (!is_given(h, nh, defaults[i].name))
-            put_header(&b, defaults[i].name, default_value(r, i));
+        if (default_value(r, i, data) && !is_given(h, nh, defaults[i].name))
+            put_header(&b, defaults[i].name, default_value(r, i, data));
     if (r->s->hsts && !is_given(h, nh, "Strict-Transport-Security"))
         put_header(&b, "Strict-Transport-Security", hsts);
     buf_puts(&b, "\r\n");
