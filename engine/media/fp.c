@@ -4,33 +4,28 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __SSE2__
-#include <immintrin.h>
-#endif
 #include "base/err.h"
+#include "media/lens.h"
 
 enum {
-    UNIT = 1024,       /* length of a vector */
+    UNIT = LENS_UNIT,
     MOMENTS = 12,      /* of the clip that are looked up */
     MOMENT_FRAMES = 4, /* coarse pictures each */
     WINDOW = 4,        /* fine pictures that are placed together */
-    CHOICES = 16,      /* places kept for each window */
-    SLOW = 6,
+    CHOICES = 16,      /* places kept for each window, */
+    LINES = 3,         /* and those on the longest runs of a first round */
     VIEWS = 26,
     LOOKS = 4,       /* moments for a first look at every view ... */
     LOOK_FRAMES = 2, /* ... and their pictures */
-    MANY = 600,      /* pictures of a title of which a first look takes every other */
-    LEAST = FP_CELLS * 3 / 8
+    MANY = 600       /* pictures of a title of which a first look takes every other */
 };
-static const float FLAT = 0.02f; /* spread of the logarithm below which a picture says nothing */
-static const float DARK = 16;    /* luma that counts as black */
-static const float LOUD = 2.2f; /* spreads that a cell may stand out: a logo is no more than that */
-static const double FAINT = 0.1;   /* share of a title picture's contrast that is worth little */
 static const double CORNER = 0.05; /* by which a crop is off the middle */
 static const double GAIN = 0.02;   /* by which a second climb must seem worth it */
 static const double WORTH = 0.35;  /* correlation from which a view is made exact */
 static const double WEIGHT = 8;    /* of a correlation against ... */
 static const double JUMP_COST = 4; /* ... a cut */
+
+#define INLINE static inline __attribute__((always_inline))
 
 void fp_cells(const uint8_t *y, ptrdiff_t stride, int w, int h, int gw, int gh, uint8_t *out)
 {
@@ -57,202 +52,20 @@ void fp_maker_add(struct fp_maker *m, int num, int den, const uint8_t *y, ptrdif
     }
 }
 
-#ifdef __SSE2__
-#define WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define WIDE
-#endif
-#define INLINE static inline __attribute__((always_inline))
-
-/* Eight cells at a time. */
-typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
-
-INLINE float sum_of(eight v)
-{
-    return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]));
-}
-
-INLINE float product(const float a[FP_CELLS], const float b[FP_CELLS])
-{
-    eight d = {0};
-    for (int i = 0; i < FP_CELLS; i += 8)
-        d += *(const eight *)(a + i) * *(const eight *)(b + i);
-    return sum_of(d);
-}
-
-/* Orthonormal polynomials of degree 2 over the cells that count: what a vignette or uneven light multiplies the picture with is
- * nearly a sum of these in its logarithm. Returns how many cells count. */
-static int slow_terms(const uint8_t *w, float out[SLOW][FP_CELLS])
-{
-    int n = 0;
-    for (int k = 0; k < SLOW; k++)
-        for (int i = 0; i < FP_CELLS; i++) {
-            float x = ((float)(i % FP_W) + 0.5f) / FP_W * 2 - 1,
-                  y = ((float)(i / FP_W) + 0.5f) / FP_H * 2 - 1;
-            const float term[SLOW] = {1, x, y, x * x, x * y, y * y};
-            out[k][i] = !w || w[i] ? term[k] : 0;
-            n += k == 0 && (!w || w[i]);
-        }
-    for (int k = 0; k < SLOW; k++) {
-        for (int j = 0; j < k; j++) {
-            float d = product(out[k], out[j]);
-            for (int i = 0; i < FP_CELLS; i++)
-                out[k][i] -= d * out[j][i];
-        }
-        float len = 1 / sqrtf(product(out[k], out[k]) + 1e-12f);
-        for (int i = 0; i < FP_CELLS; i++)
-            out[k][i] *= len;
-    }
-    return n;
-}
-
-/* How a view is looked through: which cells count, where they lie in the clip's grid, what varies slowly over them. */
-struct lens {
-    int n;
-    uint8_t in[FP_CELLS];
-    float x[FP_CELLS], y[FP_CELLS], slow[SLOW][FP_CELLS];
-};
-
-INLINE float size_of(const float f[FP_CELLS])
-{
-    return product(f, f);
-}
-
-/* Made once: the logarithm of every luma, the slow terms of a whole picture. */
-static float level[256], whole[SLOW][FP_CELLS];
-
-__attribute__((constructor)) static void make_tables(void)
-{
-    for (int i = 0; i < 256; i++)
-        level[i] = logf((float)i + DARK);
-    slow_terms(NULL, whole);
-}
-
-INLINE void take_slow(const float slow[SLOW][FP_CELLS], float f[FP_CELLS])
-{
-    eight d[SLOW] = {{0}}; // the terms are orthonormal, so all may be measured before any is taken
-    for (int i = 0; i < FP_CELLS; i += 8)
-        for (int k = 0; k < SLOW; k++)
-            d[k] += *(eight *)(f + i) * *(const eight *)(slow[k] + i);
-    for (int k = 0; k < SLOW; k++)
-        d[k] = (eight){0} + sum_of(d[k]);
-    for (int i = 0; i < FP_CELLS; i += 8)
-        for (int k = 0; k < SLOW; k++)
-            *(eight *)(f + i) -= d[k] * *(const eight *)(slow[k] + i);
-}
-
-/* f: logarithms, 0 where a cell does not count; n cells do. */
-WIDE static void normalise(float f[FP_CELLS], const float slow[SLOW][FP_CELLS], int n,
-                           int16_t out[FP_CELLS])
-{
-    take_slow(slow, f);
-    float most = LOUD * sqrtf(size_of(f) / (float)n);
-    for (int i = 0; i < FP_CELLS; i++)
-        f[i] = f[i] > most ? most : f[i] < -most ? -most : f[i];
-    float sq = size_of(f), k = sq > FLAT * FLAT * (float)n ? UNIT / sqrtf(sq) : 0;
-    for (int i = 0; i < FP_CELLS; i++)
-        out[i] = (int16_t)(f[i] * k + (f[i] < 0 ? -0.5f : 0.5f));
-}
-
 void fp_title_init(struct fp_title *t, const uint8_t *cells, size_t bytes, int step)
 {
     t->n = (int)(bytes / FP_CELLS);
     t->step = step;
     t->vec = malloc((size_t)t->n * FP_CELLS * sizeof *t->vec + 16);
     must(t->vec != NULL);
-    for (int i = 0; i < t->n; i++) {
-        float f[FP_CELLS];
-        for (int k = 0; k < FP_CELLS; k++)
-            f[k] = level[cells[(size_t)i * FP_CELLS + (size_t)k]];
-        normalise(f, whole, FP_CELLS, t->vec + (size_t)i * FP_CELLS);
-    }
+    for (int i = 0; i < t->n; i++)
+        lens_whole(cells + (size_t)i * FP_CELLS, t->vec + (size_t)i * FP_CELLS);
 }
 
 void fp_title_fini(struct fp_title *t)
 {
     free(t->vec);
     t->vec = NULL;
-}
-
-#ifdef __SSE2__
-__attribute__((target("avx2"))) static int dot_wide(const int16_t *a, const int16_t *b)
-{
-    __m256i s = _mm256_setzero_si256();
-    for (int i = 0; i < FP_CELLS; i += 16)
-        s = _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_loadu_si256((const __m256i *)(a + i)),
-                                                  _mm256_loadu_si256((const __m256i *)(b + i))));
-    __m128i t = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-    t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
-}
-#endif
-
-static int dot(const int16_t *a, const int16_t *b)
-{
-#ifdef __SSE2__
-    if (__builtin_cpu_supports("avx2"))
-        return dot_wide(a, b);
-#endif
-    int s = 0;
-    for (int i = 0; i < FP_CELLS; i++)
-        s += a[i] * b[i];
-    return s;
-}
-
-/* False when the view shows too little of the title. */
-static bool lens_init(struct lens *l, const struct fp_clip *c, const struct fp_view *v)
-{
-    // Clip cells that are wholly inside the bars.
-    double x0 = ceil(c->bars[0] * FP_CLIP_W - 0.1), x1 = floor(c->bars[2] * FP_CLIP_W + 0.1) - 1;
-    double y0 = ceil(c->bars[1] * FP_CLIP_H - 0.1), y1 = floor(c->bars[3] * FP_CLIP_H + 0.1) - 1;
-    l->n = 0;
-    for (int i = 0; i < FP_CELLS; i++) {
-        double x = v->a[0] + v->a[1] * (i % FP_W + 0.5) / FP_W;
-        double y = v->a[2] + v->a[3] * (i / FP_W + 0.5) / FP_H;
-        l->in[i] = x > c->bars[0] && y > c->bars[1] && x < c->bars[2] && y < c->bars[3];
-        l->x[i] = (float)fmin(fmax(x * FP_CLIP_W - 0.5, x0), x1 - 0.001);
-        l->y[i] = (float)fmin(fmax(y * FP_CLIP_H - 0.5, y0), y1 - 0.001);
-        l->n += l->in[i];
-    }
-    if (l->n < LEAST)
-        return false;
-    if (l->n == FP_CELLS)
-        memcpy(l->slow, whole, sizeof whole);
-    else
-        slow_terms(l->in, l->slow);
-    return true;
-}
-
-/* A clip's picture on the title's cells. False when it is flat. */
-static bool project(const uint8_t *cells, const struct lens *l, int16_t out[FP_CELLS])
-{
-    float f[FP_CELLS];
-    for (int i = 0; i < FP_CELLS; i++) {
-        f[i] = 0;
-        if (!l->in[i])
-            continue;
-        int x = (int)l->x[i], y = (int)l->y[i];
-        float a = l->x[i] - (float)x, b = l->y[i] - (float)y;
-        const uint8_t *p = cells + y * FP_CLIP_W + x;
-        f[i] = (level[p[0]] * (1 - a) + level[p[1]] * a) * (1 - b) +
-               (level[p[FP_CLIP_W]] * (1 - a) + level[p[FP_CLIP_W + 1]] * a) * b;
-    }
-    normalise(f, l->slow, l->n, out);
-    return dot(out, out) > 0;
-}
-
-/* Correlation over the cells that count alone; the quick dot product takes the title's length over all. */
-WIDE static double exact(const struct lens *l, const int16_t *clip, const int16_t *title)
-{
-    float f[FP_CELLS], d = 0;
-    if (l->n == FP_CELLS) // the title's vector is what it would become
-        return dot(clip, title) / (UNIT * UNIT * sqrt(1 + FAINT));
-    for (int i = 0; i < FP_CELLS; i++)
-        f[i] = l->in[i] ? title[i] : 0;
-    take_slow(l->slow, f);
-    for (int i = 0; i < FP_CELLS; i++)
-        d += f[i] * clip[i];
-    return (double)d / (UNIT * sqrt((double)size_of(f) + FAINT * UNIT * UNIT));
 }
 
 /* Of the title only a part is left, its middle off by dx, dy. */
@@ -347,7 +160,7 @@ INLINE void seek_by(const struct fp_title *t, struct moment *m, int n, int every
 __attribute__((target("avx2"))) static void seek_wide(const struct fp_title *t, struct moment *m,
                                                       int n, int every)
 {
-    seek_by(t, m, n, every, dot_wide);
+    seek_by(t, m, n, every, lens_dot_wide);
 }
 #endif
 
@@ -357,7 +170,7 @@ static void seek(const struct fp_title *t, struct moment *m, int n, int every)
     if (__builtin_cpu_supports("avx2"))
         return seek_wide(t, m, n, every);
 #endif
-    seek_by(t, m, n, every, dot);
+    seek_by(t, m, n, every, lens_dot);
 }
 
 /* How well a moment fits at its place. */
@@ -365,7 +178,7 @@ static double fit_of(const struct fp_title *t, const struct moment *m)
 {
     double r = 0;
     for (int k = 0; k < m->frames; k++)
-        r += exact(m->l, m->m[k], t->vec + (size_t)(m->place + k) * FP_CELLS) / m->frames;
+        r += lens_exact(m->l, m->m[k], t->vec + (size_t)(m->place + k) * FP_CELLS) / m->frames;
     return r;
 }
 
@@ -382,8 +195,8 @@ static bool moment_of(const struct match *x, const struct lens *l, int k, int fr
     double at = (k + 0.5) / MOMENTS * fmax(0, x->length - x->gap * (x->frames - 1));
     *m = (struct moment){.l = l, .frames = frames, .which = k, .first = INT_MIN, .best = -1};
     for (int i = 0; i < frames; i++)
-        if (!project(x->c->cells + (size_t)nearest(x->c, at + i * x->gap) * FP_CLIP_CELLS, l,
-                     m->m[i]))
+        if (!lens_project(x->c->cells + (size_t)nearest(x->c, at + i * x->gap) * FP_CLIP_CELLS, l,
+                          m->m[i]))
             return false;
     return true;
 }
@@ -459,7 +272,7 @@ static double at_places(const struct match *x, const struct fp_view *v)
         struct moment m;
         if (x->place[k] < 0 || !moment_of(x, &l, k, 1, &m))
             continue;
-        sum += exact(&l, m.m[0], x->t->vec + (size_t)x->place[k] * FP_CELLS);
+        sum += lens_exact(&l, m.m[0], x->t->vec + (size_t)x->place[k] * FP_CELLS);
         n++;
     }
     return n ? sum / n : -1;
@@ -514,6 +327,56 @@ double fp_match(const struct fp_title *t, const struct fp_clip *c, struct fp_vie
     return score[0];
 }
 
+/* Where in the title the clip as one piece fits best, seen through a lens; sets the places of its moments. */
+static double slide(struct match *x, const struct lens *l)
+{
+    struct moment m[MOMENTS];
+    int at[MOMENTS], n = 0, last = 0, best = 0;
+    double most = -1;
+    for (int k = 0; k < MOMENTS; k++) {
+        x->place[k] = -1;
+        if (!moment_of(x, l, k, 1, &m[n]))
+            continue;
+        at[n++] = last = (int)lround((k + 0.5) / MOMENTS * x->length * FP_RATE);
+    }
+    for (int o = -last / 4; n && o < x->t->n - last * 3 / 4; o++) {
+        int64_t sum = 0;
+        for (int i = 0; i < n; i++)
+            if (o + at[i] >= 0 && o + at[i] < x->t->n)
+                sum += lens_dot(m[i].m[0], x->t->vec + (size_t)(o + at[i]) * FP_CELLS);
+        if ((double)sum > most) {
+            most = (double)sum;
+            best = o;
+        }
+    }
+    for (int i = 0; i < n; i++)
+        if (best + at[i] >= 0 && best + at[i] < x->t->n)
+            x->place[m[i].which] = best + at[i];
+    return n ? most / ((double)UNIT * UNIT * n) : -1;
+}
+
+double fp_steady(const struct fp_title *t, const struct fp_clip *c, struct fp_view *best)
+{
+    struct fp_view views[VIEWS];
+    struct lens l;
+    struct match x = {t, c, 1.0 / FP_RATE, c->n ? c->t[c->n - 1] : 0, 1, {0}};
+    int n = t->n && c->n ? views_of(c, views) : 0;
+    double most = -1;
+    for (int i = 0; i < n; i++) {
+        double s = lens_init(&l, c, &views[i]) ? slide(&x, &l) : -1;
+        if (s > most) {
+            most = s;
+            *best = views[i];
+        }
+    }
+    for (int round = 0; n && round < 2 && lens_init(&l, c, best); round++) {
+        slide(&x, &l);
+        climb(&x, best);
+        most = at_places(&x, best);
+    }
+    return most;
+}
+
 /* ---- alignment ---- */
 
 struct place {
@@ -524,8 +387,8 @@ struct place {
 };
 struct window {
     double t;
-    int n;
-    struct place p[CHOICES];
+    int first, n; /* clip picture; places */
+    struct place p[CHOICES + LINES];
 };
 
 static void keep(struct window *w, int at, float score)
@@ -551,25 +414,40 @@ static void keep(struct window *w, int at, float score)
     w->p[i] = (struct place){.at = at, .score = score};
 }
 
+/* False when a picture is flat or there are not enough. */
+static bool look_at(const struct fp_clip *c, const struct lens *l, int first,
+                    int16_t m[WINDOW][FP_CELLS])
+{
+    for (int k = 0; k < WINDOW; k++)
+        if (first + k >= c->n ||
+            !lens_project(c->cells + (size_t)(first + k) * FP_CLIP_CELLS, l, m[k]))
+            return false;
+    return true;
+}
+
+static double exact_at(const struct fp_title *t, const struct lens *l, int16_t m[WINDOW][FP_CELLS],
+                       int at)
+{
+    double d = 0;
+    for (int k = 0; k < WINDOW; k++)
+        d += lens_exact(l, m[k], t->vec + (size_t)(at + k) * FP_CELLS) / WINDOW;
+    return d;
+}
+
 static void find_places(const struct fp_title *t, const struct fp_clip *c, const struct lens *l,
                         int first, struct window *w)
 {
     int16_t m[WINDOW][FP_CELLS];
     w->t = c->t[first];
+    w->first = first;
     w->n = 0;
-    int n = 0;
-    for (int k = 0; k < WINDOW && first + k < c->n; k++) {
-        if (!project(c->cells + (size_t)(first + k) * FP_CLIP_CELLS, l, m[n]))
-            break;
-        n++;
-    }
-    if (n < WINDOW)
+    if (!look_at(c, l, first, m))
         return;
     float worst = -1;
     for (int o = 0; o + WINDOW <= t->n; o++) {
         int s = 0;
         for (int k = 0; k < WINDOW; k++)
-            s += dot(m[k], t->vec + (size_t)(o + k) * FP_CELLS) >> 2;
+            s += lens_dot(m[k], t->vec + (size_t)(o + k) * FP_CELLS) >> 2;
         float d = (float)s / ((float)UNIT * UNIT * WINDOW / 4);
         if (d > worst && d > 0.3f) {
             keep(w, o, d);
@@ -577,12 +455,21 @@ static void find_places(const struct fp_title *t, const struct fp_clip *c, const
                 worst = w->p[CHOICES - 1].score;
         }
     }
-    for (int i = 0; i < w->n; i++) {
-        double d = 0;
-        for (int k = 0; k < WINDOW; k++)
-            d += exact(l, m[k], t->vec + (size_t)(w->p[i].at + k) * FP_CELLS) / WINDOW;
-        w->p[i].score = (float)d;
-    }
+    for (int i = 0; i < w->n; i++)
+        w->p[i].score = (float)exact_at(t, l, m, w->p[i].at);
+}
+
+/* The place that a run gives to a window outside it. Where pictures hardly change, the right place need not be among the likeliest. */
+static void add_place(const struct fp_title *t, const struct fp_clip *c, const struct lens *l,
+                      const struct fp_run *r, struct window *w)
+{
+    int16_t m[WINDOW][FP_CELLS];
+    int at = (int)lround((r->offset + r->speed * w->t) * FP_RATE);
+    for (int i = 0; i < w->n; i++)
+        if (abs(w->p[i].at - at) <= 1)
+            return;
+    if (at >= 0 && at + WINDOW <= t->n && look_at(c, l, w->first, m))
+        w->p[w->n++] = (struct place){.at = at, .score = (float)exact_at(t, l, m, at)};
 }
 
 /* Pictures by which a step from a to b, dt seconds apart, differs from a steady run; < 0 = a cut. */
@@ -664,11 +551,42 @@ static int cut(const struct window *w, const int *pick, int n, struct fp_run *ou
     return nrun;
 }
 
+/* The likeliest path through the windows, as runs. */
+static int path(struct window *w, int n, int *pick, struct fp_run *out, int max)
+{
+    int best = 0;
+    chain(w, n);
+    for (int i = 1; i < w[n - 1].n; i++)
+        if (w[n - 1].p[i].total > w[n - 1].p[best].total)
+            best = i;
+    for (int k = n - 1; k >= 0; k--) {
+        pick[k] = best;
+        best = w[k].p[best].from;
+    }
+    return cut(w, pick, n, out, max);
+}
+
+/* The longest runs, longest first; returns how many. */
+static int longest(const struct fp_run *run, int n, struct fp_run out[LINES])
+{
+    int kept = 0;
+    for (int k = 0; k < n; k++) {
+        int i = kept < LINES ? kept++ : LINES;
+        for (; i > 0 && out[i - 1].to - out[i - 1].from < run[k].to - run[k].from; i--)
+            if (i < LINES)
+                out[i] = out[i - 1];
+        if (i < LINES)
+            out[i] = run[k];
+    }
+    return kept;
+}
+
 int fp_align(const struct fp_title *t, const struct fp_clip *c, const struct fp_view *v,
              struct fp_run *out, int max)
 {
     int n = 0, cap = c->n / WINDOW + 1, nrun = 0;
     struct lens l;
+    struct fp_run line[LINES];
     if (!lens_init(&l, c, v))
         return 0;
     struct window *w = malloc((size_t)cap * sizeof *w);
@@ -678,17 +596,13 @@ int fp_align(const struct fp_title *t, const struct fp_clip *c, const struct fp_
         find_places(t, c, &l, first, &w[n]);
         n += w[n].n > 0; // flat pictures are bridged
     }
-    if (n) {
-        chain(w, n);
-        int best = 0;
-        for (int i = 1; i < w[n - 1].n; i++)
-            if (w[n - 1].p[i].total > w[n - 1].p[best].total)
-                best = i;
-        for (int k = n - 1; k >= 0; k--) {
-            pick[k] = best;
-            best = w[k].p[best].from;
-        }
-        nrun = cut(w, pick, n, out, max);
+    if (n)
+        nrun = path(w, n, pick, out, max);
+    if (nrun > 1) {
+        int lines = longest(out, nrun, line);
+        for (int i = 0; i < n * lines; i++)
+            add_place(t, c, &l, &line[i % lines], &w[i / lines]);
+        nrun = path(w, n, pick, out, max);
     }
     free(w);
     free(pick);

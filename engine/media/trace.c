@@ -11,8 +11,8 @@
 #include "media/reading.h"
 
 enum { RUNS = 2000, REACH = 3, REGISTER_REACH = 5, FOLLOW_EVERY = 13, SPARSE = 5, WORK_FPS = 8 };
-static const double TRUST = TRACE_TRUST, CERTAIN = 0.6, SAME = 0.5, MOST = 0.5, DRIFT = 0.06,
-                    MOVED = 0.01, LONG_S = 600, CLEAR = 9, WALL = 0.01;
+static const double TRUST = TRACE_TRUST, CERTAIN = 0.6, SAME = 0.5, MOST = 0.5, PIECE = 5,
+                    DRIFT = 0.06, MOVED = 0.01, LONG_S = 600, CLEAR = 9, WALL = 0.01;
 
 struct tracer {
     struct trace_job *job;
@@ -319,18 +319,27 @@ static double explained(const struct fp_run *run, int n)
     return sum;
 }
 
-/* Takes the first view whose pictures agree and that explains most of the clip; without one, the best. In a zoom a wrong size is
- * nearly another moment, so a wrong view may agree for a while. */
+/* Pictures agree, and the runs explain most of the clip in pieces of some length. In a zoom a wrong size is nearly another moment, so
+ * a wrong view may agree for a while, and where somebody talks it jumps from one likely moment to the next. */
+static bool convinces(double ncc, const struct fp_run *run, int n, double length)
+{
+    double sum = explained(run, n);
+    return ncc >= CERTAIN && sum >= MOST * length && sum >= PIECE * (n - 1);
+}
+
+/* Takes the first view that convinces; without one, the best. First comes the one under which the clip is one piece. */
 static void locate(struct tracer *t)
 {
-    struct fp_view view[FP_BEST];
+    struct fp_view view[1 + FP_BEST];
     struct gray_map best = {0};
     struct fp_run *run = malloc(sizeof t->run);
     double worth = -1, ncc = -1, length = clip_length(t);
     int runs = 0;
     must(run != NULL);
-    t->match = fp_match(&t->title, &t->clip.fp, view);
-    for (int i = 0; i < FP_BEST && (ncc < CERTAIN || explained(run, runs) < MOST * length); i++) {
+    t->match = fp_match(&t->title, &t->clip.fp, view + 1);
+    view[0] = view[1];
+    fp_steady(&t->title, &t->clip.fp, &view[0]);
+    for (int i = 0; i <= FP_BEST && !convinces(ncc, run, runs, length); i++) {
         double now = place(t, &view[i]), value = now * sqrt(explained(t->run, t->runs));
         if (i && value <= worth)
             continue;
