@@ -43,7 +43,8 @@ struct coder {
 const char *coder_hardware(const char *want, char why[160]);
 int coder_open(struct coder *c, const struct coder_spec *spec, struct err *e);
 void coder_close(struct coder *c);
-/* Encodes the next frame (its pts, type and regions of interest are overwritten), NULL = the end. Finished segments go to t as that variant. */
+/* Encodes the next frame (its pts, type and regions of interest are overwritten), NULL = the end. Finished segments go to t as
+ * that variant. */
 int coder_send(struct coder *c, AVFrame *f, struct track *t, int variant, struct store *s,
                struct err *e);
 uint32_t coder_timescale(struct ladder_rate r);

@@ -459,7 +459,7 @@ static void find_places(const struct fp_title *t, const struct fp_clip *c, const
         w->p[i].score = (float)exact_at(t, l, m, w->p[i].at);
 }
 
-/* The place that a run gives to a window outside it. Where pictures hardly change, the right place need not be among the likeliest. */
+/* The place that a run gives a window outside it: where pictures hardly change, the right one may not be among the likeliest. */
 static void add_place(const struct fp_title *t, const struct fp_clip *c, const struct lens *l,
                       const struct fp_run *r, struct window *w)
 {

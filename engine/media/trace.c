@@ -319,8 +319,8 @@ static double explained(const struct fp_run *run, int n)
     return sum;
 }
 
-/* Pictures agree, and the runs explain most of the clip in pieces of some length. In a zoom a wrong size is nearly another moment, so
- * a wrong view may agree for a while, and where somebody talks it jumps from one likely moment to the next. */
+/* Pictures agree, and the runs explain most of the clip in pieces of some length. In a zoom a wrong size is nearly another
+ * moment, so a wrong view may agree for a while, and where somebody talks it jumps from one likely moment to the next. */
 static bool convinces(double ncc, const struct fp_run *run, int n, double length)
 {
     double sum = explained(run, n);

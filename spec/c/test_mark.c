@@ -95,7 +95,7 @@ TEST(grid_as_specified)
         CHECK(g.cell[i] == (want[i] == '+' ? 1 : -1));
 }
 
-/* Nothing at a segment's ends, all of it but in a twelfth at the beginning and two at the end; every picture of a short segment counts. */
+/* Nothing at a segment's ends, all of it but in its first and its last two twelfths; every picture of a short segment counts. */
 TEST(mark_fades_at_borders)
 {
     static const int pictures[] = {20, 48, 50, 60, 100, 120};

@@ -244,3 +244,64 @@ TEST(titles_are_found_behind_bars_crops_and_logos)
     for (int k = 0; k < TITLES; k++)
         fp_title_fini(&title[k]);
 }
+
+/* ---- one piece of a title in which moments look alike ---- */
+
+enum { TALK = 300, FROM = 60, SPEECH = 200 };
+
+/* Somebody before a wall: all that happens is that the scene moves and grows a little, never twice quite the same. */
+static double talk_at(const struct scene *s, int picture, double x, double y)
+{
+    double a = picture * .37, b = picture * .093, grow = 1 + .02 * sin(a * 1.7 + b);
+    return scene_at(s, ((x - .5) * grow + .5 + .03 * sin(a) + .02 * sin(b * 3)) * W,
+                    ((y - .5) * grow + .5 + .025 * sin(a * .71 + 1) + .02 * cos(b)) * H);
+}
+
+static void talk_cells(const struct scene *s, const double crop[4], int gw, int gh, double noise,
+                       int from, int n, uint8_t *cells)
+{
+    static uint8_t y[SW * SH];
+    for (int k = 0; k < n; k++) {
+        for (int q = 0; q < SW * SH; q++) {
+            double u = (q % SW + .5) / SW, v = (q / SW + .5) / SH;
+            y[q] = (uint8_t)(talk_at(s, from + k, crop[0] + u * (crop[2] - crop[0]),
+                                     crop[1] + v * (crop[3] - crop[1])) +
+                             dice(-noise, noise));
+        }
+        fp_cells(y, SW, SW, SH, gw, gh, cells + k * gw * gh);
+    }
+}
+
+TEST(a_piece_is_found_where_moments_look_alike)
+{
+    static const double crops[][4] = {
+        {.1, .03, .95, .88}, {.1, .03, .95, .88}, {.02, .1, .87, .95}};
+    static const double all[4] = {0, 0, 1, 1};
+    static uint8_t of_title[TALK * FP_CELLS], of_clip[SPEECH * FP_CLIP_CELLS];
+    static struct scene s;
+    static struct fp_run run[50];
+    double t[SPEECH];
+    for (int k = 0; k < SPEECH; k++)
+        t[k] = (double)k / FP_RATE;
+    for (unsigned i = 0; i < 3; i++) {
+        const double *crop = crops[i];
+        struct fp_title title;
+        struct fp_view v;
+        struct fp_clip c = {SPEECH, t, of_clip, {0, 0, 1, 1}, {0, 0, 1, 1}};
+        scene_of(&s, (unsigned[]){92, 93, 95}[i]);
+        talk_cells(&s, all, FP_W, FP_H, 0, 0, TALK, of_title);
+        talk_cells(&s, crop, FP_CLIP_W, FP_CLIP_H, 12, FROM, SPEECH, of_clip);
+        fp_title_init(&title, of_title, sizeof of_title, 1);
+        CHECK(fp_steady(&title, &c, &v) > .6);
+        double size = 1 / (crop[2] - crop[0]);
+        double off = fmax(fabs(v.a[0] + crop[0] * size), fabs(v.a[2] + crop[1] * size));
+        int n = fp_align(&title, &c, &v, run, 50);
+        if (getenv("VERBOSE"))
+            printf("# view off by %.3f, %d runs, the first %.2f to %.2f + %.2f\n", off, n,
+                   run[0].from, run[0].to, run[0].offset);
+        CHECK(off < .03);
+        CHECK(n > 0 && n < 4 && run[0].to > 20 &&
+              fabs(run[0].offset - (double)FROM / FP_RATE) < .15);
+        fp_title_fini(&title);
+    }
+}
