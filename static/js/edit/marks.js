@@ -11,8 +11,8 @@ function draw(v, page) {
   const share = h("input", { type: "range", class: "form-range", id: "mark-share", min: 0, max: 100, step: 5, value: v.mark_visible,
     oninput: () => tell() });
   const fail = h("select", { class: "form-select", id: "mark-fail" },
-    h("option", { value: "open", selected: v.mark_fail !== "wait" }, "Go on playing, without the name for a moment"),
-    h("option", { value: "wait", selected: v.mark_fail === "wait" }, "Make the viewer wait: the name comes first"));
+    h("option", { value: "open", selected: v.mark_fail !== "wait" }, "Play on without the name"),
+    h("option", { value: "wait", selected: v.mark_fail === "wait" }, "Wait for the name"));
   const save = h("button", { type: "button", class: "btn btn-brand", onclick: () => busy(save, async () => {
     await page.save({ mark_visible: Number(share.value), mark_fail: fail.value });
     toast(Number(share.value) ? "Saved. It counts from each viewer's next start." : "Saved. New starts show no name.");
