@@ -25,8 +25,6 @@ static const double WORTH = 0.35;  /* correlation from which a view is made exac
 static const double WEIGHT = 8;    /* of a correlation against ... */
 static const double JUMP_COST = 4; /* ... a cut */
 
-#define INLINE static inline __attribute__((always_inline))
-
 void fp_cells(const uint8_t *y, ptrdiff_t stride, int w, int h, int gw, int gh, uint8_t *out)
 {
     for (int cy = 0; cy < gh; cy++)
@@ -132,7 +130,8 @@ struct moment {
 typedef int dot_fn(const int16_t *a, const int16_t *b);
 
 /* One pass through the title (every n-th picture) for all moments, so that it is fetched from memory once. */
-INLINE void seek_by(const struct fp_title *t, struct moment *m, int n, int every, dot_fn *by)
+static inline __attribute__((always_inline)) void
+seek_by(const struct fp_title *t, struct moment *m, int n, int every, dot_fn *by)
 {
     for (int o = 0; o < t->n; o += every)
         for (struct moment *q = m; q < m + n; q++) {
@@ -566,17 +565,22 @@ static int path(struct window *w, int n, int *pick, struct fp_run *out, int max)
     return cut(w, pick, n, out, max);
 }
 
+static double length_of(const struct fp_run *r)
+{
+    return r->to - r->from;
+}
+
 /* The longest runs, longest first; returns how many. */
 static int longest(const struct fp_run *run, int n, struct fp_run out[LINES])
 {
     int kept = 0;
     for (int k = 0; k < n; k++) {
-        int i = kept < LINES ? kept++ : LINES;
-        for (; i > 0 && out[i - 1].to - out[i - 1].from < run[k].to - run[k].from; i--)
-            if (i < LINES)
-                out[i] = out[i - 1];
-        if (i < LINES)
-            out[i] = run[k];
+        if (kept == LINES && length_of(&out[LINES - 1]) >= length_of(&run[k]))
+            continue;
+        int i = kept < LINES ? kept++ : LINES - 1;
+        for (; i > 0 && length_of(&out[i - 1]) < length_of(&run[k]); i--)
+            out[i] = out[i - 1];
+        out[i] = run[k];
     }
     return kept;
 }

@@ -5,7 +5,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { Server, check, main, note, until } from "../live/lib.mjs";
+import { Server, check, main, note } from "../live/lib.mjs";
 import { launch } from "./lib.mjs";
 
 const OUT = process.env.OUT;
@@ -53,7 +53,9 @@ await main(async () => {
     await edit.fill("#mark-share", "100");
     await edit.selectOption("#mark-fail", "wait");
     await edit.click("#marks button");
-    await until("it is saved", async () => (await maker.get(`/api/my_videos/${id}`)).json.video.mark_visible === 100);
+    const told = await edit.locator(".toast").first().innerText();
+    check("the page says that it is saved", told.startsWith("Saved."), told);
+    check("it is saved", (await maker.get(`/api/my_videos/${id}`)).json.video.mark_visible === 100);
     if (OUT) await edit.screenshot({ path: join(OUT, "edit-marks.png"), fullPage: true });
 
     const page = await signed_in(browser, s, viewer, noise);
