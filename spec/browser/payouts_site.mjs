@@ -25,6 +25,7 @@ await main(async () => {
   try {
     const phone = await open(payee, { width: 360, height: 740 }), desk = await open(admin, { width: 1280, height: 900 });
     await phone.goto(site.url + "/public/wallet.html?tab=payouts");
+    check("a button is not scrolled away between press and release", await phone.evaluate(() => getComputedStyle(document.documentElement).scrollBehavior) === "auto");
     await phone.fill("#account [name=channel_code]", "ID_BCA");
     await phone.fill("#account [name=account_number]", "1234567890");
     await phone.fill("#account [name=account_holder_name]", "Pay Ee");
