@@ -37,7 +37,8 @@ endif
 CFLAGS := -std=gnu17 -D_GNU_SOURCE= $(if $(SPEC),-DSPEC=1) $(OPT) -Wall -Wextra -Wshadow -Werror $(NOWARN) $(HARDEN) \
           -fno-strict-overflow -fPIE -fvisibility=hidden -pthread -Iengine
 LDFLAGS := -pie -pthread $(SANLINK) -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
-LIBS = $(PKG_LIBS) -lm
+# The library and libpq allocate dozens of small blocks for each request; sanitizers bring an allocator of their own.
+LIBS = $(if $(SAN),,-lmimalloc) $(PKG_LIBS) -lm
 
 SRC := $(sort $(wildcard engine/*/*.c))
 OBJ := $(SRC:%.c=$(BUILD)/obj/%.o)

@@ -8,7 +8,7 @@ set -euo pipefail
 packages=(
     build-essential pkg-config
     libmicrohttpd-dev libluajit-5.1-dev luajit libpq-dev libcurl4-openssl-dev libssl-dev libargon2-dev
-    libsecp256k1-dev libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libswresample-dev libseccomp-dev libfreetype-dev
+    libsecp256k1-dev libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libswresample-dev libseccomp-dev libfreetype-dev libmimalloc-dev
     lua-cjson postgresql-15
     lua-busted lua-check clang-format-14 clang-14 libclang-rt-14-dev strace
     chromium nginx-light wrk ffmpeg curl jq forensics-samples-files fonts-dejavu-core
