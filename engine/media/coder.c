@@ -6,7 +6,10 @@
 #include <string.h>
 #include "media/fail.h"
 
-enum { TIMESCALE_MIN = 10000 };
+enum {
+    TIMESCALE_MIN = 10000,
+    QUANTISERS = 51 /* the unit of libavcodec's regions */
+};
 
 // Everything that shows in the parameter sets is said here, so that presets cannot change it.
 static const char settings[] = "scenecut=0:open-gop=0:stitchable=1:cabac=1:ref=1:bframes=3:"
@@ -137,27 +140,47 @@ static int collect(struct coder *c, const struct sink *to, struct err *e)
     return 0;
 }
 
-/* libavcodec's unit is the whole range of quantisers. */
-static int offset_qp(AVFrame *f, int qp)
+/* Chosen cells that follow each other in a row are one region. out: room for one per cell. Returns how many. */
+static int regions(const struct coder_quantiser *q, AVRegionOfInterest *out)
 {
-    AVRegionOfInterest all = {sizeof all, 0, f->height, 0, f->width, {qp, 51}};
-    av_frame_remove_side_data(f, AV_FRAME_DATA_REGIONS_OF_INTEREST);
-    if (!qp)
-        return 0;
-    AVFrameSideData *d = av_frame_new_side_data(f, AV_FRAME_DATA_REGIONS_OF_INTEREST, sizeof all);
-    if (!d)
-        return AVERROR(ENOMEM);
-    memcpy(d->data, &all, sizeof all);
-    return 0;
+    int n = 0, s = q->size;
+    for (int y = 0; y < q->rows; y++)
+        for (int x = 0, from = 0; x <= q->cols; x++) {
+            if (x < q->cols && q->cell[y * q->cols + x])
+                continue;
+            if (from < x)
+                out[n++] = (AVRegionOfInterest){sizeof *out, y * s, (y + 1) * s,
+                                                from * s,    x * s, {q->chosen, QUANTISERS}};
+            from = x + 1;
+        }
+    return n;
 }
 
-int coder_send(struct coder *c, AVFrame *f, struct track *t, int variant, struct store *s,
-               struct err *e)
+static int set_quantiser(AVFrame *f, const struct coder_quantiser *q)
+{
+    av_frame_remove_side_data(f, AV_FRAME_DATA_REGIONS_OF_INTEREST);
+    if (!q || (!q->all && !q->chosen))
+        return 0;
+    AVRegionOfInterest *r = calloc((size_t)(q->cols * q->rows + 1), sizeof *r);
+    must(r != NULL);
+    int n = q->all == q->chosen ? 0 : regions(q, r);
+    // Of regions that overlap the first counts.
+    r[n++] = (AVRegionOfInterest){sizeof *r, 0, f->height, 0, f->width, {q->all, QUANTISERS}};
+    AVFrameSideData *d =
+        av_frame_new_side_data(f, AV_FRAME_DATA_REGIONS_OF_INTEREST, (size_t)n * sizeof *r);
+    if (d)
+        memcpy(d->data, r, (size_t)n * sizeof *r);
+    free(r);
+    return d ? 0 : AVERROR(ENOMEM);
+}
+
+int coder_send(struct coder *c, AVFrame *f, const struct coder_quantiser *q, struct track *t,
+               int variant, struct store *s, struct err *e)
 {
     struct sink to = {t, variant, s};
     int rc = 0;
     if (f) {
-        rc = offset_qp(f, c->sent % c->spec.gop == c->spec.gop - 1 ? c->spec.last_qp : 0);
+        rc = set_quantiser(f, q);
         f->pts = c->sent;
         f->pict_type = c->sent % c->spec.gop ? AV_PICTURE_TYPE_NONE : AV_PICTURE_TYPE_I;
         c->sent++;

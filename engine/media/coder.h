@@ -22,8 +22,13 @@ struct coder_spec {
     const char *preset;  /* of x264 */
     const char *encoder; /* of hardware, as coder_hardware named it; NULL = x264 */
     double crf;
-    int last_qp; /* added to the quantiser of a segment's last picture; x264 only */
     int threads;
+};
+/* What is added to the quantiser of a picture, and of chosen cells of it. */
+struct coder_quantiser {
+    int all, chosen;
+    int cols, rows, size; /* cells across and down; pixels of one */
+    const uint8_t *cell;  /* row by row; not 0: chosen */
 };
 struct coder {
     struct coder_spec spec;
@@ -43,10 +48,10 @@ struct coder {
 const char *coder_hardware(const char *want, char why[160]);
 int coder_open(struct coder *c, const struct coder_spec *spec, struct err *e);
 void coder_close(struct coder *c);
-/* Encodes the next frame (its pts, type and regions of interest are overwritten), NULL = the end. Finished segments go to t as
- * that variant. */
-int coder_send(struct coder *c, AVFrame *f, struct track *t, int variant, struct store *s,
-               struct err *e);
+/* Encodes the next frame (its pts, type and regions of interest are overwritten), NULL = the end. q: x264 only; NULL = as
+ * it is. Finished segments go to t as that variant. */
+int coder_send(struct coder *c, AVFrame *f, const struct coder_quantiser *q, struct track *t,
+               int variant, struct store *s, struct err *e);
 uint32_t coder_timescale(struct ladder_rate r);
 uint32_t coder_ticks(struct ladder_rate r); /* of one frame, in that timescale */
 #endif

@@ -19,7 +19,6 @@ static int open_coders(struct encode *v, struct err *e)
                               .preset = p->preset,
                               .encoder = p->encoder,
                               .crf = p->crf,
-                              .last_qp = p->last_qp,
                               .threads = p->threads};
     for (int i = 0; i < v->track.variants; i++)
         if (coder_open(&v->coder[i], &spec, e)) {
@@ -42,6 +41,7 @@ static int open_mark(struct encode *v, struct err *e)
     v->stride = (v->rung.w + ALIGN - 1) / ALIGN * ALIGN;
     v->luma = av_buffer_pool_init((size_t)v->stride * (size_t)v->rung.h + ALIGN, NULL);
     v->pen = mark_pen_new(v->rung.w, v->rung.h);
+    motion_init(&v->motion, v->rung.w, v->rung.h);
     return v->luma ? 0 : fail_av(e, AVERROR(ENOMEM), "picture buffers");
 }
 
@@ -120,6 +120,16 @@ static int draw(struct encode *v, const AVFrame *f, AVFrame *pair[2], struct err
     return 0;
 }
 
+/* Of the picture that is sent next. */
+static struct coder_quantiser quantiser(const struct encode *v)
+{
+    const struct motion *m = &v->motion;
+    bool still = m->recent < MOTION_STILL;
+    int all = mark_quantiser((int)(v->sent % v->plan.gop), v->plan.gop, still);
+    int chosen = all < MARK_WRITTEN ? all : MARK_WRITTEN;
+    return (struct coder_quantiser){all, chosen, m->cols, m->rows, MOTION_CELL, m->fresh};
+}
+
 static int encode_one(struct encode *v, AVFrame *f, int times, struct err *e)
 {
     AVFrame *pair[2] = {0};
@@ -132,14 +142,18 @@ static int encode_one(struct encode *v, AVFrame *f, int times, struct err *e)
         if (v->fp)
             fp_maker_add(v->fp, v->plan.rate.num, v->plan.rate.den, f->data[0], f->linesize[0],
                          f->width, f->height);
+        if (v->pen)
+            motion_add(&v->motion, f->data[0], f->linesize[0]);
         if (v->sent < v->skip) {
             v->sent++;
             continue;
         }
         if (v->pen && (!pair[0] || v->sent / v->plan.gop != v->segment || level(v) != v->level))
             rc = draw(v, f, pair, e);
+        struct coder_quantiser q = quantiser(v);
         for (int i = 0; !rc && i < v->track.variants; i++)
-            rc = coder_send(&v->coder[i], v->pen ? pair[i] : f, &v->track, i, v->store, e);
+            rc = v->pen ? coder_send(&v->coder[i], pair[i], &q, &v->track, i, v->store, e)
+                        : coder_send(&v->coder[i], f, NULL, &v->track, i, v->store, e);
         v->sent++;
     }
     av_frame_free(&pair[0]);
@@ -150,7 +164,7 @@ static int encode_one(struct encode *v, AVFrame *f, int times, struct err *e)
 static int end(struct encode *v, struct err *e)
 {
     for (int i = 0; i < v->track.variants; i++)
-        if (coder_send(&v->coder[i], NULL, &v->track, i, v->store, e))
+        if (coder_send(&v->coder[i], NULL, NULL, &v->track, i, v->store, e))
             return -1;
     return track_complete(&v->track)
                ? 0
@@ -247,6 +261,7 @@ void encode_close(struct encode *v)
     coder_close(&v->coder[0]);
     coder_close(&v->coder[1]);
     mark_pen_free(v->pen);
+    motion_fini(&v->motion);
     av_buffer_pool_uninit(&v->luma);
     pixels_fini(&v->pixels);
     track_fini(&v->track);

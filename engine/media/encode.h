@@ -12,6 +12,7 @@
 #include "media/ladder.h"
 #include "media/mark.h"
 #include "media/pixels.h"
+#include "media/motion.h"
 #include "media/poster.h"
 #include "media/sprite.h"
 #include "media/queue.h"
@@ -28,7 +29,6 @@ struct encode_plan {
     const char *preset;
     const char *encoder; /* of hardware; NULL = x264. Only without a mark. */
     double crf;
-    int last_qp;              /* see coder.h */
     float strength;           /* of the mark; 0 = one variant, unmarked */
     const uint8_t *k_pattern; /* outlives the thread */
     struct frag_color color;
@@ -54,6 +54,7 @@ struct encode {
     struct mark_grid grid;
     AVBufferPool *luma; /* planes of marked pictures */
     int stride;
+    struct motion motion;  /* only with a mark */
     float level;           /* share of the mark's strength that was drawn last */
     int64_t sent, segment; /* frames; whose grid that is */
     int64_t skip;          /* frames that an earlier attempt has encoded */

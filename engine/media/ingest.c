@@ -80,10 +80,9 @@ static int open_output(struct ingest *in, const struct ladder_rung *rung, int i,
     plan.flip_y = !i && in->src.flip_y;
     plan.preset = reference ? "superfast" : "veryfast";
     plan.strength = reference ? 0 : (float)in->job->strength;
-    // The reference's own noise hides marks. A mark that comes and goes costs bits, and so does a segment's last picture that is
-    // to look like the next one; a slightly coarser picture gives them back.
+    // The reference's own noise hides marks. A mark that comes and goes costs bits, and so do the borders of segments (see
+    // mark_quantiser); a slightly coarser picture gives them back.
     plan.crf = reference ? 16 : plan.strength > 0 ? 23.9 : 23;
-    plan.last_qp = plan.strength > 0 ? -4 : 0;
     plan.k_pattern = in->k_pattern;
     plan.encoder = in->job->encoder;
     if (reference)

@@ -50,12 +50,27 @@ void mark_grid(const uint8_t k_pattern[32], int segment, int w, int h, struct ma
     }
 }
 
+/* Pictures over which the mark comes, and again those over which it goes. */
+static int ramp_of(int pictures)
+{
+    return (pictures + 6) / 12;
+}
+
 float mark_fade(int n, int pictures)
 {
     // Straight, so that pictures predicted from both sides of them need no correction. Gone before the end: an encoder takes
     // some pictures to follow a change that nobody sees.
-    int ramp = (pictures + 6) / 12, left = pictures - 1 - ramp - n, at = n < left ? n : left;
+    int ramp = ramp_of(pictures), left = pictures - 1 - ramp - n, at = n < left ? n : left;
     return at < 0 ? 0 : at < ramp ? (float)at / (float)ramp : 1;
+}
+
+int mark_quantiser(int n, int pictures, bool still)
+{
+    bool last = n == pictures - 1;
+    if (!still)
+        return last ? -4 : 0;
+    // Found by trying on screen recordings: what follows a picture that drew the mark well repeats it for nothing.
+    return n == 0 ? -5 : last ? -5 : n <= ramp_of(pictures) + 2 ? 0 : 10;
 }
 
 /* Luma levels that a patch of mean luma m and activity a (mean absolute difference of neighbours) hides. */

@@ -7,6 +7,7 @@
  * Pure but for struct mark_pen, which belongs to one thread. */
 #ifndef MEDIA_MARK_H
 #define MEDIA_MARK_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,11 @@ void mark_grid(const uint8_t k_pattern[32], int segment, int w, int h, struct ma
 /* Share of the strength that picture n (from 0) of a segment of so many pictures carries: rises over the first twelfth, falls
  * over the last but one, 0 in the last. A static scene would otherwise show each change of the pattern. */
 float mark_fade(int n, int pictures);
+/* What is added to the quantiser of that picture, so that a marked segment ends and begins as an unmarked one and costs no more.
+ * still: little changes; then most bits are the first picture's, and those that draw the mark and take it away weigh most. */
+int mark_quantiser(int n, int pictures, bool still);
+/* No more than this is added where a still scene changes: somebody reads there. */
+#define MARK_WRITTEN 5
 /* Luma levels per unit of strength that the mark has in each cell of this picture (8-bit luma; mean over the cell, cells as in
  * mark_grid). The tracer weighs cells with it; any size of the same picture gives nearly the same. */
 void mark_gain(const uint8_t *y, ptrdiff_t stride, int w, int h, float gain[MARK_CELLS]);

@@ -7,6 +7,7 @@
 #include "media/code.h"
 #include "media/key.h"
 #include "media/mark.h"
+#include "media/motion.h"
 
 static uint8_t secret[32], k_code[32], k_pattern[32];
 
@@ -112,6 +113,54 @@ TEST(mark_fades_at_borders)
     }
     for (int k = 0; k < 5; k++)
         CHECK(mark_fade(k, 5) == 1);
+}
+
+/* A still segment spends on its first picture, its border and what draws the mark, and saves on the rest. */
+TEST(quantisers_guard_borders)
+{
+    for (int n = 20; n <= 120; n += 5) {
+        int last = n - 1, mid = n / 2;
+        CHECK(mark_quantiser(0, n, false) == 0 && mark_quantiser(mid, n, false) == 0);
+        CHECK(mark_quantiser(last, n, false) < 0 && mark_quantiser(last, n, true) < 0);
+        CHECK(mark_quantiser(0, n, true) < mark_quantiser(1, n, true));
+        CHECK(mark_quantiser(1, n, true) < mark_quantiser(mid, n, true));
+    }
+}
+
+TEST(motion_tells_screens_from_cameras)
+{
+    enum { W = 64, H = 48, STRIDE = 80 };
+    static uint8_t y[STRIDE * H];
+    struct motion m;
+    int falls = 0;
+    motion_init(&m, W, H);
+    motion_add(&m, y, STRIDE);
+    CHECK(m.recent >= MOTION_STILL); // the first picture
+    for (int n = 0; n < 20; n++) {
+        y[STRIDE * 4 + n] = 255; // somebody writes
+        motion_add(&m, y, STRIDE);
+    }
+    CHECK(m.recent < MOTION_STILL);
+    CHECK(m.cols == 4 && m.rows == 3 && m.fresh[1] && !m.fresh[0]); // where that was
+    for (int k = 2; k < 12; k++)
+        CHECK(!m.fresh[k]);
+    for (int n = 0; n < 20; n++) { // repeated pictures of a film whose grain changes
+        for (int i = 0; n % 2 == 0 && i < STRIDE * H; i++)
+            y[i] ^= i % 8 ? 0 : 2;
+        motion_add(&m, y, STRIDE);
+        CHECK(m.recent >= MOTION_STILL);
+    }
+    for (; m.recent >= MOTION_STILL; falls++)
+        motion_add(&m, y, STRIDE);
+    CHECK(falls > 2 && falls < 30);
+    for (int n = 0; n < 10; n++)
+        motion_add(&m, y, STRIDE);
+    for (int k = 0; k < 12; k++)
+        CHECK(!m.fresh[k]);
+    memset(y, 200, sizeof y);
+    motion_add(&m, y, STRIDE);
+    CHECK(m.recent == 1); // all of it, whatever the stride
+    motion_fini(&m);
 }
 
 /* ---- drawing ---- */
