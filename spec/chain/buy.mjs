@@ -176,6 +176,7 @@ await main(async () => {
     same("shown twice it is sent once", twice.tx_hash, sent.tx_hash);
     await s.sql("update chain_relays set busy_until = now()");
     const dearer = await until("a transaction that is stuck goes out again", async () => (await s.sql("select tx_hash from chain_relays where tries = 2"))[0]?.[0]);
+    await until("the node has it", () => c.provider.getTransaction(dearer)); // its row is written before it is sent
     await c.mine();
     await c.automine(true);
     same("the dearer one took its place", [(await c.receipt(sent.tx_hash)), (await c.receipt(dearer)).status], [null, "0x1"]);
