@@ -68,8 +68,8 @@ enum { FP_BEST = 3 };
 double fp_match(const struct fp_title *t, const struct fp_clip *c, struct fp_view best[FP_BEST]);
 
 /* The same for a clip that may be one piece of the title: all moments on one line, so that the picture of another moment cannot
- * make up for a wrong view. best gets the view
- * (untouched when nothing fits); returns its correlation, -1 without pictures. t must have step 1. */
+ * make up for a wrong view. best gets the view (untouched when nothing fits); returns its correlation, -1 without pictures.
+ * t must have step 1. */
 double fp_steady(const struct fp_title *t, const struct fp_clip *c, struct fp_view *best);
 
 /* A stretch of the clip that runs through the title at constant speed. */

@@ -70,7 +70,7 @@ int mark_quantiser(int n, int pictures, bool still)
     if (!still)
         return last ? -4 : 0;
     // Found by trying on screen recordings: what follows a picture that drew the mark well repeats it for nothing.
-    return n == 0 ? -5 : last ? -5 : n <= ramp_of(pictures) + 2 ? 0 : 10;
+    return n == 0 || last ? -5 : n <= ramp_of(pictures) + 2 ? 0 : 10;
 }
 
 /* Luma levels that a patch of mean luma m and activity a (mean absolute difference of neighbours) hides. */

@@ -11,11 +11,11 @@
 enum { MOTION_CELL = 16 /* pixels */ };
 
 struct motion {
-    float
-        recent; /* share of the picture that has changed; falls slowly. The first picture counts as changed. */
+    /* Share of the picture that has changed; falls slowly. The first picture counts as changed. */
+    float recent;
     int cols, rows;
-    uint8_t *
-        fresh; /* cols x rows cells, row by row; not 0: one of the last pictures changed something in it */
+    /* cols x rows cells, row by row; not 0: one of the last pictures changed something in it. */
+    uint8_t *fresh;
     /* private */
     int w, h;
     uint8_t *before; /* some rows of the last picture; NULL: there was none */
